@@ -1,0 +1,144 @@
+"""The anchor: PCA as the linear path of the network, and the gate that returns to it.
+
+With ``init="pca"`` the encoder is ``z = P x + f(x)`` and the decoder
+``x^ = Q z + g(z)`` in working units, with P = Q' = PCA's components at the start
+and f = g = 0. :func:`gate_opens` says afterwards, from the objective on
+validation rows, whether f and g are worth keeping.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.decomposition import PCA
+from torch import Generator, nn
+from torch.nn.utils import skip_init
+
+from sklearn_ae._module import Residual
+from sklearn_ae.networks import Dense, Modules, Network, Shape, TiedLinear
+
+_FULL_SVD_MAX = 2_000  # smaller side of X up to which an exact decomposition is affordable
+GATE_MIN_ROWS = 10  # validation rows under which nothing can be said
+
+
+def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
+    """Fit scikit-learn's PCA, by an exact solver wherever that is affordable."""
+    n, d = X.shape
+    if sparse.issparse(X):
+        if n_components is None or n_components >= min(n, d):
+            raise ValueError(
+                f"Sparse X needs n_components < min(n_samples, n_features)={min(n, d)}, as for PCA; "
+                f"got n_components={n_components}."
+            )
+        solver = "arpack"
+    elif d <= 1_000 and n >= 10 * d:
+        solver = "covariance_eigh"
+    elif min(n, d) <= _FULL_SVD_MAX or not _is_size(n_components):
+        solver = "full"
+    else:
+        solver = "randomized"
+    return PCA(n_components, svd_solver=solver, random_state=seed).fit(X)
+
+
+def truncated_pca(pca: PCA, k: int, n_samples: int, n_features: int) -> PCA:
+    """PCA with the first k components, equal to one that was fitted with k."""
+    twin = copy.copy(pca)
+    rest = pca.explained_variance_[k:].sum() + pca.noise_variance_ * (
+        min(n_samples, n_features) - pca.n_components_
+    )
+    for name in ("components_", "explained_variance_", "explained_variance_ratio_", "singular_values_"):
+        setattr(twin, name, getattr(pca, name)[:k])
+    twin.n_components = twin.n_components_ = k
+    n_rest = min(n_samples, n_features) - k
+    twin.noise_variance_ = rest / n_rest if n_rest else 0.0
+    return twin
+
+
+def _is_size(n_components: Any) -> bool:
+    return n_components is not None and n_components >= 1
+
+
+def linear_paths(
+    components: np.ndarray, n_codes: int, tied: bool, bias: bool, generator: Generator
+) -> tuple[nn.Module, nn.Module]:
+    """Return the encoder's and the decoder's linear layer, biases at zero.
+
+    Components beyond PCA's (overcomplete codes) start with random directions in
+    the encoder and zeros in the decoder, so that the model is still PCA; tied
+    ones start small.
+    """
+    r, d = components.shape
+    extra = torch.randn((n_codes - r, d), generator=generator, dtype=torch.float64) / math.sqrt(d)
+    basis = torch.from_numpy(np.array(components, dtype=np.float64))
+    encoder = skip_init(nn.Linear, d, n_codes, bias=bias, dtype=torch.float64)
+    if tied:
+        encoder.weight.data = torch.cat([basis, 0.01 * extra])
+        decoder: nn.Module = TiedLinear(encoder, bias)
+    else:
+        encoder.weight.data = torch.cat([basis, extra])
+        decoder = skip_init(nn.Linear, n_codes, d, bias=bias, dtype=torch.float64)
+        decoder.weight.data = torch.cat([basis, torch.zeros_like(extra)]).T.contiguous()
+    for layer in (encoder, decoder):
+        if bias:
+            nn.init.zeros_(layer.bias)
+    return encoder, decoder
+
+
+def build_residuals(
+    network: Network,
+    components: np.ndarray | None,
+    shape: Shape,
+    hidden_layer_sizes: tuple[int, ...],
+    activation: str,
+    tied: bool,
+    discrete: bool,
+    generator: Generator,
+) -> tuple[Residual, Residual]:
+    """Build encoder and decoder: beside PCA's components, or textbook networks if there are none."""
+    f, g = network.build(shape, hidden_layer_sizes, activation, tied, generator)
+    if components is None:
+        return Residual(None, f), Residual(None, g)
+    # a linear network is its linear path; behind a link it is not, and stays beside it
+    absorbed = not hidden_layer_sizes and isinstance(network, Dense) and not discrete
+    P, Q = linear_paths(components, shape.n_codes, tied, absorbed, generator)
+    if absorbed:
+        return Residual(P, None), Residual(Q, None)
+    gained = tied or isinstance(network, Modules)
+    if not gained:
+        _zero_last_layer(f)
+        _zero_last_layer(g)
+    return Residual(P, f, gained), Residual(Q, g, gained)
+
+
+def _zero_last_layer(network: nn.Module) -> None:
+    *_, last = (m for m in network.modules() if isinstance(m, (nn.Linear, nn.ConvTranspose2d)))
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+
+
+def gate_opens(anchor: np.ndarray, network: np.ndarray) -> bool:
+    """Whether the network's objective on validation rows is credibly below the anchor's.
+
+    Two paired t statistics must be high: that of the root of each row's
+    objective, over 3, because squared errors of a few rows can carry the mean;
+    and that of the objective itself, over 1.
+
+    Parameters
+    ----------
+    anchor, network : ndarray of shape (n,)
+        Objective of each validation row.
+    """
+    if len(anchor) < GATE_MIN_ROWS:
+        return False
+    low = min(0.0, float(np.min(anchor)), float(np.min(network)))  # Poisson's loss may be negative
+    return _t(np.sqrt(anchor - low) - np.sqrt(network - low)) > 3 and _t(anchor - network) > 1
+
+
+def _t(gain: np.ndarray) -> float:
+    spread = gain.std(ddof=1) / math.sqrt(len(gain))
+    return float(gain.mean() / spread) if spread > 0 else 0.0

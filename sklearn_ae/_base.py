@@ -1,0 +1,386 @@
+"""Base of the transformers: validation, the public methods, what all models share.
+
+    fit                validate -> resolve slots -> split -> anchor -> train -> gate -> describe
+    transform          validate -> encode (no corruption, no randomness)
+    inverse_transform  validate -> decode -> link
+    score_samples      validate -> log-likelihood in nats
+
+Subclasses say which slots they have (``_resolve_slots``). Public methods
+validate once and then call private ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.linalg import solve_triangular
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from sklearn_ae._anchor import truncated_pca
+from sklearn_ae._building import Slots
+from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions, _fit_context
+from sklearn_ae._describing import working_blocks
+from sklearn_ae._fitting import ChunkFit, Fit
+from sklearn_ae._linear import LinearAttributes
+from sklearn_ae._module import Autoencoder
+from sklearn_ae.networks import ACTIVATIONS
+
+_BLOCK_VALUES = 2**21  # entries of X in a block
+N_DRAWS = 128
+
+
+class BaseAutoencoder(
+    LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """What deterministic and variational autoencoders share."""
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            StrOptions({"mle"}),
+            None,
+        ],
+        "hidden_layer_sizes": ["array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "init": [StrOptions({"pca", "random"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "tied_weights": ["boolean"],
+        "whiten": ["boolean"],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "device": [str],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+    }
+
+    def _resolve_slots(self) -> Slots:
+        """Turn the slot parameters into options."""
+        raise NotImplementedError
+
+    # -- fit ----------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, *, X_val=None):
+        """Fit the autoencoder to X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : Ignored
+            Present for API consistency.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Validation rows for early stopping and the gate. None holds out
+            ``validation_fraction`` of the rows of X. In a pipeline, request it
+            (``set_fit_request(X_val=True)``) and name it in
+            ``Pipeline(transform_input=["X_val"])``; otherwise it arrives
+            untransformed.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        lazy = isinstance(X, np.memmap)
+        X = self._validate(X, reset=True)
+        X_val = None if X_val is None else self._validate(X_val, reset=False)
+        slots = self._check_slots(X)
+        previous = self.net_ if self.warm_start and hasattr(self, "net_") else None
+        fit = Fit(self, slots, X, X_val, self._check_n_components(X, slots), check_random_state(self.random_state), lazy)
+        self._take_over(fit.run(previous))
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train for one pass over a chunk of rows, as ``IncrementalPCA`` and ``MLPRegressor`` do.
+
+        The first chunk sets the scale and the anchor, so it must hold at least
+        ``n_components`` rows that are like the rest. There is no validation and
+        no gate, and the learning rate is constant. A linear model is an
+        ``IncrementalPCA`` of all chunks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            A chunk of training data.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        first = not self.__sklearn_is_fitted__()
+        X = self._validate(X, reset=first)
+        slots = self._check_slots(X)
+        n_components = self._check_n_components(X, slots) if first else self.n_components_
+        fit = ChunkFit(self, slots, X, n_components)
+        self._take_over(fit.run(None if first else self))
+        return self
+
+    def _validate(self, X: Any, reset: bool) -> Any:
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            accept_sparse=("csr", "csc"),
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def _check_slots(self, X: Any) -> Slots:
+        """Resolve the slots and refuse what cannot work, before any work."""
+        slots = self._resolve_slots()
+        sizes = self.hidden_layer_sizes
+        if not all(isinstance(size, Integral) and size > 0 for size in np.ravel(sizes).tolist()):
+            raise ValueError(f"hidden_layer_sizes must hold positive integers; got {sizes!r}.")
+        slots.network.check(X.shape[1], self.tied_weights)
+        slots.loss.check(X)
+        return slots
+
+    def _check_n_components(self, X: Any, slots: Slots) -> int | float | None:
+        n, d = X.shape
+        k = self.n_components
+        if k == "mle":
+            raise ValueError(
+                "n_components='mle' is not defined for autoencoders; give the share of variance to "
+                "explain (n_components=0.95), or choose the size by cross-validation."
+            )
+        if k is None:
+            return min(n, d) - (1 if sparse.issparse(X) else 0)
+        if isinstance(k, Real) and k < 1:
+            if not slots.bottleneck.ordered and len(np.ravel(self.hidden_layer_sizes)):
+                raise ValueError(
+                    f"n_components={k} picks the number of components by the variance they explain, which "
+                    "needs ordered codes; set bottleneck='ordered', or give an integer."
+                )
+            return float(k)
+        if k > min(n, d) and not slots.limited:
+            raise ValueError(
+                f"n_components={k} must be between 1 and min(n_samples, n_features)={min(n, d)} "
+                f"(n_samples={n}, n_features={d}). An overcomplete code needs something that limits it, "
+                "such as penalty='l1', bottleneck='topk' or a corruption."
+            )
+        return int(k)
+
+    def _take_over(self, fit: Any) -> None:
+        """Copy what a finished fit has learnt."""
+        slots = fit.slots
+        self.network_, self.bottleneck_ = slots.network, slots.bottleneck
+        self.corruption_, self.loss_, self.penalty_ = slots.corruption, slots.loss, slots.penalty
+        self.pca_, self.net_, self.module_ = fit.pca, fit.net, fit.inference
+        self.gate_open_ = fit.gate_open
+        self.mean_ = self.module_.offset.numpy().copy()
+        self.scale_ = self.module_.scale
+        self.n_samples_ = fit.n_samples
+        self.n_components_ = self.module_.n_kept
+        self.n_iter_, self.best_iter_ = fit.n_iter, fit.best_iter
+        self.loss_curve_, self.validation_curve_ = fit.curve("train_loss"), fit.curve("valid_loss")
+        self._is_pca, self._description = fit.is_pca, fit.description
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    # -- transform ------------------------------------------------------------------
+
+    def transform(self, X):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        X_new : ndarray of shape (n_samples, n_components_)
+            Codes, in the units of X; whitened ones have unit variance.
+        """
+        check_is_fitted(self)
+        return self._transform(self._validate(X, reset=False))
+
+    def _transform(self, X: Any) -> np.ndarray:
+        module = self._inference_module(X.dtype)
+        with torch.no_grad():
+            codes = torch.cat([module.encode(x) for x in working_blocks(module, X)]).numpy()
+        if not self.whiten:
+            return codes * codes.dtype.type(self.scale_)
+        mean, L = self._description.moments.whitening()
+        whitened = solve_triangular(L, (codes - mean).T, lower=True, check_finite=False).T
+        return whitened.astype(codes.dtype)
+
+    def inverse_transform(self, X):
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes, as ``transform`` gives them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Reconstructed rows, in the units of X.
+        """
+        check_is_fitted(self)
+        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if Z.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {Z.shape[1]} components, but this {type(self).__name__} has codes of "
+                f"n_components_={self.n_components_}."
+            )
+        return self._inverse_transform(Z)
+
+    def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
+        if self.whiten:
+            mean, L = self._description.moments.whitening()
+            codes = (Z @ L.T + mean).astype(Z.dtype)
+        else:
+            codes = Z / Z.dtype.type(self.scale_)
+        module = self._inference_module(Z.dtype)
+        block = max(1, _BLOCK_VALUES // self.n_features_in_)
+        with torch.no_grad():
+            parts = [module.reconstruct(z) for z in torch.from_numpy(codes).split(block)]
+        return torch.cat(parts).numpy()
+
+    def reconstruction_error(self, X):
+        """Squared error of each row's reconstruction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,)
+            Summed over the columns, in squared units of X.
+        """
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        X_hat = self._inverse_transform(self._transform(X))
+        X = X.toarray() if sparse.issparse(X) else X
+        return np.square(X - X_hat).sum(axis=1)
+
+    def score_samples(self, X, *, n_draws=N_DRAWS, return_std=False):
+        """Log-likelihood of each row, in nats, on the scale of ``PCA.score_samples``.
+
+        The decoder is taken for a latent-variable model: codes are normal, rows
+        are normal around the decoded code with variance ``noise_variance_``
+        (Bernoulli and Poisson losses: around it in their own way). The integral
+        over the code is exact where the decoder is linear, and estimated by
+        importance sampling with the same draws for every row otherwise.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        n_draws : int, default=128
+            Importance samples per row.
+        return_std : bool, default=False
+            Also return the standard error of each estimate (zero where exact).
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,)
+            Log-density in the units of X (log-probability for discrete losses).
+        std : ndarray of shape (n_samples,)
+            Only if ``return_std``.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_draws, Integral) or n_draws < 1:
+            raise ValueError(f"n_draws must be a positive integer; got {n_draws!r}.")
+        log_p, std = self._score_samples(self._validate(X, reset=False), int(n_draws))
+        return (log_p, std) if return_std else log_p
+
+    def score(self, X, y=None):
+        """Mean log-likelihood of the rows, in nats; higher is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        score : float
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def truncate(self, k):
+        """Return a fitted estimator with the first k components, without training.
+
+        Parameters
+        ----------
+        k : int
+            Between 1 and ``n_components_``.
+
+        Returns
+        -------
+        estimator : object
+            Its codes are the first k columns of this one's.
+
+        Raises
+        ------
+        AttributeError
+            If the codes are not ordered.
+        """
+        check_is_fitted(self)
+        self._require(
+            self._is_pca or self.bottleneck_.ordered, "truncate", "codes have no order: set bottleneck='ordered'"
+        )
+        if not isinstance(k, Integral) or not 1 <= k <= self.n_components_:
+            raise ValueError(f"k must be an integer between 1 and n_components_={self.n_components_}; got {k!r}.")
+        twin = copy.copy(self)
+        twin.n_components = twin.n_components_ = int(k)
+        twin.module_ = copy.copy(self.module_)  # shares the weights
+        twin.module_.n_kept = int(k)
+        twin._description = self._description.truncated(int(k))
+        if self._is_pca:
+            twin.pca_ = truncated_pca(self.pca_, int(k), self.n_samples_, self.n_features_in_)
+        return twin
+
+    # -- what the methods share ---------------------------------------------------
+
+    @property
+    def noise_variance_(self) -> float:
+        """Variance of X around the decoded code, per column, in squared units of X."""
+        check_is_fitted(self)
+        if self._is_pca:
+            return self.pca_.noise_variance_
+        return self._description.noise * self.scale_**2
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def _inference_module(self, dtype: Any) -> Autoencoder:
+        wanted = torch.float32 if dtype == np.float32 else torch.float64
+        if self.module_.offset.dtype == wanted:
+            return self.module_
+        return copy.deepcopy(self.module_).to(wanted)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -1,0 +1,137 @@
+"""From resolved slots and PCA to the autoencoder that training starts from."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Generator
+
+from sklearn_ae._anchor import build_residuals
+from sklearn_ae._module import Autoencoder
+from sklearn_ae.bottlenecks import Bottleneck
+from sklearn_ae.corruptions import CallableNoise, ColumnStats, Corruption
+from sklearn_ae.losses import Loss, SquaredError
+from sklearn_ae.networks import Modules, Network, Shape
+from sklearn_ae.penalties import Penalty
+
+
+@dataclass
+class Slots:
+    """The resolved options of the formula."""
+
+    network: Network
+    bottleneck: Bottleneck
+    corruption: Corruption | None
+    loss: Loss
+    penalty: Penalty | None
+
+    @property
+    def limited(self) -> bool:
+        """Whether something keeps an overcomplete code from being a copy of X."""
+        return self.bottleneck.sparse or self.corruption is not None or self.penalty is not None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the objective is PCA's, so that a linear model is at its optimum at the start."""
+        return (
+            isinstance(self.loss, SquaredError)
+            and self.corruption is None
+            and self.penalty is None
+            and not self.bottleneck.sparse
+        )
+
+    @property
+    def uses_global_generator(self) -> bool:
+        """Whether the user's own code may draw from torch's global generator."""
+        return isinstance(self.corruption, CallableNoise) or isinstance(self.network, Modules)
+
+
+def total_variance(pca: Any, n_features: int) -> float:
+    """Sum of the column variances, recovered from PCA's spectrum without another pass over X."""
+    n_rest = min(getattr(pca, "n_samples_", n_features), n_features) - pca.n_components_
+    return float(np.sum(pca.explained_variance_, dtype=float) + n_rest * float(pca.noise_variance_))
+
+
+def working_scale(pca: Any, n_features: int) -> float:
+    """The one scalar that X is divided by: the root of the mean column variance."""
+    scale = math.sqrt(max(total_variance(pca, n_features), 0.0) / n_features)
+    return scale if scale > 0 and math.isfinite(scale) else 1.0
+
+
+def column_stats(X: Any, offset: np.ndarray, scale: float, needed: bool) -> ColumnStats:
+    """Zero, minimum and maximum of each column in working units (only where a noise needs them)."""
+    if not needed:
+        return ColumnStats(*(torch.zeros(0) for _ in ColumnStats._fields))
+    low, high = X.min(axis=0), X.max(axis=0)
+    if sparse.issparse(X):
+        low, high = low.toarray().ravel(), high.toarray().ravel()
+    columns = (np.zeros_like(offset), low, high)
+    return ColumnStats(*(torch.from_numpy(np.asarray((c - offset) / scale)) for c in columns))
+
+
+def build_module(
+    params: Any, slots: Slots, pca: Any, n_components: int, X: Any, generator: Generator
+) -> Autoencoder:
+    """Build the autoencoder at PCA (or, with ``init="random"``, a textbook one), in float64."""
+    d = X.shape[1]
+    offset = np.asarray(pca.mean_, dtype=np.float64)
+    scale = working_scale(pca, d)
+    encoder, decoder = build_residuals(
+        slots.network,
+        pca.components_ if params.init == "pca" else None,
+        Shape(d, n_components, n_components),
+        tuple(params.hidden_layer_sizes),
+        params.activation,
+        params.tied_weights,
+        slots.loss.discrete,
+        generator,
+    )
+    module = Autoencoder(
+        encoder,
+        decoder,
+        slots.bottleneck,
+        slots.corruption,
+        slots.loss,
+        column_stats(X, offset, scale, slots.corruption is not None),
+        torch.from_numpy(offset),
+        scale,
+        n_components,
+    )
+    module.needs_input_grad = slots.penalty is not None and slots.penalty.needs_input_grad
+    return module.double()
+
+
+def set_anchor(module: Autoencoder, pca: Any) -> None:
+    """Set the linear path of an untrained module, where f = g = 0, to another PCA."""
+    offset = torch.from_numpy(np.asarray(pca.mean_, dtype=np.float64))
+    basis = torch.from_numpy(np.asarray(pca.components_, dtype=np.float64))
+    r = len(basis)
+    with torch.no_grad():
+        shift = (module.offset.cpu().double() - offset) / module.scale
+        for column in (module.zero, module.low, module.high):
+            if column.numel():  # the same place in the units of X
+                column += shift.to(column)
+        module.offset.copy_(offset)
+        module.encoder.linear.weight[:r] = basis  # type: ignore[union-attr]
+        if isinstance(module.decoder.linear, torch.nn.Linear):
+            module.decoder.linear.weight[:, :r] = basis.T
+
+
+def inference_copy(module: Autoencoder, dtype: Any, shut: bool) -> Autoencoder:
+    """A frozen copy in the precision of X; behind a shut gate, without its networks."""
+    twin = copy.deepcopy(module).to(torch.float32 if dtype == np.float32 else torch.float64)
+    if shut:
+        twin.encoder.network = twin.decoder.network = None
+    return twin.eval().requires_grad_(False)
+
+
+def is_pca(module: Autoencoder, pca: Any) -> bool:
+    """Whether a model at its anchor is PCA in everything: linear, with PCA's components alone."""
+    linear = module.encoder.is_affine() and module.has_affine_decoder() and not module.bottleneck.sparse
+    return linear and module.width == pca.n_components_

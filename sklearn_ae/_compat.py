@@ -1,0 +1,6 @@
+"""The one place that imports scikit-learn's private helpers."""
+
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, Options, RealNotInt, StrOptions
+
+__all__ = ["Interval", "Options", "RealNotInt", "StrOptions", "_fit_context"]

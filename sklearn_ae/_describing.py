@@ -1,0 +1,149 @@
+"""What is learnt about a trained model's codes and residuals after training.
+
+:class:`CodeMoments` serves whitening, the prior of the likelihood and linear
+models' covariance. :class:`Description` adds the noise variance and, for ordered
+codes, what each component explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from sklearn_ae._building import total_variance
+from sklearn_ae._module import Autoencoder
+
+N_LANDMARKS = 512
+_BLOCK_VALUES = 2**21  # entries of X in a block
+
+
+@dataclass
+class CodeMoments:
+    """Mean and covariance of the training codes, in working units, and some of the codes.
+
+    ``root`` is the upper-triangular R with a non-negative diagonal and
+    ``covariance = R' R``. Its first columns belong to the first components, so
+    everything here commutes with truncation.
+    """
+
+    mean: np.ndarray  # (k,)
+    root: np.ndarray  # (k, k)
+    landmarks: np.ndarray  # (m, k)
+
+    @classmethod
+    def of(cls, codes: np.ndarray) -> CodeMoments:
+        """Moments of codes of shape (n, k)."""
+        n, k = codes.shape
+        mean = codes.mean(axis=0)
+        root = np.linalg.qr(codes - mean, mode="r") / np.sqrt(max(n - 1, 1))
+        root = np.vstack([root, np.zeros((max(0, k - len(root)), k))])
+        root *= np.where(np.diag(root) < 0, -1.0, 1.0)[:, None]
+        return cls(mean, root, codes[_spread(n, N_LANDMARKS)])
+
+    @classmethod
+    def of_pca(cls, variances: np.ndarray) -> CodeMoments:
+        """Moments of PCA's codes: centred and uncorrelated by construction."""
+        k = len(variances)
+        return cls(np.zeros(k), np.diag(np.sqrt(np.maximum(variances, 0))), np.zeros((0, k)))
+
+    def truncated(self, k: int) -> CodeMoments:
+        root = np.linalg.qr(self.root[:, :k], mode="r")
+        root *= np.where(np.diag(root) < 0, -1.0, 1.0)[:, None]
+        return CodeMoments(self.mean[:k], root, self.landmarks[:, :k])
+
+    def whitening(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small."""
+        L = self.root.T.copy()
+        diagonal = np.diag(L)
+        floor = np.finfo(float).eps * max(1.0, float(diagonal.max(initial=0.0)))
+        np.fill_diagonal(L, np.maximum(diagonal, floor))
+        return self.mean, L
+
+
+def _spread(n: int, n_wanted: int) -> np.ndarray:
+    """Evenly spread row numbers."""
+    return np.unique(np.linspace(0, n - 1, min(n, n_wanted)).round().astype(int))
+
+
+@dataclass
+class Description:
+    """What a fitted model knows of its codes and residuals, in working units.
+
+    Parameters
+    ----------
+    moments : CodeMoments
+    errors : ndarray of shape (k,) or (1,)
+        Mean over rows of the squared error (summed over columns) with the first
+        j components, j = 1, ..., k, for ordered codes; with all of them otherwise.
+    total : float
+        The same for the training mean alone.
+    n_features : int
+    """
+
+    moments: CodeMoments
+    errors: np.ndarray
+    total: float
+    n_features: int
+
+    @property
+    def noise(self) -> float:
+        """Noise variance per column, by PCA's formula on held-out or training residuals."""
+        k = len(self.moments.mean)
+        return float(self.errors[-1]) / max(1, self.n_features - k)
+
+    @property
+    def explained(self) -> np.ndarray:
+        """Share of the total variance that each component adds."""
+        return -np.diff(self.errors, prepend=self.total) / (self.total or 1.0)
+
+    def truncated(self, k: int) -> Description:
+        return Description(self.moments.truncated(k), self.errors[:k], self.total, self.n_features)
+
+
+def describe(module: Autoencoder, X: Any, held_out: Any) -> Description:
+    """Describe a trained model by the codes of X and the residuals of ``held_out``."""
+    with torch.no_grad():
+        codes = torch.cat([module.encode(x) for x in working_blocks(module, X)]).double().numpy()
+    k = codes.shape[1]
+    sizes = range(1, k + 1) if module.bottleneck.ordered else [k]
+    errors, total = squared_errors(module, held_out, sizes)
+    return Description(CodeMoments.of(codes), errors, total, X.shape[1])
+
+
+def describe_pca(pca: Any, scale: float) -> Description:
+    """Describe PCA itself, from its spectrum."""
+    k, d = pca.components_.shape
+    variances = np.asarray(pca.explained_variance_, dtype=float) / scale**2
+    total = total_variance(pca, d) / scale**2
+    return Description(CodeMoments.of_pca(variances), total - np.cumsum(variances), total, d)
+
+
+def squared_errors(module: Autoencoder, X: Any, sizes: Iterable[int]) -> tuple[np.ndarray, float]:
+    """Mean squared error of a row with the first j components for each j in ``sizes``, and with none."""
+    sizes = list(sizes)
+    errors, total = np.zeros(len(sizes)), 0.0
+    with torch.no_grad():
+        for x in working_blocks(module, X):
+            z = module.encode(x)
+            for i, j in enumerate(sizes):
+                x_hat = (module.reconstruct(z[:, :j]) - module.offset) / module.scale
+                errors[i] += float((x - x_hat).square().sum())
+            total += float(x.square().sum())
+    return errors / X.shape[0], total / X.shape[0]
+
+
+def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
+    """Rows of X in working units and in the module's precision, in blocks that fit the cache."""
+    offset = module.offset.numpy().astype(np.float64)
+    n, d = X.shape
+    block = max(1, _BLOCK_VALUES // d)
+    for start in range(0, n, block):
+        part = X[start : start + block]
+        part = part.toarray() if sparse.issparse(part) else part
+        yield torch.from_numpy((part - offset) / module.scale).to(module.offset.dtype)

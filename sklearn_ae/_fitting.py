@@ -1,0 +1,313 @@
+"""What ``fit`` does between validated data and fitted attributes.
+
+    split -> anchor -> build -> train -> gate -> describe
+
+A :class:`Fit` computes everything before the estimator takes it over, so that
+an error on the way leaves no half-fitted estimator.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.decomposition import IncrementalPCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from torch import Generator
+
+from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens
+from sklearn_ae._building import Slots, build_module, inference_copy, is_pca, set_anchor
+from sklearn_ae._describing import describe, describe_pca
+from sklearn_ae._module import Objective
+from sklearn_ae._resources import private_global_generator, resolve_device, threads_for, use_bf16
+from sklearn_ae._training import AutoencoderNet, BestEpoch, Progress, Rows
+
+_MAX_STEPS = 2_000  # optimizer steps that max_iter="auto" aims at
+_MAX_EPOCHS = 400  # and the epochs that it is bounded by
+_BATCH_SIZE = 128
+_STEEP = 0.02  # relative fall of the loss over the last tenth of the epochs that calls for a warning
+
+
+class Fit:
+    """One fit: the data, the parameters and what becomes of them.
+
+    Parameters
+    ----------
+    params : estimator
+        Whose constructor parameters are read, never written.
+    slots : Slots
+        The resolved options.
+    X, X_val : ndarray or sparse matrix
+        Validated rows; X_val may be None.
+    n_components : int, float or None
+        As PCA takes it.
+    rng : RandomState
+    lazy : bool
+        Whether X is memory-mapped and is to be read batch by batch.
+    """
+
+    def __init__(self, params: Any, slots: Slots, X: Any, X_val: Any, n_components: Any, rng: Any, lazy: bool):
+        self.params = params
+        self.slots = slots
+        self.X = X
+        self.X_val = X_val
+        self.n_components = n_components
+        self.lazy = lazy
+        self.device = resolve_device(params.device)
+        self.train, self.valid = self._split(rng)
+        self.seed = int(rng.randint(np.iinfo(np.int32).max))
+        self.generator = Generator().manual_seed(self.seed)
+
+    # -- split and anchor -----------------------------------------------------
+
+    def _split(self, rng: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Row numbers for training and validation; None for all rows and for no validation."""
+        n = self.X.shape[0]
+        if self.X_val is not None or not self.params.early_stopping:
+            return None, None
+        n_valid = round(self.params.validation_fraction * n)
+        if n_valid < (GATE_MIN_ROWS if self.anchored else 1) or n - n_valid < 2:
+            return None, None
+        order = rng.permutation(n)
+        return order[n_valid:], order[:n_valid]
+
+    @property
+    def anchored(self) -> bool:
+        return self.params.init == "pca"
+
+    @property
+    def has_validation(self) -> bool:
+        return self.X_val is not None or self.valid is not None
+
+    @property
+    def gated(self) -> bool:
+        """Whether PCA is returned to where validation rows show no gain."""
+        return self.anchored and self.params.early_stopping
+
+    @property
+    def at_optimum(self) -> bool:
+        """Whether the start cannot be improved: the linear model of PCA's own objective."""
+        linear = self.module.encoder.is_affine() and self.module.decoder.is_affine()
+        return self.anchored and linear and self.slots.plain
+
+    def _anchor(self, indices: np.ndarray | None) -> Any:
+        """PCA of some rows; of all rows where they are not in memory."""
+        X = self.X if indices is None or self.lazy else self.X[indices]
+        k = self.n_components
+        if isinstance(k, (int, np.integer)):
+            k = min(k, *X.shape)
+        return fit_pca(X, k, self.seed)
+
+    def _build(self) -> None:
+        self.pca = self._anchor(self.train)
+        given = isinstance(self.n_components, (int, np.integer))
+        width = int(self.n_components if given else self.pca.n_components_)
+        self.module = build_module(self.params, self.slots, self.pca, width, self.X, self.generator)
+
+    # -- train ------------------------------------------------------------------
+
+    def run(self, previous: AutoencoderNet | None = None) -> Fit:
+        """Do all of it; ``previous`` is the net that a warm start continues."""
+        self._build()
+        self.net = self._net()
+        self.gate_open, self.best = not self.anchored, None
+        n_valid = self.X_val.shape[0] if self.X_val is not None else len(self._valid_indices())
+        undecidable = self.gated and n_valid < GATE_MIN_ROWS
+        if not self.at_optimum and not undecidable:
+            self._train(previous)
+        if self.anchored and not self.gate_open:
+            self._return_to_pca()
+        self._rest()
+        self._describe()
+        return self
+
+    def _valid_indices(self) -> np.ndarray:
+        return np.empty(0, dtype=int) if self.valid is None else self.valid
+
+    def _net(self) -> AutoencoderNet:
+        p = self.params
+        n = self.X.shape[0] if self.train is None else len(self.train)
+        self.batch_size = min(_BATCH_SIZE, n) if p.batch_size == "auto" else min(p.batch_size, n)
+        n_batches = -(-n // self.batch_size)
+        max_iter = min(_MAX_EPOCHS, -(-_MAX_STEPS // n_batches)) if p.max_iter == "auto" else p.max_iter
+        callbacks = list(p.callbacks or [])
+        if p.verbose:
+            callbacks.append(("progress", Progress()))
+        net = AutoencoderNet(
+            copy.deepcopy(self.module).float(),
+            Objective(self.slots.loss, self.slots.penalty),
+            lr=p.learning_rate_init,
+            max_epochs=max_iter,
+            batch_size=self.batch_size,
+            alpha=p.alpha,
+            seed=self.seed,
+            bf16=use_bf16(p.precision, self.device, self.module, self.batch_size),
+            callbacks=callbacks,
+            device=str(self.device),
+            verbose=0,
+        )
+        return net.initialize()
+
+    def rows(self, X: Any, indices: np.ndarray | None) -> Rows:
+        offset = self.module.offset.double().cpu().numpy()
+        return Rows(X, indices, offset, self.module.scale, self.device, self.lazy and X is self.X)
+
+    def _train(self, previous: AutoencoderNet | None) -> None:
+        net, p = self.net, self.params
+        train, valid = self.rows(self.X, self.train), None
+        if self.has_validation:
+            valid = self.rows(self.X, self.valid) if self.X_val is None else self.rows(self.X_val, None)
+        with threads_for(self.module, self.batch_size), private_global_generator(self.slots.uses_global_generator, self.seed):
+            baseline = net.evaluate(valid) if self.gated else None
+            if baseline is not None and self.slots.plain and float(baseline.mean()) < 1e-10 * self.X.shape[1]:
+                return  # PCA leaves nothing to explain
+            if previous is not None:
+                net.module_.load_state_dict(previous.module_.state_dict())
+            if valid is not None:
+                self.best = BestEpoch(p.n_iter_no_change, p.tol)
+                net.callbacks_.append(("best_epoch", self.best))
+            net.generator = Generator(self.device).manual_seed(self.seed)
+            net.partial_fit((train, valid))
+        self._warn()
+        self.gate_open = baseline is None or gate_opens(baseline.double().numpy(), self.best.best_losses_.double().numpy())
+
+    def _warn(self) -> None:
+        net = self.net
+        if net.interrupted_:
+            warnings.warn(
+                f"Training was interrupted in epoch {len(net.history)}; the best model so far is kept.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+            return
+        curve = [epoch["valid_loss" if self.best else "train_loss"] for epoch in net.history]
+        tail = max(1, len(curve) // 10)
+        if len(curve) == net.max_epochs > tail and np.median(curve[-tail:]) < (1 - _STEEP) * np.median(curve[-2 * tail : -tail]):
+            warnings.warn(
+                f"The loss was still falling steeply after max_iter={net.max_epochs} epochs; raise max_iter.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+
+    # -- gate and describe --------------------------------------------------------
+
+    def _return_to_pca(self) -> None:
+        """Set the model to the PCA of all rows; f and g are zero, in the net they can still be trained."""
+        if self.train is not None:
+            self.pca = self._anchor(None)
+        set_anchor(self.module, self.pca)
+        self.net.module_.load_state_dict(self.module.state_dict())
+
+    def _rest(self) -> None:
+        """Leave the net on the CPU, without what only training needed."""
+        net = self.net
+        net.module_.eval().to("cpu")
+        net.device, net.generator = "cpu", None
+        net.optimizer_.state.clear()
+        net.callbacks_ = [(name, cb) for name, cb in net.callbacks_ if name != "best_epoch"]
+        shut = self.anchored and not self.gate_open
+        self.inference = inference_copy(self.module if shut else net.module_, self.X.dtype, shut)
+
+    def _describe(self) -> None:
+        module = self.inference
+        self.is_pca = not self.gate_open and is_pca(module, self.pca)
+        if self.is_pca:
+            self.description = describe_pca(self.pca, module.scale)
+            return
+        held_out = self.X if self.valid is None else self.X[self.valid]
+        self.description = describe(module, self.X, held_out if self.X_val is None else self.X_val)
+        if isinstance(self.n_components, float):
+            reached = np.cumsum(self.description.explained) >= self.n_components
+            k = 1 + int(np.argmax(reached)) if reached.any() else module.width
+            module.n_kept, self.description = k, self.description.truncated(k)
+
+    # -- what the estimator takes over ------------------------------------------------
+
+    @property
+    def n_samples(self) -> int:
+        return self.X.shape[0]
+
+    @property
+    def n_iter(self) -> int:
+        return len(self.net.history)
+
+    @property
+    def best_iter(self) -> int:
+        if not self.gate_open:
+            return 0
+        return self.n_iter if self.best is None else self.best.best_epoch_
+
+    def curve(self, name: str) -> list[float]:
+        """Objective per row and column in each epoch; empty where there was none."""
+        return [epoch[name] / self.X.shape[1] for epoch in self.net.history if name in epoch]
+
+
+class ChunkFit(Fit):
+    """One pass over a chunk of rows, continuing what an estimator has learnt.
+
+    The first chunk gives the anchor and the scale. A linear model at PCA's
+    objective is scikit-learn's ``IncrementalPCA``.
+    """
+
+    def __init__(self, params: Any, slots: Slots, X: Any, n_components: Any):
+        super().__init__(params, slots, X, None, n_components, check_random_state(params.random_state), False)
+        self.train = self.valid = None
+
+    def _anchor(self, indices: np.ndarray | None) -> Any:
+        X = self.X.toarray() if sparse.issparse(self.X) else self.X
+        r = min(self.n_components, X.shape[1])
+        if X.shape[0] < r:
+            raise ValueError(
+                f"n_components={r} must be at most the number of rows of the first chunk, {X.shape[0]}; "
+                "pass a larger chunk to the first call of partial_fit."
+            )
+        return IncrementalPCA(r).partial_fit(X)
+
+    def run(self, previous: Any = None) -> ChunkFit:
+        """Train for one epoch, from scratch or on from a fitted estimator."""
+        if previous is None:
+            self._build()
+            self.net = self._net()
+        else:
+            self._continue(previous)
+        if not self.at_optimum:
+            self._train_one_epoch()
+        elif previous is not None:
+            self._update_pca()
+        self.gate_open, self.best = not self.at_optimum, None
+        self._rest()
+        self._describe()
+        return self
+
+    def _continue(self, previous: Any) -> None:
+        self.pca, self.net = previous.pca_, previous.net_
+        self.module = copy.deepcopy(self.net.module_).double()
+        self.batch_size = self.net.batch_size
+
+    def _update_pca(self) -> None:
+        if not isinstance(self.pca, IncrementalPCA):
+            raise ValueError(
+                "partial_fit cannot continue a linear model that fit has made, which is a PCA of all its "
+                "rows; call partial_fit from the first chunk on."
+            )
+        self.pca.partial_fit(self.X.toarray() if sparse.issparse(self.X) else self.X)
+        set_anchor(self.module, self.pca)
+        self.net.module_.load_state_dict(self.module.state_dict())
+
+    def _train_one_epoch(self) -> None:
+        net = self.net
+        net.warmup = None
+        net.seed = self.seed
+        with threads_for(self.module, self.batch_size), private_global_generator(self.slots.uses_global_generator, self.seed):
+            net.generator = Generator(self.device).manual_seed(self.seed + len(net.history or ()))
+            net.set_params(device=str(self.device), lr=self.params.learning_rate_init)
+            net.partial_fit((self.rows(self.X, None), None), epochs=1)
+
+    @property
+    def n_samples(self) -> int:
+        return int(getattr(self.pca, "n_samples_seen_", self.X.shape[0]))

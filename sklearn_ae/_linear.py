@@ -1,0 +1,115 @@
+"""PCA's attributes, for models whose decoder is linear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+from sklearn.utils.validation import check_is_fitted
+
+
+class LinearAttributes:
+    """``components_``, ``get_covariance`` and their kin, where x given z is linear.
+
+    A model is exactly PCA (``pca_`` is it) where the gate is shut or nothing was
+    to be trained; then every attribute is PCA's own number. Other linear models,
+    trained by gradient, have the attributes that follow from their decoder.
+    """
+
+    # set by fit
+    pca_: Any
+    module_: Any
+    _is_pca: bool
+    _description: Any
+
+    def _require(self, condition: bool, name: str, instead: str) -> None:
+        check_is_fitted(self)
+        if not condition:
+            raise AttributeError(
+                f"{type(self).__name__!r} has no attribute {name!r} because this model is not linear; {instead}."
+            )
+
+    def _linear(self, name: str, instead: str) -> None:
+        check_is_fitted(self)
+        self._require(self.module_.has_affine_decoder(), name, instead)
+
+    @property
+    def components_(self) -> np.ndarray:
+        """Decoder's directions, shape (n_components_, n_features); PCA's axes where the model is PCA."""
+        self._linear("components_", "look at inverse_transform of unit steps in the code instead")
+        return self._loadings()[0]
+
+    def _loadings(self) -> tuple[np.ndarray, np.ndarray]:
+        """W of shape (k, d) and b of shape (d,): the decoder is ``z W + b`` in working units."""
+        if self._is_pca:
+            return self.pca_.components_, np.zeros(self.n_features_in_)
+        b = self._decode_working(np.zeros((1, self.n_components_)))[0]
+        return self._decode_working(np.eye(self.n_components_)) - b, b
+
+    @property
+    def explained_variance_(self) -> np.ndarray:
+        """Variance of each component, in squared units of X; where the model is PCA."""
+        check_is_fitted(self)
+        self._require(self._is_pca, "explained_variance_", "use explained_variance_ratio_ of ordered codes instead")
+        return self.pca_.explained_variance_
+
+    @property
+    def singular_values_(self) -> np.ndarray:
+        """Singular values of the centred training rows; where the model is PCA."""
+        check_is_fitted(self)
+        self._require(self._is_pca, "singular_values_", "use explained_variance_ratio_ of ordered codes instead")
+        return self.pca_.singular_values_
+
+    @property
+    def explained_variance_ratio_(self) -> np.ndarray:
+        """Share of the total variance that each component adds, shape (n_components_,).
+
+        On validation rows where there were any, else on the training rows; the
+        sum is 1 - SSE / SST.
+        """
+        check_is_fitted(self)
+        if self._is_pca:
+            return self.pca_.explained_variance_ratio_
+        self._require(
+            self.bottleneck_.ordered,
+            "explained_variance_ratio_",
+            "its codes have no order: set bottleneck='ordered', or use reconstruction_error",
+        )
+        return self._description.explained
+
+    def get_covariance(self) -> np.ndarray:
+        """Covariance of X under the model, ``W' S W + noise_variance_ * I``.
+
+        Returns
+        -------
+        covariance : ndarray of shape (n_features, n_features)
+            In squared units of X. Where the model is PCA, equal to that of
+            ``PCA.get_covariance`` without whitening.
+
+        Raises
+        ------
+        AttributeError
+            For nonlinear models.
+        """
+        self._linear("get_covariance", "use score_samples for densities")
+        W = self._loadings()[0] * self.scale_
+        L = self._latent().scale.numpy()
+        covariance = (W.T @ L) @ (W.T @ L).T
+        covariance.flat[:: len(covariance) + 1] += self.noise_variance_
+        return covariance
+
+    def get_precision(self) -> np.ndarray:
+        """Inverse of the covariance of X under the model.
+
+        Returns
+        -------
+        precision : ndarray of shape (n_features, n_features)
+
+        Raises
+        ------
+        AttributeError
+            For nonlinear models.
+        """
+        self._linear("get_precision", "use score_samples for densities")
+        return linalg.pinvh(self.get_covariance(), check_finite=False)

@@ -1,0 +1,207 @@
+"""The autoencoder as torch modules: the formula, with the slots handed in.
+
+    x -> corruption -> encoder -> bottleneck -> decoder -> loss  (+ penalty)
+
+Rows are in working units: X centred and divided by one scalar. Encoder and
+decoder are each a linear path plus a network (:class:`Residual`). The linear
+path holds PCA and the networks start at zero, so before the first step the
+model is PCA; a textbook autoencoder has no linear path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from sklearn_ae.bottlenecks import Bottleneck
+from sklearn_ae.corruptions import ColumnStats, Corruption
+from sklearn_ae.losses import Loss
+from sklearn_ae.networks import TiedLinear
+from sklearn_ae.penalties import Penalty
+
+
+class Pass(NamedTuple):
+    """What one pass through the autoencoder leaves for the objective."""
+
+    target: Tensor  # the clean rows, in the loss's units
+    source: Tensor  # what the encoder saw
+    activations: Tensor
+    codes: Tensor
+    eta: Tensor  # the decoder's output
+    generator: Generator | None
+
+
+class Residual(nn.Module):
+    """``linear(x) + gain * network(x)``; either part may be missing.
+
+    Parameters
+    ----------
+    linear : module or None
+        The linear path.
+    network : module or None
+        The nonlinear part.
+    gained : bool
+        Whether a trainable scalar that starts at zero multiplies the network.
+        Networks whose last layer can be set to zero do not need it.
+    """
+
+    def __init__(self, linear: nn.Module | None, network: nn.Module | None, gained: bool = False):
+        super().__init__()
+        self.linear = linear
+        self.network = network
+        self.gain = nn.Parameter(torch.zeros(())) if gained else None
+
+    def residual(self, x: Tensor) -> Tensor | None:
+        if self.network is None:
+            return None
+        y = self.network(x)
+        return y if self.gain is None else self.gain * y
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.residual(x)
+        if self.linear is None:
+            assert residual is not None
+            return residual
+        y = self.linear(x)
+        return y if residual is None else y + residual
+
+    def is_affine(self) -> bool:
+        """Whether the map is affine, told from its layers."""
+        if self.network is None:
+            return True
+        layers = (nn.Linear, TiedLinear, nn.Identity, nn.Sequential)
+        return all(isinstance(module, layers) for module in self.network.modules())
+
+
+class Autoencoder(nn.Module):
+    """Encoder, bottleneck and decoder, with the corruption before and the link after.
+
+    Parameters
+    ----------
+    encoder, decoder : Residual
+        Maps (n, d) -> (n, k) and (n, k) -> (n, d), in working units.
+    bottleneck : Bottleneck
+        Turns the encoder's output into the code.
+    corruption : Corruption or None
+        Noise on the encoder's input, in training only.
+    loss : Loss
+        Gives the link between the linear path and ``eta``.
+    stats : ColumnStats
+        Zero, minimum and maximum of the training columns, in working units.
+    offset : Tensor of shape (d,)
+    scale : float
+        ``X = offset + scale * x`` for working rows x.
+    width : int
+        Number of components.
+    """
+
+    def __init__(
+        self,
+        encoder: Residual,
+        decoder: Residual,
+        bottleneck: Bottleneck,
+        corruption: Corruption | None,
+        loss: Loss,
+        stats: ColumnStats,
+        offset: Tensor,
+        scale: float,
+        width: int,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.bottleneck = bottleneck
+        self.corruption = corruption
+        self.loss = loss
+        self.scale = scale
+        self.width = width
+        self.n_kept = width  # fewer after truncation
+        self.needs_input_grad = False  # set for penalties that differentiate the code
+        self.register_buffer("offset", offset)
+        for name, column in stats._asdict().items():
+            self.register_buffer(name, column)
+
+    def encode(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """Codes of working rows; random bottlenecks need the generator."""
+        return self.bottleneck(self.encoder(x), generator)[:, : self.n_kept]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Decoder's output ``eta``; missing last components are zero."""
+        if z.shape[1] < self.width:
+            z = F.pad(z, (0, self.width - z.shape[1]))
+        if not self.loss.discrete:
+            return self.decoder(z)
+        linear = self.decoder.linear
+        y = z.new_zeros(()) if linear is None else linear(z)
+        eta = self.loss.link(self.in_units(y))
+        residual = self.decoder.residual(z)
+        return eta if residual is None else eta + residual
+
+    def reconstruct(self, z: Tensor) -> Tensor:
+        """Mean of X given the codes, in the units of X."""
+        eta = self.decode(z)
+        return self.loss.inverse_link(eta) if self.loss.discrete else self.in_units(eta)
+
+    def in_units(self, x: Tensor) -> Tensor:
+        """Working rows in the units of X."""
+        return self.offset + self.scale * x
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> Pass:
+        """Pass clean working rows through; the generator draws the noises.
+
+        Evaluation mode keeps the corruption, so that a validation loss is one of
+        denoising, but not the randomness of the bottleneck.
+        """
+        source = x
+        if self.corruption is not None and generator is not None:
+            source = self.corruption(x, generator, ColumnStats(self.zero, self.low, self.high))
+        if torch.is_grad_enabled() and not source.requires_grad and self.needs_input_grad:
+            source = source.detach().requires_grad_()
+        a = self.encoder(source)
+        z = self.bottleneck(a, generator if self.training else None)
+        target = self.in_units(x) if self.loss.discrete else x
+        return Pass(target, source, a, z, self.decode(z), generator)
+
+    def has_affine_decoder(self) -> bool:
+        """Whether x given z is an affine map plus noise, as in PCA."""
+        return not self.loss.discrete and self.decoder.is_affine()
+
+    def param_groups(self, alpha: float) -> list[dict]:
+        """Parameters for the optimizer: weight decay on the weights of f and g alone."""
+        decayed = {id(p) for p in self._network_weights()}
+        weights = [p for p in self.parameters() if id(p) in decayed]
+        others = [p for p in self.parameters() if id(p) not in decayed]
+        groups = [{"params": weights, "weight_decay": alpha}, {"params": others, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
+    def _network_weights(self) -> Iterator[nn.Parameter]:
+        for residual in (self.encoder, self.decoder):
+            if residual.network is not None:
+                yield from (p for p in residual.network.parameters() if p.ndim > 1)
+
+
+class Objective(nn.Module):
+    """Reconstruction loss plus penalty, per row: sums over columns, in working units."""
+
+    def __init__(self, loss: Loss, penalty: Penalty | None):
+        super().__init__()
+        self.loss = loss
+        self.penalty = penalty
+
+    def forward(self, out: Pass, y: Tensor | None = None) -> Tensor:
+        """Mean over the rows, what training minimises (skorch passes an unused y)."""
+        value = self.loss(out.eta, out.target, reduction="sum") / len(out.target)
+        return value if self.penalty is None else value + self._penalty(out).mean()
+
+    def per_row(self, out: Pass) -> Tensor:
+        """Objective of each row, shape (n,)."""
+        value = self.loss(out.eta, out.target).sum(1)
+        return value if self.penalty is None else value + self._penalty(out)
+
+    def _penalty(self, out: Pass) -> Tensor:
+        assert self.penalty is not None and out.generator is not None
+        return self.penalty(out.source, out.activations, out.codes, out.generator)

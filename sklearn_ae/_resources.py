@@ -1,0 +1,65 @@
+"""Device, precision, threads and random state: what a fit uses and gives back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from sklearn_ae._module import Autoencoder
+
+_FLOPS_PER_THREAD = 2e8  # work per step under which a second thread costs more than it gives
+_BF16_MIN_WEIGHTS = 500_000  # size of a layer from which bfloat16 steps are faster
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the torch device; "auto" takes cuda, mps or cpu, in this order."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r} cannot be used here: {error} Use device='cpu' or 'auto'.") from error
+    return resolved
+
+
+def use_bf16(precision: str, device: torch.device, module: Autoencoder, batch_size: int) -> bool:
+    """Whether to train under bfloat16 autocast: hardware that does it and layers wide enough to gain."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    weights = [p for p in module.parameters() if p.ndim > 1]
+    wide = max(p.numel() for p in weights) >= _BF16_MIN_WEIGHTS and batch_size >= 64
+    if device.type == "cuda":
+        return wide and torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return wide and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+@contextlib.contextmanager
+def threads_for(module: Autoencoder, batch_size: int) -> Iterator[None]:
+    """Run small steps on one torch thread, where more are slower, and restore the count."""
+    before = torch.get_num_threads()
+    flops = 6 * batch_size * sum(p.numel() for p in module.parameters())
+    try:
+        torch.set_num_threads(1 if flops < _FLOPS_PER_THREAD else before)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def private_global_generator(needed: bool, seed: int) -> Iterator[None]:
+    """Seed torch's global generator for the user's own code and restore it afterwards."""
+    if not needed:
+        yield
+        return
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+

@@ -1,0 +1,299 @@
+"""Networks: the nonlinear parts f of the encoder and g of the decoder.
+
+A network option builds the pair (f, g): f maps working rows of shape (n, d) to
+(n, n_codes), g maps (n, k) back to (n, d). The linear path beside them is not
+built here, see :mod:`sklearn_ae._module`. Weights are drawn from a private
+generator; nothing consumes torch's global one.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.nn.utils import skip_init
+
+from sklearn_ae._compat import Interval
+from sklearn_ae._options import Option, resolve
+
+ACTIVATIONS = {
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "logistic": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "identity": nn.Identity,
+}
+
+
+class Shape(NamedTuple):
+    """What a network must fit: ``n_features`` -> ``n_codes``, ``n_components`` -> ``n_features``.
+
+    ``n_codes`` is ``n_components`` but for encoders that give more than one
+    number per component, such as a mean and a variance.
+    """
+
+    n_features: int
+    n_components: int
+    n_codes: int
+
+
+class TiedLinear(nn.Module):
+    """``z -> z W + b`` with the weight W of a source layer, which it refers to and does not own."""
+
+    def __init__(self, source: nn.Linear, bias: bool = True):
+        super().__init__()
+        self._source = (source,)  # in a tuple, so that torch does not register it twice
+        self.bias = nn.Parameter(torch.zeros(source.in_features)) if bias else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        return F.linear(z, self._source[0].weight.T, self.bias)
+
+
+class TiedConvTranspose2d(nn.Module):
+    """Transposed convolution with the kernel of a source convolution."""
+
+    def __init__(self, source: nn.Conv2d, output_padding: tuple[int, int]):
+        super().__init__()
+        self._source = (source,)
+        self.output_padding = output_padding
+        self.bias = nn.Parameter(torch.zeros(source.in_channels))
+
+    def forward(self, z: Tensor) -> Tensor:
+        source = self._source[0]
+        padding: Any = source.padding
+        return F.conv_transpose2d(
+            z, source.weight, self.bias, source.stride, padding, self.output_padding
+        )
+
+
+class Network(Option):
+    """Base of the networks."""
+
+    def check(self, n_features: int, tied: bool) -> None:
+        """Refuse what the network cannot do, before any work."""
+
+    def build(
+        self,
+        shape: Shape,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+        tied: bool,
+        generator: Generator,
+    ) -> tuple[nn.Module, nn.Module]:
+        """Return the modules f and g with fresh weights."""
+        raise NotImplementedError
+
+
+class Dense(Network):
+    """Fully connected layers of ``hidden_layer_sizes``; the decoder mirrors the encoder.
+
+    Examples
+    --------
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> AutoencoderTransformer(8, hidden_layer_sizes=(128,), network="dense")
+    AutoencoderTransformer(hidden_layer_sizes=(128,), n_components=8)
+    """
+
+    def build(self, shape, hidden_layer_sizes, activation, tied, generator):
+        encoder = _dense((shape.n_features, *hidden_layer_sizes, shape.n_codes), activation, generator)
+        if tied:
+            return nn.Sequential(*encoder), nn.Sequential(*_transposed(encoder))
+        sizes = (shape.n_components, *reversed(hidden_layer_sizes), shape.n_features)
+        return nn.Sequential(*encoder), nn.Sequential(*_dense(sizes, activation, generator))
+
+
+class Conv(Network):
+    """Strided convolutions for images given as flat rows, then the dense hidden layers.
+
+    Each entry of ``channels`` is a 3 x 3 convolution that halves height and
+    width (rounding up); the decoder mirrors them by transposed convolutions. Any
+    image size and channel count works.
+
+    Parameters
+    ----------
+    image_shape : tuple of (channels, height, width) or (height, width), default=None
+        How a row of X is laid out. None takes rows for square one-channel images.
+    channels : tuple of int, default=(16, 32)
+        Feature maps of each convolution.
+
+    Examples
+    --------
+    >>> from sklearn_ae.networks import Conv
+    >>> Conv(image_shape=(3, 32, 32))
+    Conv(image_shape=(3, 32, 32))
+    """
+
+    def __init__(self, image_shape: tuple[int, ...] | None = None, channels: tuple[int, ...] = (16, 32)):
+        self.image_shape = image_shape
+        self.channels = channels
+
+    _parameter_constraints = {
+        "image_shape": [None, tuple, list],
+        "channels": [tuple, list],
+    }
+
+    def check(self, n_features, tied):
+        for name in ("image_shape", "channels"):
+            sizes = getattr(self, name) or ()
+            if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+                raise ValueError(f"{name} of Conv must hold positive integers; got {sizes!r}.")
+        if not self.channels:
+            raise ValueError("channels of Conv is empty; use network='dense' for no convolution.")
+        shape = self._image_shape(n_features)
+        if math.prod(shape) != n_features:
+            raise ValueError(
+                f"image_shape={self.image_shape} of Conv holds {math.prod(shape)} pixels, "
+                f"but X has {n_features} features."
+            )
+
+    def _image_shape(self, n_features: int) -> tuple[int, int, int]:
+        if self.image_shape is None:
+            side = math.isqrt(n_features)
+            if side * side != n_features:
+                raise ValueError(
+                    f"network='conv' takes rows for square images, but X has {n_features} features; "
+                    "pass network=Conv(image_shape=(channels, height, width))."
+                )
+            return 1, side, side
+        if len(self.image_shape) not in (2, 3):
+            raise ValueError(
+                f"image_shape={self.image_shape} of Conv must be (channels, height, width) or (height, width)."
+            )
+        c, h, w = (1, *self.image_shape)[-3:]
+        return int(c), int(h), int(w)
+
+    def build(self, shape, hidden_layer_sizes, activation, tied, generator):
+        c, h, w = self._image_shape(shape.n_features)
+        maps = (c, *self.channels)
+        sides = [(h, w)]  # of the image after each convolution
+        for _ in self.channels:
+            sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
+        # a transposed convolution gives an odd side; even ones are padded by one
+        paddings = [(1 - side[0] % 2, 1 - side[1] % 2) for side in sides[:-1]]
+        convs = [
+            _drawn(skip_init(nn.Conv2d, i, o, 3, stride=2, padding=1), generator)
+            for i, o in pairwise(maps)
+        ]
+        flat = (maps[-1], *sides[-1])
+        inner = Shape(math.prod(flat), shape.n_components, shape.n_codes)
+        dense = Dense().build(inner, hidden_layer_sizes, activation, tied, generator)
+        act = ACTIVATIONS[activation]
+
+        encoder: list[nn.Module] = [nn.Unflatten(1, (c, h, w))]
+        for conv in convs:
+            encoder += [conv, act()]
+        encoder += [nn.Flatten(1), *dense[0]]
+        decoder: list[nn.Module] = [*dense[1], nn.Unflatten(1, flat)]
+        for conv, padding in zip(reversed(convs), reversed(paddings), strict=True):
+            decoder += [act(), _mirrored(conv, padding, tied, generator)]
+        return nn.Sequential(*encoder), nn.Sequential(*decoder, nn.Flatten(1))
+
+
+class Modules(Network):
+    """The user's own pair of modules, as ``network=(encoder, decoder)`` builds it.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps rows of shape (n, d), centred and divided by one scalar, to (n, k).
+    decoder : torch.nn.Module
+        Maps codes of shape (n, k) to (n, d).
+
+    Notes
+    -----
+    The modules are copied, with the weights they come with; ``hidden_layer_sizes``
+    and ``activation`` describe networks that the package builds and have no say
+    in yours.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> network = nn.Linear(64, 8), nn.Linear(8, 64)
+    >>> ae = AutoencoderTransformer(8, network=network)
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def check(self, n_features, tied):
+        if tied:
+            raise ValueError(
+                "tied_weights=True needs a network that the package builds (network='dense' or 'conv'); "
+                "tie your own modules within themselves."
+            )
+
+    def build(self, shape, hidden_layer_sizes, activation, tied, generator):
+        encoder, decoder = copy.deepcopy((self.encoder, self.decoder))
+        _check_widths("encoder", encoder, shape.n_features, shape.n_codes)
+        _check_widths("decoder", decoder, shape.n_components, shape.n_features)
+        return encoder, decoder
+
+
+NETWORKS = {"dense": Dense, "conv": Conv}
+
+
+def resolve_network(value: Any) -> Network:
+    """Resolve the slot ``network``, which also takes a pair of modules."""
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        if all(isinstance(module, nn.Module) for module in value):
+            return Modules(*value)
+    return resolve(value, NETWORKS, "network", Network)
+
+
+def _check_widths(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
+    """Run two rows of zeros through a user's module and look at what comes out."""
+    was_training = module.training
+    module.eval()
+    with torch.no_grad():
+        try:
+            out = module(torch.zeros(2, n_in))
+        except RuntimeError as error:
+            raise ValueError(f"The {name} passed as network does not take rows of width {n_in}: {error}") from error
+    module.train(was_training)
+    if tuple(out.shape) != (2, n_out):
+        raise ValueError(
+            f"The {name} passed as network maps (2, {n_in}) to {tuple(out.shape)}; it must give (2, {n_out})."
+        )
+
+
+def _dense(sizes: Sequence[int], activation: str, generator: Generator) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [_drawn(skip_init(nn.Linear, n_in, n_out), generator), ACTIVATIONS[activation]()]
+    return layers[:-1]
+
+
+def _transposed(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """The mirror image of dense layers, with their weights transposed."""
+    return [TiedLinear(layer) if isinstance(layer, nn.Linear) else layer for layer in reversed(layers)]
+
+
+def _mirrored(conv: nn.Conv2d, output_padding: tuple[int, int], tied: bool, generator: Generator) -> nn.Module:
+    if tied:
+        return TiedConvTranspose2d(conv, output_padding)
+    n_in, n_out = conv.out_channels, conv.in_channels
+    layer = skip_init(
+        nn.ConvTranspose2d, n_in, n_out, 3, stride=2, padding=1, output_padding=output_padding
+    )
+    return _drawn(layer, generator)
+
+
+def _drawn(layer: Any, generator: Generator) -> Any:
+    """Draw weight and bias as torch's own layers do, uniform within 1 / sqrt(fan in)."""
+    bound = 1 / math.sqrt(max(1, layer.weight[0].numel()))
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer

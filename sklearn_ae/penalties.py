@@ -1,0 +1,212 @@
+"""Penalties: what the objective adds to the reconstruction loss of each row.
+
+A penalty is a function of the encoder's input ``x``, its activations ``a``, the
+codes ``z`` (``a`` after the bottleneck) and a random generator. It returns one
+number per row, on the scale of the losses (which sum over the columns of a row,
+in working units). Penalties add: ``Contractive(0.1) + L1(0.01)``.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import torch
+from torch import Generator, Tensor
+
+from sklearn_ae._compat import Interval
+from sklearn_ae._options import Option
+
+
+class Penalty(Option):
+    """Base of the penalties."""
+
+    #: whether the penalty differentiates the code with respect to the input
+    needs_input_grad = False
+    #: whether the penalty limits the code, so that overcomplete codes make sense
+    sparse = False
+
+    def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
+        """Return the penalty of each row, of shape (n,)."""
+        raise NotImplementedError
+
+    def __add__(self, other: Penalty) -> Sum:
+        return Sum(self, other)
+
+
+class Sum(Penalty):
+    """Sum of two penalties, as ``first + second`` builds it.
+
+    Parameters
+    ----------
+    first, second : Penalty
+        The terms; nested parameters are reached as ``penalty__first__weight``.
+
+    Examples
+    --------
+    >>> from sklearn_ae.penalties import L1, Contractive
+    >>> Contractive(0.1) + L1(0.01)
+    Sum(first=Contractive(), second=L1())
+    """
+
+    def __init__(self, first: Penalty, second: Penalty):
+        self.first = first
+        self.second = second
+
+    @property
+    def needs_input_grad(self) -> bool:  # type: ignore[override]
+        return self.first.needs_input_grad or self.second.needs_input_grad
+
+    @property
+    def sparse(self) -> bool:  # type: ignore[override]
+        return self.first.sparse or self.second.sparse
+
+    def _validate_params(self) -> None:
+        for term in (self.first, self.second):
+            if not isinstance(term, Penalty):
+                raise TypeError(f"Only penalties can be added to a penalty; got {term!r}.")
+            term._validate_params()
+
+    def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
+        return self.first(x, a, z, generator) + self.second(x, a, z, generator)
+
+
+class L1(Penalty):
+    """``weight * sum_j |z_j|``: few large codes rather than many small ones.
+
+    Parameters
+    ----------
+    weight : float, default=0.01
+        Against the loss of a row, which is summed over its columns.
+
+    Notes
+    -----
+    Gradients shrink codes towards zero; exact zeros come from a bottleneck,
+    ``bottleneck="rectified"`` above all.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ae.penalties import L1
+    >>> z = torch.tensor([[1.0, -2.0]])
+    >>> L1(weight=0.5)(z, z, z, None)
+    tensor([1.5000])
+    """
+
+    sparse = True
+    _parameter_constraints = {"weight": [Interval(Real, 0, None, closed="left")]}
+
+    def __init__(self, weight: float = 0.01):
+        self.weight = weight
+
+    def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
+        return self.weight * z.abs().sum(1)
+
+
+class KLSparsity(Penalty):
+    """``weight * sum_j KL(target || rate_j)``: each component is active in a target share of rows.
+
+    ``rate_j`` is the batch mean of ``sigmoid(a_j / temperature)``, a smooth share
+    of rows whose activation is positive; with ``bottleneck="rectified"`` the
+    others have a code of exactly zero.
+
+    Parameters
+    ----------
+    weight : float, default=1.0
+        Against the loss of a row, which is summed over its columns.
+    target : float in (0, 1), default=0.05
+        Wanted rate of activity.
+    temperature : float, default=0.1
+        Width of the sigmoid, in working units. 1 gives the sigmoid units of the
+        reference.
+
+    References
+    ----------
+    .. [1] A. Ng (2011), Sparse autoencoder, CS294A lecture notes, Stanford.
+
+    Examples
+    --------
+    >>> from sklearn_ae.penalties import KLSparsity
+    >>> KLSparsity(target=0.1)
+    KLSparsity(target=0.1)
+    """
+
+    sparse = True
+    _parameter_constraints = {
+        "weight": [Interval(Real, 0, None, closed="left")],
+        "target": [Interval(Real, 0, 1, closed="neither")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, weight: float = 1.0, target: float = 0.05, temperature: float = 0.1):
+        self.weight = weight
+        self.target = target
+        self.temperature = temperature
+
+    def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
+        eps = 1e-6
+        rate = torch.sigmoid(a / self.temperature).mean(0).clamp(eps, 1 - eps)
+        p = torch.full_like(rate, self.target)
+        kl = p * torch.log(p / rate) + (1 - p) * torch.log((1 - p) / (1 - rate))
+        return (self.weight * kl.sum()).expand(len(a))
+
+
+class Contractive(Penalty):
+    """``weight * ||dz/dx||_F^2``: codes that change little when the input does [1]_.
+
+    The squared Frobenius norm of the encoder's Jacobian, through the bottleneck,
+    in working units on both sides. Codes of up to ``n_probes`` components get it
+    exactly, by one backward pass per component; wider ones an unbiased estimate
+    ``k / n_probes * sum_p ||v_p' J||^2`` with random orthonormal directions v_p.
+
+    Parameters
+    ----------
+    weight : float, default=0.1
+        Against the loss of a row, which is summed over its columns.
+    n_probes : int, default=8
+        Backward passes per step.
+
+    References
+    ----------
+    .. [1] S. Rifai et al. (2011), Contractive auto-encoders: explicit invariance
+       during feature extraction, ICML.
+
+    Examples
+    --------
+    >>> from sklearn_ae.penalties import Contractive
+    >>> Contractive(weight=1.0)
+    Contractive(weight=1.0)
+    """
+
+    needs_input_grad = True
+    _parameter_constraints = {
+        "weight": [Interval(Real, 0, None, closed="left")],
+        "n_probes": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, weight: float = 0.1, n_probes: int = 8):
+        self.weight = weight
+        self.n_probes = n_probes
+
+    def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
+        k = z.shape[1]
+        probes = self._directions(z, generator)
+        norms = torch.zeros(len(z), device=z.device, dtype=z.dtype)
+        for v in probes:
+            (vjp,) = torch.autograd.grad(z, x, v.expand_as(z), create_graph=True)
+            norms = norms + vjp.square().sum(1)
+        return self.weight * k / len(probes) * norms
+
+    def _directions(self, z: Tensor, generator: Generator) -> Tensor:
+        """Orthonormal rows: all k unit vectors, or ``n_probes`` uniformly random ones."""
+        k = z.shape[1]
+        if k <= self.n_probes:
+            return torch.eye(k, device=z.device, dtype=z.dtype)
+        normal = torch.randn((k, self.n_probes), generator=generator, device=z.device)
+        return torch.linalg.qr(normal).Q.T.to(z.dtype)
+
+
+PENALTIES = {
+    "l1": L1,
+    "kl_sparsity": KLSparsity,
+    "contractive": Contractive,
+}
