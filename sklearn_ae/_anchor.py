@@ -29,15 +29,15 @@ GATE_MIN_ROWS = 10  # validation rows under which nothing can be said
 def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
     """Fit scikit-learn's PCA, by an exact solver wherever that is affordable."""
     n, d = X.shape
-    if sparse.issparse(X):
+    if d <= 1_000 and n >= 10 * d:
+        solver = "covariance_eigh"
+    elif sparse.issparse(X):
         if n_components is None or n_components >= min(n, d):
             raise ValueError(
-                f"Sparse X needs n_components < min(n_samples, n_features)={min(n, d)}, as for PCA; "
+                f"Sparse X with fewer than 10 rows per column needs n_components < min(n_samples, n_features)={min(n, d)}, as for PCA; "
                 f"got n_components={n_components}."
             )
         solver = "arpack"
-    elif d <= 1_000 and n >= 10 * d:
-        solver = "covariance_eigh"
     elif min(n, d) <= _FULL_SVD_MAX or not _is_size(n_components):
         solver = "full"
     else:
@@ -103,8 +103,7 @@ def build_residuals(
     f, g = network.build(shape, hidden_layer_sizes, activation, tied, generator)
     if components is None:
         return Residual(None, f), Residual(None, g)
-    # a linear network is its linear path; behind a link it is not, and stays beside it
-    absorbed = not hidden_layer_sizes and isinstance(network, Dense) and not discrete
+    absorbed = is_linear(network, hidden_layer_sizes) and not discrete
     P, Q = linear_paths(components, shape.n_codes, tied, absorbed, generator)
     if absorbed:
         return Residual(P, None), Residual(Q, None)
@@ -113,6 +112,11 @@ def build_residuals(
         _zero_last_layer(f)
         _zero_last_layer(g)
     return Residual(P, f, gained), Residual(Q, g, gained)
+
+
+def is_linear(network: Network, hidden_layer_sizes: tuple[int, ...]) -> bool:
+    """Whether f and g add nothing to the linear path (behind a discrete loss's link they do)."""
+    return isinstance(network, Dense) and not hidden_layer_sizes
 
 
 def _zero_last_layer(network: nn.Module) -> None:

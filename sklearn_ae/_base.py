@@ -28,17 +28,16 @@ from sklearn_ae._building import Slots
 from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions, _fit_context
 from sklearn_ae._describing import working_blocks
 from sklearn_ae._fitting import ChunkFit, Fit
+from sklearn_ae._likelihood import N_DRAWS, LatentModel
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
+from sklearn_ae._scoring import latent_model, score_rows
 from sklearn_ae.networks import ACTIVATIONS
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
-N_DRAWS = 128
 
 
-class BaseAutoencoder(
-    LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """What deterministic and variational autoencoders share."""
 
     _parameter_constraints: dict[str, list[Any]] = {
@@ -102,7 +101,15 @@ class BaseAutoencoder(
         X_val = None if X_val is None else self._validate(X_val, reset=False)
         slots = self._check_slots(X)
         previous = self.net_ if self.warm_start and hasattr(self, "net_") else None
-        fit = Fit(self, slots, X, X_val, self._check_n_components(X, slots), check_random_state(self.random_state), lazy)
+        fit = Fit(
+            self,
+            slots,
+            X,
+            X_val,
+            self._check_n_components(X, slots),
+            check_random_state(self.random_state),
+            lazy,
+        )
         self._take_over(fit.run(previous))
         return self
 
@@ -307,7 +314,8 @@ class BaseAutoencoder(
         check_is_fitted(self)
         if not isinstance(n_draws, Integral) or n_draws < 1:
             raise ValueError(f"n_draws must be a positive integer; got {n_draws!r}.")
-        log_p, std = self._score_samples(self._validate(X, reset=False), int(n_draws))
+        X = self._validate(X, reset=False)
+        log_p, std = score_rows(self.module_, self._description, self._pca_or_none(), X, int(n_draws))
         return (log_p, std) if return_std else log_p
 
     def score(self, X, y=None):
@@ -346,10 +354,14 @@ class BaseAutoencoder(
         """
         check_is_fitted(self)
         self._require(
-            self._is_pca or self.bottleneck_.ordered, "truncate", "codes have no order: set bottleneck='ordered'"
+            self._is_pca or self.bottleneck_.ordered,
+            "truncate",
+            "codes have no order: set bottleneck='ordered'",
         )
         if not isinstance(k, Integral) or not 1 <= k <= self.n_components_:
-            raise ValueError(f"k must be an integer between 1 and n_components_={self.n_components_}; got {k!r}.")
+            raise ValueError(
+                f"k must be an integer between 1 and n_components_={self.n_components_}; got {k!r}."
+            )
         twin = copy.copy(self)
         twin.n_components = twin.n_components_ = int(k)
         twin.module_ = copy.copy(self.module_)  # shares the weights
@@ -368,6 +380,12 @@ class BaseAutoencoder(
         if self._is_pca:
             return self.pca_.noise_variance_
         return self._description.noise * self.scale_**2
+
+    def _pca_or_none(self) -> Any:
+        return self.pca_ if self._is_pca else None
+
+    def _latent(self) -> LatentModel:
+        return latent_model(copy.deepcopy(self.module_).double(), self._description, self._pca_or_none())
 
     @property
     def _n_features_out(self) -> int:

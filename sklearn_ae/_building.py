@@ -107,22 +107,6 @@ def build_module(
     return module.double()
 
 
-def set_anchor(module: Autoencoder, pca: Any) -> None:
-    """Set the linear path of an untrained module, where f = g = 0, to another PCA."""
-    offset = torch.from_numpy(np.asarray(pca.mean_, dtype=np.float64))
-    basis = torch.from_numpy(np.asarray(pca.components_, dtype=np.float64))
-    r = len(basis)
-    with torch.no_grad():
-        shift = (module.offset.cpu().double() - offset) / module.scale
-        for column in (module.zero, module.low, module.high):
-            if column.numel():  # the same place in the units of X
-                column += shift.to(column)
-        module.offset.copy_(offset)
-        module.encoder.linear.weight[:r] = basis  # type: ignore[union-attr]
-        if isinstance(module.decoder.linear, torch.nn.Linear):
-            module.decoder.linear.weight[:, :r] = basis.T
-
-
 def inference_copy(module: Autoencoder, dtype: Any, shut: bool) -> Autoencoder:
     """A frozen copy in the precision of X; behind a shut gate, without its networks."""
     twin = copy.deepcopy(module).to(torch.float32 if dtype == np.float32 else torch.float64)

@@ -20,8 +20,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from torch import Generator
 
-from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens
-from sklearn_ae._building import Slots, build_module, inference_copy, is_pca, set_anchor
+from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, is_linear
+from sklearn_ae._building import Slots, build_module, inference_copy, is_pca
 from sklearn_ae._describing import describe, describe_pca
 from sklearn_ae._module import Objective
 from sklearn_ae._resources import private_global_generator, resolve_device, threads_for, use_bf16
@@ -51,7 +51,9 @@ class Fit:
         Whether X is memory-mapped and is to be read batch by batch.
     """
 
-    def __init__(self, params: Any, slots: Slots, X: Any, X_val: Any, n_components: Any, rng: Any, lazy: bool):
+    def __init__(
+        self, params: Any, slots: Slots, X: Any, X_val: Any, n_components: Any, rng: Any, lazy: bool
+    ):
         self.params = params
         self.slots = slots
         self.X = X
@@ -59,6 +61,9 @@ class Fit:
         self.n_components = n_components
         self.lazy = lazy
         self.device = resolve_device(params.device)
+        # the linear model of PCA's own objective cannot be improved
+        linear = is_linear(slots.network, tuple(params.hidden_layer_sizes))
+        self.at_optimum = self.anchored and slots.plain and linear
         self.train, self.valid = self._split(rng)
         self.seed = int(rng.randint(np.iinfo(np.int32).max))
         self.generator = Generator().manual_seed(self.seed)
@@ -68,7 +73,7 @@ class Fit:
     def _split(self, rng: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Row numbers for training and validation; None for all rows and for no validation."""
         n = self.X.shape[0]
-        if self.X_val is not None or not self.params.early_stopping:
+        if self.X_val is not None or self.at_optimum or not self.params.early_stopping:
             return None, None
         n_valid = round(self.params.validation_fraction * n)
         if n_valid < (GATE_MIN_ROWS if self.anchored else 1) or n - n_valid < 2:
@@ -89,12 +94,6 @@ class Fit:
         """Whether PCA is returned to where validation rows show no gain."""
         return self.anchored and self.params.early_stopping
 
-    @property
-    def at_optimum(self) -> bool:
-        """Whether the start cannot be improved: the linear model of PCA's own objective."""
-        linear = self.module.encoder.is_affine() and self.module.decoder.is_affine()
-        return self.anchored and linear and self.slots.plain
-
     def _anchor(self, indices: np.ndarray | None) -> Any:
         """PCA of some rows; of all rows where they are not in memory."""
         X = self.X if indices is None or self.lazy else self.X[indices]
@@ -104,6 +103,7 @@ class Fit:
         return fit_pca(X, k, self.seed)
 
     def _build(self) -> None:
+        """Fit the anchor and build the module on it."""
         self.pca = self._anchor(self.train)
         given = isinstance(self.n_components, (int, np.integer))
         width = int(self.n_components if given else self.pca.n_components_)
@@ -162,9 +162,12 @@ class Fit:
         train, valid = self.rows(self.X, self.train), None
         if self.has_validation:
             valid = self.rows(self.X, self.valid) if self.X_val is None else self.rows(self.X_val, None)
-        with threads_for(self.module, self.batch_size), private_global_generator(self.slots.uses_global_generator, self.seed):
+        with (
+            threads_for(self.module, self.batch_size),
+            private_global_generator(self.slots.uses_global_generator, self.seed),
+        ):
             baseline = net.evaluate(valid) if self.gated else None
-            if baseline is not None and self.slots.plain and float(baseline.mean()) < 1e-10 * self.X.shape[1]:
+            if baseline is not None and self.slots.plain and float(baseline.mean()) < 1e-10:
                 return  # PCA leaves nothing to explain
             if previous is not None:
                 net.module_.load_state_dict(previous.module_.state_dict())
@@ -174,7 +177,9 @@ class Fit:
             net.generator = Generator(self.device).manual_seed(self.seed)
             net.partial_fit((train, valid))
         self._warn()
-        self.gate_open = baseline is None or gate_opens(baseline.double().numpy(), self.best.best_losses_.double().numpy())
+        self.gate_open = baseline is None or gate_opens(
+            baseline.double().numpy(), self.best.best_losses_.double().numpy()
+        )
 
     def _warn(self) -> None:
         net = self.net
@@ -187,7 +192,9 @@ class Fit:
             return
         curve = [epoch["valid_loss" if self.best else "train_loss"] for epoch in net.history]
         tail = max(1, len(curve) // 10)
-        if len(curve) == net.max_epochs > tail and np.median(curve[-tail:]) < (1 - _STEEP) * np.median(curve[-2 * tail : -tail]):
+        if len(curve) == net.max_epochs > tail and np.median(curve[-tail:]) < (1 - _STEEP) * np.median(
+            curve[-2 * tail : -tail]
+        ):
             warnings.warn(
                 f"The loss was still falling steeply after max_iter={net.max_epochs} epochs; raise max_iter.",
                 ConvergenceWarning,
@@ -197,11 +204,13 @@ class Fit:
     # -- gate and describe --------------------------------------------------------
 
     def _return_to_pca(self) -> None:
-        """Set the model to the PCA of all rows; f and g are zero, in the net they can still be trained."""
-        if self.train is not None:
-            self.pca = self._anchor(None)
-        set_anchor(self.module, self.pca)
-        self.net.module_.load_state_dict(self.module.state_dict())
+        """Start again from the PCA of all rows; f and g are zero, in the net they can still be trained."""
+        if self.train is None and self.best is None:
+            return  # that is where the model still stands
+        history, self.train, self.best = self.net.history, None, None
+        self._build()
+        self.net = self._net()
+        self.net.history = history
 
     def _rest(self) -> None:
         """Leave the net on the CPU, without what only training needed."""
@@ -234,7 +243,8 @@ class Fit:
 
     @property
     def n_iter(self) -> int:
-        return len(self.net.history)
+        """Epochs run; PCA's one pass where nothing was to be trained."""
+        return max(1, len(self.net.history))
 
     @property
     def best_iter(self) -> int:
@@ -244,7 +254,7 @@ class Fit:
 
     def curve(self, name: str) -> list[float]:
         """Objective per row and column in each epoch; empty where there was none."""
-        return [epoch[name] / self.X.shape[1] for epoch in self.net.history if name in epoch]
+        return [epoch[name] for epoch in self.net.history if name in epoch]
 
 
 class ChunkFit(Fit):
@@ -256,10 +266,12 @@ class ChunkFit(Fit):
 
     def __init__(self, params: Any, slots: Slots, X: Any, n_components: Any):
         super().__init__(params, slots, X, None, n_components, check_random_state(params.random_state), False)
-        self.train = self.valid = None
+        self.train = self.valid = self.best = None
 
     def _anchor(self, indices: np.ndarray | None) -> Any:
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
+        if self.pca is not None:
+            return self._updated(self.pca, X)
         r = min(self.n_components, X.shape[1])
         if X.shape[0] < r:
             raise ValueError(
@@ -268,18 +280,26 @@ class ChunkFit(Fit):
             )
         return IncrementalPCA(r).partial_fit(X)
 
+    @staticmethod
+    def _updated(pca: Any, X: np.ndarray) -> Any:
+        if not isinstance(pca, IncrementalPCA):
+            raise ValueError(
+                "partial_fit cannot continue a linear model that fit has made, which is a PCA of all its "
+                "rows; call partial_fit from the first chunk on."
+            )
+        return copy.deepcopy(pca).partial_fit(X)
+
     def run(self, previous: Any = None) -> ChunkFit:
         """Train for one epoch, from scratch or on from a fitted estimator."""
-        if previous is None:
+        if previous is None or self.at_optimum:
+            self.pca = None if previous is None else previous.pca_
             self._build()
             self.net = self._net()
         else:
             self._continue(previous)
         if not self.at_optimum:
             self._train_one_epoch()
-        elif previous is not None:
-            self._update_pca()
-        self.gate_open, self.best = not self.at_optimum, None
+        self.gate_open = not self.at_optimum
         self._rest()
         self._describe()
         return self
@@ -289,21 +309,14 @@ class ChunkFit(Fit):
         self.module = copy.deepcopy(self.net.module_).double()
         self.batch_size = self.net.batch_size
 
-    def _update_pca(self) -> None:
-        if not isinstance(self.pca, IncrementalPCA):
-            raise ValueError(
-                "partial_fit cannot continue a linear model that fit has made, which is a PCA of all its "
-                "rows; call partial_fit from the first chunk on."
-            )
-        self.pca.partial_fit(self.X.toarray() if sparse.issparse(self.X) else self.X)
-        set_anchor(self.module, self.pca)
-        self.net.module_.load_state_dict(self.module.state_dict())
-
     def _train_one_epoch(self) -> None:
         net = self.net
         net.warmup = None
         net.seed = self.seed
-        with threads_for(self.module, self.batch_size), private_global_generator(self.slots.uses_global_generator, self.seed):
+        with (
+            threads_for(self.module, self.batch_size),
+            private_global_generator(self.slots.uses_global_generator, self.seed),
+        ):
             net.generator = Generator(self.device).manual_seed(self.seed + len(net.history or ()))
             net.set_params(device=str(self.device), lr=self.params.learning_rate_init)
             net.partial_fit((self.rows(self.X, None), None), epochs=1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import linalg
 from sklearn.utils.validation import check_is_fitted
 
@@ -38,27 +40,34 @@ class LinearAttributes:
     def components_(self) -> np.ndarray:
         """Decoder's directions, shape (n_components_, n_features); PCA's axes where the model is PCA."""
         self._linear("components_", "look at inverse_transform of unit steps in the code instead")
-        return self._loadings()[0]
+        return self._loadings()
 
-    def _loadings(self) -> tuple[np.ndarray, np.ndarray]:
-        """W of shape (k, d) and b of shape (d,): the decoder is ``z W + b`` in working units."""
+    def _loadings(self) -> np.ndarray:
+        """W of shape (k, d): the decoder is ``z W`` plus a constant."""
         if self._is_pca:
-            return self.pca_.components_, np.zeros(self.n_features_in_)
-        b = self._decode_working(np.zeros((1, self.n_components_)))[0]
-        return self._decode_working(np.eye(self.n_components_)) - b, b
+            return self.pca_.components_
+        module = copy.deepcopy(self.module_).double()
+        with torch.no_grad():
+            b = module.decode(torch.zeros(1, self.n_components_, dtype=torch.float64))
+            W = module.decode(torch.eye(self.n_components_, dtype=torch.float64)) - b
+        return W.numpy()
 
     @property
     def explained_variance_(self) -> np.ndarray:
         """Variance of each component, in squared units of X; where the model is PCA."""
         check_is_fitted(self)
-        self._require(self._is_pca, "explained_variance_", "use explained_variance_ratio_ of ordered codes instead")
+        self._require(
+            self._is_pca, "explained_variance_", "use explained_variance_ratio_ of ordered codes instead"
+        )
         return self.pca_.explained_variance_
 
     @property
     def singular_values_(self) -> np.ndarray:
         """Singular values of the centred training rows; where the model is PCA."""
         check_is_fitted(self)
-        self._require(self._is_pca, "singular_values_", "use explained_variance_ratio_ of ordered codes instead")
+        self._require(
+            self._is_pca, "singular_values_", "use explained_variance_ratio_ of ordered codes instead"
+        )
         return self.pca_.singular_values_
 
     @property
@@ -93,7 +102,7 @@ class LinearAttributes:
             For nonlinear models.
         """
         self._linear("get_covariance", "use score_samples for densities")
-        W = self._loadings()[0] * self.scale_
+        W = self._loadings() * self.scale_
         L = self._latent().scale.numpy()
         covariance = (W.T @ L) @ (W.T @ L).T
         covariance.flat[:: len(covariance) + 1] += self.noise_variance_

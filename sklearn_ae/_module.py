@@ -185,7 +185,12 @@ class Autoencoder(nn.Module):
 
 
 class Objective(nn.Module):
-    """Reconstruction loss plus penalty, per row: sums over columns, in working units."""
+    """Reconstruction loss plus penalty, in working units.
+
+    Both are sums over the columns (or components) of a row. What is reported and
+    minimised is their mean over rows, divided by the number of columns: for
+    squared error the share of the variance that is left unexplained.
+    """
 
     def __init__(self, loss: Loss, penalty: Penalty | None):
         super().__init__()
@@ -193,15 +198,16 @@ class Objective(nn.Module):
         self.penalty = penalty
 
     def forward(self, out: Pass, y: Tensor | None = None) -> Tensor:
-        """Mean over the rows, what training minimises (skorch passes an unused y)."""
-        value = self.loss(out.eta, out.target, reduction="sum") / len(out.target)
+        """Mean over rows and columns (skorch passes an unused y)."""
+        value = self.loss(out.eta, out.target, reduction="mean")
         return value if self.penalty is None else value + self._penalty(out).mean()
 
     def per_row(self, out: Pass) -> Tensor:
-        """Objective of each row, shape (n,)."""
-        value = self.loss(out.eta, out.target).sum(1)
+        """Mean over the columns for each row, shape (n,)."""
+        value = self.loss(out.eta, out.target).mean(1)
         return value if self.penalty is None else value + self._penalty(out)
 
     def _penalty(self, out: Pass) -> Tensor:
         assert self.penalty is not None and out.generator is not None
-        return self.penalty(out.source, out.activations, out.codes, out.generator)
+        penalty = self.penalty(out.source, out.activations, out.codes, out.generator)
+        return penalty / out.target.shape[1]

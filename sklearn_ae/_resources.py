@@ -23,7 +23,9 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={device!r} cannot be used here: {error} Use device='cpu' or 'auto'.") from error
+        raise ValueError(
+            f"device={device!r} cannot be used here: {error} Use device='cpu' or 'auto'."
+        ) from error
     return resolved
 
 
@@ -61,5 +63,3 @@ def private_global_generator(needed: bool, seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-

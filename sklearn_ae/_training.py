@@ -47,7 +47,15 @@ class Rows(Dataset):
         Convert batch by batch.
     """
 
-    def __init__(self, X: Any, indices: np.ndarray | None, offset: np.ndarray, scale: float, device: torch.device, lazy: bool = False):
+    def __init__(
+        self,
+        X: Any,
+        indices: np.ndarray | None,
+        offset: np.ndarray,
+        scale: float,
+        device: torch.device,
+        lazy: bool = False,
+    ):
         self.X = X
         self.indices = np.arange(X.shape[0]) if indices is None else indices
         self.offset = offset
@@ -120,7 +128,17 @@ class AutoencoderNet(NeuralNet):
         Share of the steps in which the learning rate rises; None keeps it constant.
     """
 
-    def __init__(self, module: Autoencoder, criterion: Objective, *, alpha: float = 0.0, seed: int = 0, bf16: bool = False, warmup: float | None = 0.05, **kwargs: Any):
+    def __init__(
+        self,
+        module: Autoencoder,
+        criterion: Objective,
+        *,
+        alpha: float = 0.0,
+        seed: int = 0,
+        bf16: bool = False,
+        warmup: float | None = 0.05,
+        **kwargs: Any,
+    ):
         super().__init__(module, criterion, **kwargs)
         self.alpha = alpha
         self.seed = seed
@@ -154,7 +172,9 @@ class AutoencoderNet(NeuralNet):
         self.interrupted_ = False
         # callbacks that look at batches cost a call per batch, so only those are called
         hooks = (Callback.on_batch_begin, Callback.on_batch_end)
-        self.batch_callbacks_ = any(getattr(type(cb), hook.__name__) is not hook for _, cb in self.callbacks_ for hook in hooks)
+        self.batch_callbacks_ = any(
+            getattr(type(cb), hook.__name__) is not hook for _, cb in self.callbacks_ for hook in hooks
+        )
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
         except StopTraining:
@@ -163,19 +183,22 @@ class AutoencoderNet(NeuralNet):
             self.interrupted_ = True
             return self
 
-    def run_single_epoch(self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any) -> None:
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
         if iterator is None:
             return
         self._set_training(training)
-        total: Any = 0.0
+        losses, sizes = [], []
         for batch in iterator:
             if self.batch_callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            total = total + step["loss"].detach() * len(batch)
+            losses.append(step["loss"].detach())
+            sizes.append(len(batch))
             if self.batch_callbacks_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        loss = float(total) / len(iterator.rows)
+        loss = float(np.average(torch.stack(losses).tolist(), weights=sizes))
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
@@ -274,7 +297,11 @@ class Progress(Callback):
         self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc="autoencoder")
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        losses = {key: f"{net.history[-1, key]:.4g}" for key in ("train_loss", "valid_loss") if key in net.history[-1]}
+        losses = {
+            key: f"{net.history[-1, key]:.4g}"
+            for key in ("train_loss", "valid_loss")
+            if key in net.history[-1]
+        }
         self.bar_.set_postfix(losses, refresh=False)
         self.bar_.update()
 

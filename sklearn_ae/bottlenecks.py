@@ -47,13 +47,14 @@ class Plain(Bottleneck):
 class Ordered(Bottleneck):
     """Ordered codes by nested dropout [1]_: component j is worth more than j + 1, as in PCA.
 
-    In training each row keeps its first b components, where b is all of them
-    with probability ``full_rate`` and else uniform on 1, ..., k - 1.
+    In training each row keeps its first b components, where b is k with
+    probability ``full_rate`` and else uniform on 1, ..., k.
 
     Parameters
     ----------
     full_rate : float in [0, 1), default=0.5
-        Share of the training rows that keep all components.
+        Share of the training rows that keep all components in any case. More makes the
+        full code better and the shorter ones worse.
 
     References
     ----------
@@ -78,9 +79,10 @@ class Ordered(Bottleneck):
         n, k = a.shape
         if generator is None or k == 1:
             return a
-        # u < full_rate: keep all; the rest of [0, 1) is shared by b = 1, ..., k - 1
-        u = torch.rand((n, 1), generator=generator, device=a.device)
-        n_kept = 1 + torch.floor((u - self.full_rate) / (1 - self.full_rate) * (k - 1))
+        # u is stratified, so that each batch holds every size in proportion
+        shift = torch.rand((), generator=generator, device=a.device)
+        u = (torch.randperm(n, generator=generator, device=a.device) + shift)[:, None] / n
+        n_kept = 1 + torch.floor((u - self.full_rate) / (1 - self.full_rate) * k)
         n_kept = torch.where(u < self.full_rate, float(k), n_kept)
         return torch.where(torch.arange(k, device=a.device) < n_kept, a, 0.0)
 

@@ -28,7 +28,7 @@ class Loss(Option):
     discrete = False
 
     def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-        """Loss of each entry (``reduction="none"``) or its sum (``"sum"``)."""
+        """Loss of each entry (``reduction="none"``), or their mean or sum, as torch names them."""
         raise NotImplementedError
 
     def check(self, X: np.ndarray) -> None:

@@ -71,9 +71,7 @@ class TiedConvTranspose2d(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         source = self._source[0]
         padding: Any = source.padding
-        return F.conv_transpose2d(
-            z, source.weight, self.bias, source.stride, padding, self.output_padding
-        )
+        return F.conv_transpose2d(z, source.weight, self.bias, source.stride, padding, self.output_padding)
 
 
 class Network(Option):
@@ -181,8 +179,7 @@ class Conv(Network):
         # a transposed convolution gives an odd side; even ones are padded by one
         paddings = [(1 - side[0] % 2, 1 - side[1] % 2) for side in sides[:-1]]
         convs = [
-            _drawn(skip_init(nn.Conv2d, i, o, 3, stride=2, padding=1), generator)
-            for i, o in pairwise(maps)
+            _drawn(skip_init(nn.Conv2d, i, o, 3, stride=2, padding=1), generator) for i, o in pairwise(maps)
         ]
         flat = (maps[-1], *sides[-1])
         inner = Shape(math.prod(flat), shape.n_components, shape.n_codes)
@@ -260,7 +257,9 @@ def _check_widths(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
         try:
             out = module(torch.zeros(2, n_in))
         except RuntimeError as error:
-            raise ValueError(f"The {name} passed as network does not take rows of width {n_in}: {error}") from error
+            raise ValueError(
+                f"The {name} passed as network does not take rows of width {n_in}: {error}"
+            ) from error
     module.train(was_training)
     if tuple(out.shape) != (2, n_out):
         raise ValueError(
@@ -280,13 +279,13 @@ def _transposed(layers: Sequence[nn.Module]) -> list[nn.Module]:
     return [TiedLinear(layer) if isinstance(layer, nn.Linear) else layer for layer in reversed(layers)]
 
 
-def _mirrored(conv: nn.Conv2d, output_padding: tuple[int, int], tied: bool, generator: Generator) -> nn.Module:
+def _mirrored(
+    conv: nn.Conv2d, output_padding: tuple[int, int], tied: bool, generator: Generator
+) -> nn.Module:
     if tied:
         return TiedConvTranspose2d(conv, output_padding)
     n_in, n_out = conv.out_channels, conv.in_channels
-    layer = skip_init(
-        nn.ConvTranspose2d, n_in, n_out, 3, stride=2, padding=1, output_padding=output_padding
-    )
+    layer = skip_init(nn.ConvTranspose2d, n_in, n_out, 3, stride=2, padding=1, output_padding=output_padding)
     return _drawn(layer, generator)
 
 

@@ -1,0 +1,49 @@
+"""Data that the tests share, and the state that every test must leave as it was."""
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_digits().data
+
+
+@pytest.fixture(scope="session")
+def digits_split(digits):
+    order = np.random.RandomState(0).permutation(len(digits))
+    return digits[order[:1437]], digits[order[1437:]]
+
+
+@pytest.fixture(scope="session")
+def curve():
+    """300 noisy points on a curve in five dimensions: one nonlinear degree of freedom."""
+    rng = np.random.RandomState(0)
+    t = rng.uniform(-2, 2, 600)
+    X = np.column_stack([t, t**2, np.sin(2 * t), np.cos(2 * t), 0.5 * t**3])
+    return X + 0.05 * rng.normal(size=X.shape)
+
+
+def global_state():
+    """Everything global that a call must not change."""
+    return (
+        random.getstate(),
+        [np.asarray(part).tolist() for part in np.random.get_state()],
+        torch.get_rng_state().tolist(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        list(warnings.filters),
+    )
+
+
+@pytest.fixture
+def unchanged_globals():
+    before = global_state()
+    yield
+    assert global_state() == before
