@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, IncrementalPCA
 from torch import Generator, nn
 from torch.nn.utils import skip_init
 
@@ -42,21 +42,41 @@ def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
         solver = "full"
     else:
         solver = "randomized"
-    return PCA(n_components, svd_solver=solver, random_state=seed).fit(X)
+    with np.errstate(invalid="ignore", divide="ignore"):  # shares of no variance at all
+        return PCA(n_components, svd_solver=solver, random_state=seed).fit(X)
 
 
-def truncated_pca(pca: PCA, k: int, n_samples: int, n_features: int) -> PCA:
+def truncated_pca(pca: PCA, k: int, n_samples: int) -> PCA:
     """PCA with the first k components, equal to one that was fitted with k."""
     twin = copy.copy(pca)
-    rest = pca.explained_variance_[k:].sum() + pca.noise_variance_ * (
-        min(n_samples, n_features) - pca.n_components_
-    )
+    rest = total_variance(pca) - pca.explained_variance_[:k].sum()
     for name in ("components_", "explained_variance_", "explained_variance_ratio_", "singular_values_"):
         setattr(twin, name, getattr(pca, name)[:k])
     twin.n_components = twin.n_components_ = k
-    n_rest = min(n_samples, n_features) - k
+    n_rest = min(n_samples, pca.components_.shape[1]) - k
     twin.noise_variance_ = rest / n_rest if n_rest else 0.0
     return twin
+
+
+def as_incremental(pca: Any) -> IncrementalPCA:
+    """A PCA that can take further chunks."""
+    if isinstance(pca, IncrementalPCA):
+        return copy.deepcopy(pca)
+    twin = IncrementalPCA(pca.n_components_)
+    for name in ("components_", "singular_values_", "mean_", "n_components_"):
+        setattr(twin, name, getattr(pca, name))
+    n, d = pca.n_samples_, pca.components_.shape[1]
+    twin.n_samples_seen_ = n
+    twin.batch_size_ = None
+    # only the sum of the column variances enters what is exposed, so any share will do
+    twin.var_ = np.full(d, total_variance(pca) * (n - 1) / n / d)
+    return twin
+
+
+def total_variance(pca: Any) -> float:
+    """Sum of the column variances, told from the spectrum without another pass over X."""
+    share = float(np.sum(pca.explained_variance_ratio_, dtype=float))
+    return float(np.sum(pca.explained_variance_, dtype=float)) / share if share > 0 else 0.0
 
 
 def _is_size(n_components: Any) -> bool:

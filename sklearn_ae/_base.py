@@ -368,7 +368,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         twin.module_.n_kept = int(k)
         twin._description = self._description.truncated(int(k))
         if self._is_pca:
-            twin.pca_ = truncated_pca(self.pca_, int(k), self.n_samples_, self.n_features_in_)
+            twin.pca_ = truncated_pca(self.pca_, int(k), self.n_samples_)
         return twin
 
     # -- what the methods share ---------------------------------------------------

@@ -12,7 +12,7 @@ import torch
 from scipy import sparse
 from torch import Generator
 
-from sklearn_ae._anchor import build_residuals
+from sklearn_ae._anchor import build_residuals, total_variance
 from sklearn_ae._module import Autoencoder
 from sklearn_ae.bottlenecks import Bottleneck
 from sklearn_ae.corruptions import CallableNoise, ColumnStats, Corruption
@@ -52,15 +52,9 @@ class Slots:
         return isinstance(self.corruption, CallableNoise) or isinstance(self.network, Modules)
 
 
-def total_variance(pca: Any, n_features: int) -> float:
-    """Sum of the column variances, recovered from PCA's spectrum without another pass over X."""
-    n_rest = min(getattr(pca, "n_samples_", n_features), n_features) - pca.n_components_
-    return float(np.sum(pca.explained_variance_, dtype=float) + n_rest * float(pca.noise_variance_))
-
-
 def working_scale(pca: Any, n_features: int) -> float:
     """The one scalar that X is divided by: the root of the mean column variance."""
-    scale = math.sqrt(max(total_variance(pca, n_features), 0.0) / n_features)
+    scale = math.sqrt(max(total_variance(pca), 0.0) / n_features)
     return scale if scale > 0 and math.isfinite(scale) else 1.0
 
 

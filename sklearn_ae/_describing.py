@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from sklearn_ae._building import total_variance
+from sklearn_ae._anchor import total_variance
 from sklearn_ae._module import Autoencoder
 
 N_LANDMARKS = 512
@@ -120,7 +120,7 @@ def describe_pca(pca: Any, scale: float) -> Description:
     """Describe PCA itself, from its spectrum."""
     k, d = pca.components_.shape
     variances = np.asarray(pca.explained_variance_, dtype=float) / scale**2
-    total = total_variance(pca, d) / scale**2
+    total = total_variance(pca) / scale**2
     return Description(CodeMoments.of_pca(variances), total - np.cumsum(variances), total, d)
 
 

@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from torch import Generator
 
-from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, is_linear
+from sklearn_ae._anchor import GATE_MIN_ROWS, as_incremental, fit_pca, gate_opens, is_linear
 from sklearn_ae._building import Slots, build_module, inference_copy, is_pca
 from sklearn_ae._describing import describe, describe_pca
 from sklearn_ae._module import Objective
@@ -191,10 +191,10 @@ class Fit:
             )
             return
         curve = [epoch["valid_loss" if self.best else "train_loss"] for epoch in net.history]
-        tail = max(1, len(curve) // 10)
-        if len(curve) == net.max_epochs > tail and np.median(curve[-tail:]) < (1 - _STEEP) * np.median(
-            curve[-2 * tail : -tail]
-        ):
+        tail = max(2, len(curve) // 10)
+        if len(curve) < max(net.max_epochs, 2 * tail):
+            return
+        if np.median(curve[-tail:]) < (1 - _STEEP) * np.median(curve[-2 * tail : -tail]):
             warnings.warn(
                 f"The loss was still falling steeply after max_iter={net.max_epochs} epochs; raise max_iter.",
                 ConvergenceWarning,
@@ -271,7 +271,7 @@ class ChunkFit(Fit):
     def _anchor(self, indices: np.ndarray | None) -> Any:
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
         if self.pca is not None:
-            return self._updated(self.pca, X)
+            return as_incremental(self.pca).partial_fit(X)
         r = min(self.n_components, X.shape[1])
         if X.shape[0] < r:
             raise ValueError(
@@ -279,15 +279,6 @@ class ChunkFit(Fit):
                 "pass a larger chunk to the first call of partial_fit."
             )
         return IncrementalPCA(r).partial_fit(X)
-
-    @staticmethod
-    def _updated(pca: Any, X: np.ndarray) -> Any:
-        if not isinstance(pca, IncrementalPCA):
-            raise ValueError(
-                "partial_fit cannot continue a linear model that fit has made, which is a PCA of all its "
-                "rows; call partial_fit from the first chunk on."
-            )
-        return copy.deepcopy(pca).partial_fit(X)
 
     def run(self, previous: Any = None) -> ChunkFit:
         """Train for one epoch, from scratch or on from a fitted estimator."""

@@ -6,6 +6,7 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 
 from sklearn_ae import AutoencoderTransformer
+from sklearn_ae.bottlenecks import Ordered
 
 SHAPES = {"tall": (200, 12), "very tall": (500, 8), "wide": (30, 80)}
 
@@ -161,3 +162,13 @@ def test_partial_fit_is_incremental_pca(digits):
         ipca.partial_fit(chunk)
     np.testing.assert_allclose(ae.transform(digits), ipca.transform(digits), rtol=1e-6, atol=1e-8)
     assert ae.n_samples_ == len(digits)
+
+
+def test_partial_fit_continues_from_fit(digits):
+    """The rows of fit and of the chunks count alike, so the result is nearly PCA of all rows."""
+    ae = linear(20).fit(digits[:1000]).partial_fit(digits[1000:])
+    pca = PCA(20).fit(digits)
+    assert ae.n_samples_ == len(digits)
+    np.testing.assert_allclose(ae.mean_, pca.mean_)
+    np.testing.assert_allclose(ae.explained_variance_[:5], pca.explained_variance_[:5], rtol=0.01)
+    assert ae.explained_variance_ratio_.sum() == pytest.approx(pca.explained_variance_ratio_.sum(), rel=0.01)

@@ -1,0 +1,264 @@
+"""Test error of autoencoders divided by that of PCA, on many sets: below 1 is better than PCA.
+
+Each case is a set, a number of components and a seed. The model is fitted on 80 %
+of the rows (MNIST: on its own training part) and judged by the squared error of
+its reconstructions of the others, divided by that of PCA with as many components.
+
+Methods: AutoencoderTransformer with its defaults; scikit-learn's
+MLPRegressor(X, X); a textbook autoencoder as one writes it in PyTorch. All have
+the same layers. The two peers run on the first seed only unless --peer-seeds says
+otherwise.
+
+Sets: scikit-learn's bundled ones and, in the folder given by --data, what there
+is of adbench/*.npz (normal rows), matrices/*.mat and mnist.npz.
+
+    python examples/benchmarks/versus_pca.py --data DIR              # about 40 minutes on 2 cores
+    python examples/benchmarks/versus_pca.py --data DIR --jobs 2     # about 25 minutes on 2 cores
+    python examples/benchmarks/versus_pca.py --data DIR --quick      # under 3 minutes
+"""
+
+import argparse
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from scipy.io import loadmat
+from sklearn import datasets
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPRegressor
+from torch import nn
+
+from sklearn_ae import AutoencoderTransformer
+
+SIZES = (2, 5, 10)
+HIDDEN = (256, 128)
+LARGE = 1_000  # rows from which a set counts as large
+BUNDLED = ("iris", "wine", "breast_cancer", "digits", "diabetes", "linnerud")
+QUICK = ("glass", "Ionosphere", "cardio", "pendigits", "musk", "ORL", "colon", "sklearn/wine", "digits")
+QUICK_ROWS = 5_000  # training rows of a set in a quick run
+COLUMNS = "{:24} {:>6} {:>5} {:>3} {:>4}  {:>7} {:>7} {:>7}  {:>4}  {:>7} {:>7} {:>7}"
+HEADER = ("set", "rows", "cols", "k", "seed", "AE", "MLP", "torch", "gate", "AE s", "MLP s", "torch s")
+
+
+# -- data --------------------------------------------------------------------------------
+
+
+def find_sets(folder):
+    """Names of the sets that there are, and a function that loads each."""
+    sets = {f"sklearn/{name}": partial(load_bundled, name) for name in BUNDLED}
+    if folder is None:
+        return sets
+    for path in sorted(folder.glob("adbench/*.npz")):
+        sets[f"adbench/{path.stem.partition('_')[2] or path.stem}"] = partial(load_adbench, path)
+    for path in sorted(folder.glob("matrices/*.mat")):
+        sets[f"matrices/{path.stem}"] = partial(load_matrix, path)
+    if (folder / "mnist.npz").exists():
+        sets["mnist"] = partial(load_mnist, folder / "mnist.npz")
+    return sets
+
+
+def load_bundled(name, seed):
+    X = getattr(datasets, f"load_{name}")().data
+    parts = split(X, seed)
+    return [part / 16 for part in parts] if name == "digits" else standardised(*parts)
+
+
+def load_adbench(path, seed):
+    with np.load(path) as file:
+        X = file["X"][file["y"] == 0]
+    return standardised(*split(X, seed))
+
+
+def load_matrix(path, seed):
+    X = loadmat(path)["X"]
+    parts = split(X, seed)
+    is_image = X.dtype == np.uint8
+    return [part / 255 for part in parts] if is_image else standardised(*parts)
+
+
+def load_mnist(path, seed):
+    with np.load(path) as file:
+        return [np.float32(file[name]).reshape(-1, 784) / 255 for name in ("X_train", "X_test")]
+
+
+def split(X, seed):
+    return train_test_split(X.astype(float), test_size=0.2, random_state=seed)
+
+
+def standardised(train, test):
+    """Centre and divide by the training part's deviations; columns that are constant there stay."""
+    mean, scale = train.mean(axis=0), train.std(axis=0)
+    scale[scale <= 1e-12 * np.abs(mean)] = 1
+    return [(train - mean) / scale, (test - mean) / scale]
+
+
+# -- methods -----------------------------------------------------------------------------
+# Each is fitted on the training part and returns the reconstruction of the test part.
+
+
+def ours(train, test, k, seed):
+    model = AutoencoderTransformer(k, random_state=seed).fit(train)
+    return model.inverse_transform(model.transform(test)), model.gate_open_
+
+
+def mlp_regressor(train, test, k, seed):
+    sizes = (*HIDDEN, k, *reversed(HIDDEN))
+    model = MLPRegressor(sizes, early_stopping=True, random_state=seed).fit(train, train)
+    return model.predict(test)
+
+
+def textbook(train, test, k, seed):
+    torch.manual_seed(seed)
+    d = train.shape[1]
+    sizes = (d, *HIDDEN, k, *reversed(HIDDEN), d)
+    layers = []
+    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        if i not in (0, len(HIDDEN) + 1):  # no activation on the input and on the code
+            layers.append(nn.GELU())
+        layers.append(nn.Linear(n_in, n_out))
+    net = nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    X = torch.tensor(train, dtype=torch.float32)
+    n_batches = -(-len(X) // 128)
+    for _ in range(min(100, -(-2_000 // n_batches))):
+        for index in torch.randperm(len(X)).split(128):
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(net(X[index]), X[index])
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        return net(torch.tensor(test, dtype=torch.float32)).numpy()
+
+
+# -- cases -------------------------------------------------------------------------------
+
+
+def exact_pca(train):
+    """PCA with one component more than the largest size wanted, if there are as many."""
+    n, d = train.shape
+    solver = "covariance_eigh" if n >= 10 * d else "full"
+    return PCA(min(max(SIZES) + 1, n, d), svd_solver=solver).fit(train)
+
+
+def sizes_under_rank(pca):
+    spectrum = pca.explained_variance_
+    return [k for k in SIZES if k < len(spectrum) and spectrum[k] > 1e-10 * spectrum[0]]
+
+
+def run_case(name, train, test, pca, k, seed, with_peers):
+    """Ratios and fit times of one case."""
+    V = pca.components_[:k]
+    centred = test - pca.mean_
+    reference = np.square(centred - centred @ V.T @ V).sum(dtype=float)
+    case = {"name": name, "n": len(train) + len(test), "d": train.shape[1], "k": k, "seed": seed}
+    methods = {"ours": ours, "mlp": mlp_regressor, "torch": textbook}
+    torch.set_num_threads(1)
+    for method in methods if with_peers else ["ours"]:
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            reconstruction = methods[method](train, test, k, seed)
+        if method == "ours":
+            reconstruction, case["gate"] = reconstruction
+        case[f"{method}_s"] = time.perf_counter() - start
+        case[method] = np.square(test - reconstruction).sum(dtype=float) / reference
+    return case
+
+
+def cases(sets, seeds, peer_seeds, quick):
+    """Yield the cases as delayed calls; sets are loaded when their turn comes."""
+    for name, load in sets.items():
+        for seed in range(seeds):
+            train, test = load(seed)
+            train = train[:QUICK_ROWS] if quick else train
+            pca = exact_pca(train)
+            for k in sizes_under_rank(pca):
+                if not quick or k == 5 or len(pca.components_) <= 5:
+                    yield delayed(run_case)(name, train, test, pca, k, seed, seed < peer_seeds)
+
+
+# -- report ------------------------------------------------------------------------------
+
+
+def print_case(case):
+    ratios = [f"{case[m]:.3f}" if m in case else "-" for m in ("ours", "mlp", "torch")]
+    times = [f"{case[m + '_s']:.1f}" if m in case else "-" for m in ("ours", "mlp", "torch")]
+    about = [case[key] for key in ("name", "n", "d", "k", "seed")]
+    print(COLUMNS.format(*about, *ratios, "open" if case["gate"] else "shut", *times), flush=True)
+
+
+def print_summary(results):
+    """Print a Markdown table with one row per method."""
+    print("\nTest squared error / PCA's at the same number of components\n")
+    print("| | cases | over 1,000 rows | all sets | worse than 1.01 | than 1.05 | worst | seconds per fit |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    peers_ran = [case for case in results if "mlp" in case]
+    if 0 < len(peers_ran) < len(results):
+        print_method("AutoencoderTransformer", "ours", results)
+        print_method("AutoencoderTransformer, the peers' cases", "ours", peers_ran)
+    else:
+        print_method("AutoencoderTransformer", "ours", results)
+    if peers_ran:
+        print_method("MLPRegressor(X, X)", "mlp", peers_ran)
+        print_method("textbook PyTorch autoencoder", "torch", peers_ran)
+    n_open = sum(case["gate"] for case in results)
+    print(f"\nFirst two figures: geometric means. Gate open in {n_open} of {len(results)} cases.")
+
+
+def print_method(title, method, results):
+    ratios = np.array([case[method] for case in results])
+    large = np.array([case["n"] > LARGE for case in results])
+    mean_large, mean_all = (f"{np.exp(np.log(r).mean()):.3f}" if len(r) else "-" for r in (ratios[large], ratios))
+    over = [f"{np.sum(ratios > bound)} ({np.mean(ratios > bound):.1%})" for bound in (1.01, 1.05)]
+    worst = results[int(ratios.argmax())]
+    where = f"{ratios.max():.3f} ({worst['name']}, k={worst['k']})"
+    seconds = np.mean([case[f"{method}_s"] for case in results])
+    row = (title, len(ratios), mean_large, mean_all, *over, where, f"{seconds:.1f}")
+    print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with more sets")
+    parser.add_argument("--seeds", type=int, default=3, help="splits of each set (default: 3)")
+    parser.add_argument("--peer-seeds", type=int, default=1, help="splits that the peers see (default: 1)")
+    parser.add_argument("--no-peers", action="store_true", help="AutoencoderTransformer only")
+    parser.add_argument("--quick", action="store_true", help="ten sets, one split, k = 5, at most 5,000 rows")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="sets whose name contains NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    args = parser.parse_args()
+    args.seeds = 1 if args.quick else args.seeds
+    args.peer_seeds = 0 if args.no_peers else args.peer_seeds
+    return args
+
+
+def main():
+    args = parse_args()
+    sets = find_sets(args.data)
+    wanted = args.only or (QUICK if args.quick else [""])
+    sets = {
+        name: load
+        for name, load in sets.items()
+        if any(part in name for part in wanted) or (name == "mnist" and args.quick and not args.only)
+    }
+    if not sets:
+        raise SystemExit(f"No set is called {' or '.join(wanted)}.")
+    start = time.perf_counter()
+    print(COLUMNS.format(*HEADER))
+    results = []
+    parallel = Parallel(args.jobs, return_as="generator", pre_dispatch="n_jobs")
+    for case in parallel(cases(sets, args.seeds, args.peer_seeds, args.quick)):
+        print_case(case)
+        results.append(case)
+    print_summary(results)
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes with {args.jobs} process(es), one thread each.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What every estimator must do: scikit-learn's own checks, for every option of every slot."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_ae import AutoencoderTransformer
+from sklearn_ae.bottlenecks import BOTTLENECKS
+from sklearn_ae.corruptions import CORRUPTIONS
+from sklearn_ae.losses import LOSSES
+from sklearn_ae.networks import NETWORKS
+from sklearn_ae.penalties import L1, PENALTIES, Contractive
+
+# losses that refuse data outside their range, and networks that need images, cannot pass checks
+# that feed any data; they are tested in their own files
+ANY_DATA = {"losses": set(LOSSES) - {"binary_cross_entropy", "poisson"}, "networks": set(NETWORKS) - {"conv"}}
+
+
+def small(**params):
+    """An estimator that trains on the few rows of the checks, without a gate."""
+    given = {"n_components": 1, "hidden_layer_sizes": (8,), "max_iter": 3, "early_stopping": False}
+    return AutoencoderTransformer(**(given | params))
+
+
+ESTIMATORS = [
+    AutoencoderTransformer(),
+    AutoencoderTransformer(hidden_layer_sizes=()),
+    AutoencoderTransformer(whiten=True),
+    AutoencoderTransformer(n_components=None),
+    small(),
+    small(hidden_layer_sizes=()),
+    small(init="random"),
+    small(init="random", early_stopping=True),
+    small(tied_weights=True),
+    small(whiten=True),
+    small(penalty=Contractive(0.1) + L1(0.1)),
+    *[small(bottleneck=name) for name in BOTTLENECKS],
+    *[small(corruption=name) for name in CORRUPTIONS],
+    *[small(penalty=name) for name in PENALTIES],
+    *[small(loss=name) for name in sorted(ANY_DATA["losses"])],
+    *[small(network=name) for name in sorted(ANY_DATA["networks"])],
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of three epochs
+@parametrize_with_checks(ESTIMATORS)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)

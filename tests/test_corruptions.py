@@ -1,0 +1,249 @@
+"""Input noises: their distributions, what they set, and that denoising denoises."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from torch import Generator
+
+from sklearn_ae import AutoencoderTransformer
+from sklearn_ae._building import column_stats
+from sklearn_ae.corruptions import (
+    CORRUPTIONS,
+    GaussianNoise,
+    Masking,
+    RayleighNoise,
+    SaltAndPepper,
+    resolve_corruption,
+)
+
+# strong noise of each kind, for the tests on data
+STRONG = {
+    "gaussian": GaussianNoise(0.5),
+    "masking": Masking(0.3),
+    "salt_and_pepper": SaltAndPepper(0.2),
+    "rayleigh": RayleighNoise(0.5),
+}
+MEANS = [0.0, 1e6]
+
+
+def generator(seed=0):
+    return Generator().manual_seed(seed)
+
+
+@pytest.fixture(params=MEANS, ids="mean {:g}".format)
+def rows(request):
+    """Rows X with a near or a far mean, in working units too, and the columns' statistics."""
+    rng = np.random.RandomState(0)
+    X = request.param + rng.normal(size=(5000, 6)) * [1, 2, 3, 4, 5, 6]
+    offset, scale = X.mean(0), 3.7
+    x = torch.from_numpy((X - offset) / scale)
+    return X, x, column_stats(X, offset, scale, True), lambda x: offset + scale * x.numpy()
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+class TestEveryCorruption:
+    def test_same_generator_state_gives_the_same_noise(self, name, rows):
+        _, x, columns, _ = rows
+        noise = clone(STRONG[name])
+        assert torch.equal(noise(x, generator(), columns), noise(x, generator(), columns))
+        running = generator()
+        assert not torch.equal(noise(x, running, columns), noise(x, running, columns))
+
+    def test_consumes_nothing_global_and_leaves_the_rows_alone(self, name, rows, unchanged_globals):
+        _, x, columns, _ = rows
+        before = x.clone()
+        STRONG[name](x, generator(), columns)
+        assert torch.equal(x, before)
+
+    def test_zero_strength_is_no_noise(self, name, rows):
+        _, x, columns, _ = rows
+        (parameter,) = STRONG[name].get_params()
+        silent = clone(STRONG[name]).set_params(**{parameter: 0})
+        assert torch.equal(silent(x, generator(), columns), x)
+
+    def test_keeps_the_dtype(self, name, rows):
+        _, x, columns, _ = rows
+        columns32 = type(columns)(*(column.float() for column in columns))
+        assert STRONG[name](x.float(), generator(), columns32).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("noise", "distribution"),
+    [(GaussianNoise(0.3), stats.norm(scale=0.3)), (RayleighNoise(0.3), stats.rayleigh(scale=0.3))],
+    ids=str,
+)
+def test_additive_noise_has_its_distribution(noise, distribution):
+    x = torch.randn((4000, 5), generator=generator(1), dtype=torch.float64)
+    added = (noise(x, generator(2), None) - x).numpy()
+    n = added.size
+    assert stats.kstest(added.ravel(), distribution.cdf).pvalue > 0.001
+    mean, variance, kurtosis = distribution.stats("mvk")
+    assert added.mean() == pytest.approx(mean, abs=5 * np.sqrt(variance / n))
+    assert added.var() == pytest.approx(variance, abs=5 * variance * np.sqrt((kurtosis + 2) / n))
+    # independent of the rows and across columns
+    assert np.abs(np.corrcoef(added.T, x.T) - np.eye(10))[:5].max() < 5 / np.sqrt(len(x))
+
+
+def assert_rate(hit, rate):
+    assert hit.mean() == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / hit.size))
+    n = len(hit)  # each column has the rate, too
+    np.testing.assert_allclose(hit.mean(0), rate, atol=5 * np.sqrt(rate * (1 - rate) / n))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.7, 1.0])
+def test_masking_sets_a_share_of_the_entries_to_zero_in_units_of_x(rate, rows):
+    X, x, columns, in_units = rows
+    noisy = Masking(rate)(x, generator(), columns)
+    changed = (noisy != x).numpy()
+    assert_rate(changed, rate)
+    np.testing.assert_allclose(in_units(noisy)[changed], 0, atol=1e-9 * np.abs(X).max())
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.7, 1.0])
+def test_salt_and_pepper_sets_entries_to_the_columns_minimum_or_maximum(rate, rows):
+    X, x, columns, in_units = rows
+    noisy = in_units(SaltAndPepper(rate)(x, generator(), columns))
+    tolerance = 1e-9 * np.abs(X).max()
+    low, high = (np.abs(noisy - bound) < tolerance for bound in (X.min(0), X.max(0)))
+    assert_rate(low, rate / 2)
+    assert_rate(high, rate / 2)
+    np.testing.assert_allclose(noisy[~(low | high)], X[~(low | high)], atol=tolerance)
+
+
+# -- in the model --------------------------------------------------------------------
+
+
+def denoiser(corruption, **params):
+    params = {"hidden_layer_sizes": (64,), "max_iter": 30, "random_state": 0, **params}
+    return AutoencoderTransformer(params.pop("n_components", 16), corruption=corruption, **params)
+
+
+@pytest.fixture(scope="module")
+def clean_models(digits_split):
+    train, _ = digits_split
+    return denoiser(None).fit(train), PCA(16).fit(train)
+
+
+@pytest.fixture(scope="module", params=CORRUPTIONS)
+def denoised(request, digits_split):
+    """A kind of noise, a model trained with it, clean held-out rows and their noisy twins."""
+    train, test = digits_split
+    noise = STRONG[request.param]
+    model = denoiser(noise).fit(train)
+    columns = column_stats(train, model.mean_, model.scale_, True)
+    noisy = noise(torch.from_numpy((test - model.mean_) / model.scale_), generator(99), columns)
+    return model, test, model.mean_ + model.scale_ * noisy.numpy()
+
+
+def error(model, seen, wanted):
+    return np.square(model.inverse_transform(model.transform(seen)) - wanted).sum(1).mean()
+
+
+class TestDenoising:
+    def test_reconstructions_of_noisy_rows_are_nearer_to_the_clean_rows(self, denoised, clean_models):
+        model, clean, noisy = denoised
+        plain, pca = clean_models
+        ours = error(model, noisy, clean)
+        assert ours < 0.9 * np.square(noisy - clean).sum(1).mean(), "than the noisy rows are"
+        assert ours < 0.9 * error(pca, noisy, clean), "than PCA's"
+        assert ours < 0.9 * error(plain, noisy, clean), "than those of the same net without corruption"
+
+    def test_codes_have_no_noise(self, denoised):
+        model, clean, _ = denoised
+        module, x = model.module_, torch.from_numpy((clean - model.mean_) / model.scale_)
+        codes = module.bottleneck(module.encoder(x)) * model.scale_
+        np.testing.assert_allclose(model.transform(clean), codes, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(model.transform(clean), model.transform(clean))
+
+    def test_the_source_is_noisy_and_the_target_is_clean(self, denoised):
+        model, clean, _ = denoised
+        net = model.net_.module_
+        x = torch.from_numpy((clean - model.mean_) / model.scale_).float()
+        for training in (True, False):  # a validation loss is one of denoising, too
+            passed = net.train(training)(x, generator())
+            assert torch.equal(passed.target, x)
+            assert not torch.equal(passed.source, x)
+        net.eval()
+
+    def test_the_trained_noise_uses_the_columns_range(self, denoised, digits_split):
+        net, train = denoised[0].net_.module_, digits_split[0]
+        low, high = (net.in_units(column).numpy() for column in (net.low, net.high))
+        np.testing.assert_allclose(low, train.min(0), atol=1e-4)
+        np.testing.assert_allclose(high, train.max(0), atol=1e-4)
+        np.testing.assert_allclose(net.in_units(net.zero).numpy(), 0, atol=1e-4)
+
+
+# -- a function of the user's ------------------------------------------------------------
+
+
+def test_a_function_sees_clean_rows_in_training_only(curve):
+    seen = []
+
+    def spy(x):
+        seen.append(x.clone())
+        return x + 1
+
+    model = denoiser(spy, n_components=1, max_iter=2, batch_size=len(curve), early_stopping=False).fit(curve)
+    assert len(seen) == 2
+    working = (curve - model.mean_) / model.scale_
+    np.testing.assert_allclose(seen[0].numpy(), working, atol=1e-5)
+    del seen[:]
+    model.inverse_transform(model.transform(curve))
+    model.score(curve)
+    assert not seen
+
+
+def test_nothing_is_learnt_where_the_function_destroys_everything(curve):
+    """Were the noisy row the target, zeros would be reconstructed and the loss would vanish."""
+    model = denoiser(torch.zeros_like, n_components=1, early_stopping=False).fit(curve)
+    assert min(model.loss_curve_) > 0.99
+
+
+def test_a_random_function_is_reproducible(curve, unchanged_globals):
+    def jitter(x):
+        return x + 0.2 * torch.randn_like(x)
+
+    def fit(seed):
+        return denoiser(jitter, n_components=1, max_iter=3, random_state=seed).fit(curve)
+
+    torch.rand(3)  # wherever the global generator stands
+    first = fit(0).loss_curve_
+    torch.rand(5)
+    assert fit(0).loss_curve_ == first
+    assert fit(1).loss_curve_ != first
+
+
+@pytest.fixture(autouse=True)
+def _restore_torch_generator():
+    state = torch.get_rng_state()
+    yield
+    torch.set_rng_state(state)
+
+
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [
+        (lambda x: x[:, 1:], r"\(\d+, 4\)"),
+        (lambda x: x.sum(), r"\(\)"),
+        (lambda x: x.numpy(), "ndarray"),
+        (lambda x: None, "NoneType"),
+    ],
+    ids=["fewer columns", "a number", "an array", "nothing"],
+)
+def test_a_function_must_return_a_tensor_of_the_same_shape(function, got, curve):
+    model = denoiser(function, n_components=1)
+    with pytest.raises(ValueError, match=rf"corruption must return a tensor of shape .*got {got}"):
+        model.fit(curve)
+    assert not hasattr(model, "module_")
+
+
+def test_functions_and_options_are_told_apart():
+    function = torch.relu
+    assert resolve_corruption(function).function is function
+    assert type(resolve_corruption(Masking(0.2))) is Masking
+    assert resolve_corruption(None) is None
+    with pytest.raises(TypeError, match="corruption"):
+        resolve_corruption(Masking)

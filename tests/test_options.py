@@ -1,0 +1,200 @@
+"""Options: names, checks and the promises of a scikit-learn estimator, for every registry."""
+
+import doctest
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from torch import nn
+
+from sklearn_ae import AutoencoderTransformer
+from sklearn_ae._options import Option, resolve
+from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
+from sklearn_ae.corruptions import CORRUPTIONS, Corruption, resolve_corruption
+from sklearn_ae.losses import LOSSES, Loss
+from sklearn_ae.networks import NETWORKS, Modules, Network, resolve_network
+from sklearn_ae.penalties import PENALTIES, L1, Contractive, Penalty, Sum
+
+SLOTS = {
+    "bottleneck": (BOTTLENECKS, Bottleneck),
+    "corruption": (CORRUPTIONS, Corruption),
+    "loss": (LOSSES, Loss),
+    "network": (NETWORKS, Network),
+    "penalty": (PENALTIES, Penalty),
+}
+RESOLVE = {
+    "corruption": resolve_corruption,
+    "network": resolve_network,
+    **{
+        slot: lambda value, slot=slot: resolve(value, SLOTS[slot][0], slot, SLOTS[slot][1])
+        for slot in ("bottleneck", "loss", "penalty")
+    },
+}
+STRINGS = [(slot, string) for slot, (registry, _) in SLOTS.items() for string in registry]
+CLASSES = [option for registry, _ in SLOTS.values() for option in registry.values()]
+PARAMETERS = [
+    (slot, string, parameter)
+    for slot, string in STRINGS
+    for parameter in SLOTS[slot][0][string]().get_params()
+]
+# one object per class with every parameter off its default
+CHANGED = {
+    "Huber": {"delta": 2.5},
+    "GaussianNoise": {"scale": 0.7},
+    "Masking": {"rate": 0.9},
+    "SaltAndPepper": {"rate": 0.4},
+    "RayleighNoise": {"scale": 0.7},
+    "Ordered": {"full_rate": 0.25},
+    "TopK": {"n_active": 3},
+    "Rectified": {"threshold": 0.2},
+    "L1": {"weight": 0.5},
+    "KLSparsity": {"weight": 2.0, "target": 0.2, "temperature": 0.3},
+    "Contractive": {"weight": 3.0, "n_probes": 2},
+    "Conv": {"image_shape": (2, 4, 8), "channels": (4,)},
+}
+
+
+def changed(option):
+    parameters = option().get_params()
+    wanted = CHANGED[option.__name__] if parameters else {}
+    assert set(wanted) == set(parameters), f"a row of CHANGED is missing for {option.__name__}"
+    return option(**wanted)
+
+
+def fit(X=None, **params):
+    X = np.random.RandomState(0).normal(size=(40, 6)) if X is None else X
+    return AutoencoderTransformer(2, hidden_layer_sizes=(), max_iter=1, random_state=0, **params).fit(X)
+
+
+# -- from a value to an option ---------------------------------------------------
+
+
+@pytest.mark.parametrize(("slot", "string"), STRINGS)
+def test_strings_give_the_class_with_its_defaults(slot, string):
+    option = RESOLVE[slot](string)
+    assert type(option) is SLOTS[slot][0][string]
+    assert option.get_params() == type(option)().get_params()
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_unknown_string_names_the_valid_ones(slot):
+    with pytest.raises(ValueError) as error:
+        fit(**{slot: "zebra"})
+    message = str(error.value)
+    assert f"{slot}='zebra'" in message
+    assert all(repr(string) in message for string in SLOTS[slot][0])
+    assert "Did you mean" not in message
+
+
+@pytest.mark.parametrize(("slot", "string"), STRINGS)
+def test_near_miss_is_suggested(slot, string):
+    with pytest.raises(ValueError, match=f"Did you mean {string!r}"):
+        RESOLVE[slot](string + "x")
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_wrong_objects_are_type_errors_that_name_the_slot(slot):
+    other = "loss" if slot == "penalty" else "penalty"
+    stranger = next(iter(SLOTS[other][0].values()))()
+    example = next(iter(SLOTS[slot][0].values()))
+    for wrong in (stranger, 3, type(example()), object()):
+        with pytest.raises(TypeError, match=rf"^{slot}=.*{example.__name__}\(\)"):
+            fit(**{slot: wrong})
+
+
+@pytest.mark.parametrize("slot", set(SLOTS) - {"corruption", "penalty"})
+def test_slots_that_cannot_be_empty_refuse_none(slot):
+    with pytest.raises((TypeError, ValueError), match=slot):
+        fit(**{slot: None})
+
+
+@pytest.mark.parametrize(("slot", "string", "parameter"), PARAMETERS)
+def test_parameters_out_of_range_are_named(slot, string, parameter):
+    for wrong in (-1, "much", None if parameter != "image_shape" else 0.5):
+        option = SLOTS[slot][0][string](**{parameter: wrong})
+        with pytest.raises(ValueError, match=rf"'{parameter}' parameter of {type(option).__name__}"):
+            fit(**{slot: option})
+
+
+def test_parameters_are_checked_within_a_sum():
+    with pytest.raises(ValueError, match="'weight' parameter of Contractive"):
+        fit(penalty=L1(0.1) + Contractive(-1))
+    with pytest.raises(TypeError, match="penalties"):
+        fit(penalty=Sum(L1(), "contractive"))
+
+
+@pytest.mark.parametrize("option", CLASSES)
+def test_resolving_copies_the_object(option):
+    (slot,) = (slot for slot, (_, base) in SLOTS.items() if issubclass(option, base))
+    mine = changed(option)
+    resolved = RESOLVE[slot](mine)
+    assert resolved is not mine
+    assert type(resolved) is option
+    assert resolved.get_params() == mine.get_params()
+
+
+def test_a_fitted_model_does_not_follow_the_users_object():
+    noise = CORRUPTIONS["gaussian"](scale=0.3)
+    model = fit(corruption=noise)
+    noise.scale = 99
+    assert model.corruption_.scale == 0.3
+    assert model.corruption is noise
+
+
+# -- options are estimators --------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", CLASSES)
+def test_clone_repr_and_pickle_keep_the_parameters(option):
+    one = changed(option)
+    namespace = {option.__name__: option}
+    for twin in (clone(one), pickle.loads(pickle.dumps(one)), eval(repr(one), namespace)):
+        assert type(twin) is option
+        assert twin.get_params() == one.get_params()
+        assert repr(twin) == repr(one)
+
+
+@pytest.mark.parametrize(("slot", "string", "parameter"), PARAMETERS)
+def test_nested_parameters_are_reached_from_the_estimator(slot, string, parameter):
+    option = SLOTS[slot][0][string]
+    value = CHANGED[option.__name__][parameter]
+    model = AutoencoderTransformer(**{slot: option()})
+    assert model.get_params()[f"{slot}__{parameter}"] == getattr(option(), parameter)
+    model.set_params(**{f"{slot}__{parameter}": value})
+    assert getattr(getattr(model, slot), parameter) == value
+    twin = clone(model)
+    assert twin.get_params()[f"{slot}__{parameter}"] == value
+    assert getattr(twin, slot) is not getattr(model, slot)
+
+
+def test_nested_parameters_of_a_sum():
+    model = AutoencoderTransformer(penalty=Contractive(0.1) + L1(0.01))
+    model.set_params(penalty__first__weight=5, penalty__second__weight=7)
+    assert (model.penalty.first.weight, model.penalty.second.weight) == (5, 7)
+    with pytest.raises(ValueError, match="third"):
+        model.set_params(penalty__third__weight=1)
+
+
+def test_every_parameter_is_constrained():
+    for option in CLASSES:
+        assert set(option._parameter_constraints) == set(option().get_params()), option
+
+
+# -- documentation -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", [*CLASSES, Sum, Modules])
+def test_classes_have_a_documented_example(option):
+    assert issubclass(option, Option)
+    assert doctest.DocTestParser().get_examples(option.__doc__), "no example"
+    names = [] if option is Modules else option._get_param_names()
+    for name in names or option._get_param_names():
+        assert f"{name}" in option.__doc__.split("Parameters")[1], f"{name} is not documented"
+
+
+def test_modules_are_cloned_with_their_weights():
+    option = Modules(nn.Linear(4, 2), nn.Linear(2, 4))
+    twin = clone(option)
+    assert twin.encoder is not option.encoder
+    assert np.array_equal(twin.encoder.weight.detach(), option.encoder.weight.detach())
