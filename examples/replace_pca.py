@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import AutoencoderTransformer
@@ -42,9 +42,10 @@ def squared_error(pipeline, X, y=None):
 
 def search(X, y):
     """Compare both reducers at every size, by accuracy and by reconstruction, on held-out folds."""
-    reducers = [PCA(random_state=0), AutoencoderTransformer(max_iter=100, random_state=0)]
-    pipeline = make_pipeline(PCA(), StandardScaler(), LogisticRegression(max_iter=1000))
-    pipeline.steps[0] = ("reduce", pipeline[0])
+    reducers = [PCA(random_state=0), AutoencoderTransformer(max_iter=60, random_state=0)]
+    pipeline = Pipeline(
+        [("reduce", PCA()), ("scale", StandardScaler()), ("classify", LogisticRegression(max_iter=1000))]
+    )
     return GridSearchCV(
         pipeline,
         {"reduce": reducers, "reduce__n_components": SIZES},
@@ -74,18 +75,17 @@ def print_table(accuracies, errors):
 
 def draw(images, reconstructions, errors):
     """Draw originals above their reconstructions, and the error against the size."""
+    fig = plt.figure(figsize=(12, 3.4), layout="constrained")
+    left, right = fig.subfigures(1, 2, width_ratios=(1.9, 1))
+    left.suptitle(f"Test digits, and what is left of them in {SHOWN} numbers", fontsize=12)
     rows = {"Original": images, **reconstructions}
-    fig = plt.figure(figsize=(11, 4.2), layout="constrained")
-    left, right = fig.subfigures(1, 2, width_ratios=(1.6, 1))
-    axes = left.subplots(len(rows), len(images))
-    for cells, (name, pictures) in zip(axes, rows.items(), strict=True):
+    for cells, (name, pictures) in zip(left.subplots(len(rows), len(images)), rows.items(), strict=True):
         for ax, picture in zip(cells, pictures, strict=True):
             ax.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
             ax.set(xticks=[], yticks=[])
-        error = np.square(images - pictures).sum(axis=1).mean()
-        label = name if name == "Original" else f"{name}\nerror {error:.0f}"
-        cells[0].set_ylabel(label, color=COLOURS.get(name, "black"), fontsize=11)
-    left.suptitle(f"Test digits from codes of {SHOWN} numbers", fontsize=12)
+        cells[0].set_ylabel(
+            name, color=COLOURS.get(name, "black"), fontsize=11, rotation=0, ha="right", va="center"
+        )
 
     ax = right.subplots()
     for name, values in errors.items():
@@ -118,7 +118,7 @@ def main():
     )
 
     images = np.array([X_test[y_test == digit][0] for digit in range(10)])
-    reducers = {"PCA": PCA(SHOWN), "Autoencoder": AutoencoderTransformer(SHOWN, max_iter=100, random_state=0)}
+    reducers = {"PCA": PCA(SHOWN), "Autoencoder": AutoencoderTransformer(SHOWN, max_iter=60, random_state=0)}
     reconstructions = {
         name: reducer.fit(X_train).inverse_transform(reducer.transform(images))
         for name, reducer in reducers.items()

@@ -31,19 +31,29 @@ def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
     n, d = X.shape
     if d <= 1_000 and n >= 10 * d:
         solver = "covariance_eigh"
-    elif sparse.issparse(X):
-        if n_components is None or n_components >= min(n, d):
-            raise ValueError(
-                f"Sparse X with fewer than 10 rows per column needs n_components < min(n_samples, n_features)={min(n, d)}, as for PCA; "
-                f"got n_components={n_components}."
-            )
-        solver = "arpack"
-    elif min(n, d) <= _FULL_SVD_MAX or not _is_size(n_components):
+    elif not sparse.issparse(X) and (min(n, d) <= _FULL_SVD_MAX or not _is_size(n_components)):
         solver = "full"
     else:
-        solver = "randomized"
+        solver = "arpack" if sparse.issparse(X) else "randomized"
+    if solver == "arpack" and not (_is_size(n_components) and n_components < min(n, d)):
+        raise ValueError(
+            f"Sparse X of fewer than 10 rows per column needs an integer n_components under "
+            f"min(n_samples, n_features)={min(n, d)}, as for PCA; got n_components={n_components}."
+        )
+    pca = _quiet_pca(X, n_components, solver, seed)
+    if solver == "covariance_eigh" and not sparse.issparse(X) and _cancels(pca):
+        pca = _quiet_pca(X, n_components, "full", seed)
+    return pca
+
+
+def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:
     with np.errstate(invalid="ignore", divide="ignore"):  # shares of no variance at all
         return PCA(n_components, svd_solver=solver, random_state=seed).fit(X)
+
+
+def _cancels(pca: PCA) -> bool:
+    """Whether means far from zero have eaten the digits of a covariance taken without centring."""
+    return bool(np.max(pca.mean_**2) > 1e6 * total_variance(pca) / len(pca.mean_))
 
 
 def truncated_pca(pca: PCA, k: int, n_samples: int) -> PCA:

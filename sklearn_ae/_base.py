@@ -20,7 +20,6 @@ import torch
 from scipy import sparse
 from scipy.linalg import solve_triangular
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sklearn_ae._anchor import truncated_pca
@@ -31,6 +30,7 @@ from sklearn_ae._fitting import ChunkFit, Fit
 from sklearn_ae._likelihood import N_DRAWS, LatentModel
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
+from sklearn_ae._resources import private_random_state
 from sklearn_ae._scoring import latent_model, score_rows
 from sklearn_ae.networks import ACTIVATIONS
 
@@ -107,7 +107,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             X,
             X_val,
             self._check_n_components(X, slots),
-            check_random_state(self.random_state),
+            private_random_state(self.random_state),
             lazy,
         )
         self._take_over(fit.run(previous))

@@ -101,12 +101,17 @@ def build_module(
     return module.double()
 
 
-def inference_copy(module: Autoencoder, dtype: Any, shut: bool) -> Autoencoder:
-    """A frozen copy in the precision of X; behind a shut gate, without its networks."""
-    twin = copy.deepcopy(module).to(torch.float32 if dtype == np.float32 else torch.float64)
+def inference_copy(trained: Autoencoder, exact: Autoencoder, dtype: Any, shut: bool) -> Autoencoder:
+    """A frozen copy in the precision of X; behind a shut gate, without its networks.
+
+    Training is in float32. ``exact`` is the float64 module that it started from,
+    which has the full digits of the offset and, behind a shut gate, of PCA.
+    """
+    twin = copy.deepcopy(exact if shut else trained).double()
+    twin.offset.copy_(exact.offset)
     if shut:
         twin.encoder.network = twin.decoder.network = None
-    return twin.eval().requires_grad_(False)
+    return twin.to(torch.float32 if dtype == np.float32 else torch.float64).eval().requires_grad_(False)
 
 
 def is_pca(module: Autoencoder, pca: Any) -> bool:

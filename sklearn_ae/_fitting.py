@@ -13,18 +13,22 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import sparse
 from sklearn.decomposition import IncrementalPCA
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from torch import Generator
 
 from sklearn_ae._anchor import GATE_MIN_ROWS, as_incremental, fit_pca, gate_opens, is_linear
 from sklearn_ae._building import Slots, build_module, inference_copy, is_pca
 from sklearn_ae._describing import describe, describe_pca
 from sklearn_ae._module import Objective
-from sklearn_ae._resources import private_global_generator, resolve_device, threads_for, use_bf16
+from sklearn_ae._resources import (
+    private_global_generator,
+    private_random_state,
+    resolve_device,
+    threads_for,
+    use_bf16,
+)
 from sklearn_ae._training import AutoencoderNet, BestEpoch, Progress, Rows
 
 _MAX_STEPS = 2_000  # optimizer steps that max_iter="auto" aims at
@@ -171,7 +175,7 @@ class Fit:
                 return  # PCA leaves nothing to explain
             if previous is not None:
                 net.module_.load_state_dict(previous.module_.state_dict())
-            if valid is not None:
+            if valid is not None and p.early_stopping:
                 self.best = BestEpoch(p.n_iter_no_change, p.tol)
                 net.callbacks_.append(("best_epoch", self.best))
             net.generator = Generator(self.device).manual_seed(self.seed)
@@ -220,7 +224,7 @@ class Fit:
         net.optimizer_.state.clear()
         net.callbacks_ = [(name, cb) for name, cb in net.callbacks_ if name != "best_epoch"]
         shut = self.anchored and not self.gate_open
-        self.inference = inference_copy(self.module if shut else net.module_, self.X.dtype, shut)
+        self.inference = inference_copy(net.module_, self.module, self.X.dtype, shut)
 
     def _describe(self) -> None:
         module = self.inference
@@ -265,7 +269,7 @@ class ChunkFit(Fit):
     """
 
     def __init__(self, params: Any, slots: Slots, X: Any, n_components: Any):
-        super().__init__(params, slots, X, None, n_components, check_random_state(params.random_state), False)
+        super().__init__(params, slots, X, None, n_components, private_random_state(params.random_state), False)
         self.train = self.valid = self.best = None
 
     def _anchor(self, indices: np.ndarray | None) -> Any:
@@ -298,6 +302,7 @@ class ChunkFit(Fit):
     def _continue(self, previous: Any) -> None:
         self.pca, self.net = previous.pca_, previous.net_
         self.module = copy.deepcopy(self.net.module_).double()
+        self.module.offset.copy_(previous.module_.offset)
         self.batch_size = self.net.batch_size
 
     def _train_one_epoch(self) -> None:

@@ -1,5 +1,7 @@
-import math, torch
+import math
 from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
 

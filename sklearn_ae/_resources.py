@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 from sklearn_ae._module import Autoencoder
 
@@ -39,6 +42,11 @@ def use_bf16(precision: str, device: torch.device, module: Autoencoder, batch_si
         return wide and torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return wide and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def private_random_state(random_state: Any) -> np.random.RandomState:
+    """As ``check_random_state``, but None means fresh entropy, not NumPy's global generator."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
 @contextlib.contextmanager

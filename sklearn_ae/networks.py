@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
-from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option, resolve
 
 ACTIVATIONS = {

@@ -131,7 +131,7 @@ def test_ordered_codes_and_weight_decay_find_the_directions(digits):
         init="random",
         early_stopping=False,
         alpha=0.1,
-        bottleneck="ordered",
+        bottleneck=Ordered(full_rate=0),
         max_iter=300,
         learning_rate_init=0.01,
     ).fit(digits)

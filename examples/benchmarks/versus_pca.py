@@ -41,7 +41,7 @@ HIDDEN = (256, 128)
 LARGE = 1_000  # rows from which a set counts as large
 BUNDLED = ("iris", "wine", "breast_cancer", "digits", "diabetes", "linnerud")
 QUICK = ("glass", "Ionosphere", "cardio", "pendigits", "musk", "ORL", "colon", "sklearn/wine", "digits")
-QUICK_ROWS = 5_000  # training rows of a set in a quick run
+QUICK_ROWS = 3_000  # training rows of a set in a quick run
 COLUMNS = "{:24} {:>6} {:>5} {:>3} {:>4}  {:>7} {:>7} {:>7}  {:>4}  {:>7} {:>7} {:>7}"
 HEADER = ("set", "rows", "cols", "k", "seed", "AE", "MLP", "torch", "gate", "AE s", "MLP s", "torch s")
 
@@ -109,8 +109,8 @@ def ours(train, test, k, seed):
 
 def mlp_regressor(train, test, k, seed):
     sizes = (*HIDDEN, k, *reversed(HIDDEN))
-    model = MLPRegressor(sizes, early_stopping=True, random_state=seed).fit(train, train)
-    return model.predict(test)
+    model = MLPRegressor(hidden_layer_sizes=sizes, early_stopping=True, random_state=seed)
+    return model.fit(train, train).predict(test)
 
 
 def textbook(train, test, k, seed):
@@ -214,7 +214,9 @@ def print_summary(results):
 def print_method(title, method, results):
     ratios = np.array([case[method] for case in results])
     large = np.array([case["n"] > LARGE for case in results])
-    mean_large, mean_all = (f"{np.exp(np.log(r).mean()):.3f}" if len(r) else "-" for r in (ratios[large], ratios))
+    mean_large, mean_all = (
+        f"{np.exp(np.log(r).mean()):.3f}" if len(r) else "-" for r in (ratios[large], ratios)
+    )
     over = [f"{np.sum(ratios > bound)} ({np.mean(ratios > bound):.1%})" for bound in (1.01, 1.05)]
     worst = results[int(ratios.argmax())]
     where = f"{ratios.max():.3f} ({worst['name']}, k={worst['k']})"
@@ -229,7 +231,7 @@ def parse_args():
     parser.add_argument("--seeds", type=int, default=3, help="splits of each set (default: 3)")
     parser.add_argument("--peer-seeds", type=int, default=1, help="splits that the peers see (default: 1)")
     parser.add_argument("--no-peers", action="store_true", help="AutoencoderTransformer only")
-    parser.add_argument("--quick", action="store_true", help="ten sets, one split, k = 5, at most 5,000 rows")
+    parser.add_argument("--quick", action="store_true", help="ten sets, one split, k = 5, at most 3,000 rows")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="sets whose name contains NAME")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     args = parser.parse_args()
