@@ -27,11 +27,11 @@ from sklearn_ae._building import Slots
 from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions, _fit_context
 from sklearn_ae._describing import working_blocks
 from sklearn_ae._fitting import ChunkFit, Fit
-from sklearn_ae._likelihood import N_DRAWS, LatentModel
+from sklearn_ae._likelihood import N_DRAWS
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._resources import private_random_state
-from sklearn_ae._scoring import latent_model, score_rows
+from sklearn_ae._scoring import score_rows
 from sklearn_ae.networks import ACTIVATIONS
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
@@ -383,9 +383,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def _pca_or_none(self) -> Any:
         return self.pca_ if self._is_pca else None
-
-    def _latent(self) -> LatentModel:
-        return latent_model(copy.deepcopy(self.module_).double(), self._description, self._pca_or_none())
 
     @property
     def _n_features_out(self) -> int:

@@ -10,6 +10,8 @@ import torch
 from scipy import linalg
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ae._scoring import latent_model, loadings, noise_variance
+
 
 class LinearAttributes:
     """``components_``, ``get_covariance`` and their kin, where x given z is linear.
@@ -102,9 +104,12 @@ class LinearAttributes:
             For nonlinear models.
         """
         self._linear("get_covariance", "use score_samples for densities")
-        W = self._loadings() * self.scale_
-        L = self._latent().scale.numpy()
-        covariance = (W.T @ L) @ (W.T @ L).T
+        module = copy.deepcopy(self.module_).double()
+        noise = noise_variance(self._description, self._pca_or_none(), self.scale_)
+        with torch.no_grad():
+            latent = latent_model(module, self._description, noise, self._pca_or_none())
+            L = self.scale_ * loadings(module, latent)[1].numpy()
+        covariance = L.T @ L
         covariance.flat[:: len(covariance) + 1] += self.noise_variance_
         return covariance
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._describing import Description, working_blocks
-from sklearn_ae._likelihood import LatentModel, gaussian_log_likelihood, log_likelihood
+from sklearn_ae._laplace import DiscreteObservation, GaussianObservation, LatentModel, log_likelihood
+from sklearn_ae._likelihood import gaussian_log_likelihood
 from sklearn_ae._module import Autoencoder
 
 # Floor of the noise variance, relative to the mean column variance. Under it (rank-deficient
@@ -29,17 +30,22 @@ def noise_variance(description: Description, pca: Any, scale: float) -> float:
     return max(noise, NOISE_FLOOR)
 
 
-def latent_model(module: Autoencoder, description: Description, pca: Any) -> LatentModel:
-    """Prior of the code and noise, of a float64 module in working units; PCA's own where it is PCA."""
-    noise = noise_variance(description, pca, module.scale)
+def latent_model(module: Autoencoder, description: Description, noise: float, pca: Any) -> LatentModel:
+    """Prior of the code for a float64 module, in working units; PCA's own where it is PCA."""
     moments = description.moments
     if pca is None:
-        return LatentModel.fit(
-            module.decode, *map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks)), noise
-        )
-    signal = np.maximum(np.asarray(pca.explained_variance_, dtype=float) / module.scale**2 - noise, 0)
-    root = torch.from_numpy(np.diag(np.sqrt(signal)))
-    return LatentModel(torch.zeros(len(root), dtype=torch.float64), root, noise, root.new_zeros(0, len(root)))
+        mean, root, codes = map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks))
+        noise = 0.0 if module.loss.discrete else noise
+        return LatentModel.fit(module.decode, mean, root, codes.contiguous(), noise)
+    signal = np.diag(moments.root) ** 2 - noise
+    scale = torch.from_numpy(np.diag(np.sqrt(np.maximum(signal, 0))))
+    return LatentModel(torch.zeros(len(scale), dtype=torch.float64), scale, scale[:0])
+
+
+def loadings(module: Autoencoder, latent: LatentModel) -> tuple[Tensor, Tensor]:
+    """Constant b and matrix L of a linear decoder: x = b + u L for u ~ N(0, I), in working units."""
+    b = module.decode(latent.mean[None])
+    return b, module.decode(latent.mean + latent.scale.T) - b
 
 
 def score_rows(
@@ -57,19 +63,29 @@ def score_rows(
     n_draws : int
     """
     module = copy.deepcopy(module).double()
-    latent = latent_model(module, description, pca)
-    parts = [_score_block(module, latent, x, n_draws) for x in working_blocks(module, X)]
+    noise = noise_variance(description, pca, module.scale)
+    latent = latent_model(module, description, noise, pca)
+    parts = [_score_block(module, latent, noise, x, n_draws) for x in working_blocks(module, X)]
     log_p, std = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
     if not module.loss.discrete:  # a density in the units of X
         log_p = log_p - X.shape[1] * math.log(module.scale)
     return log_p, std
 
 
-def _score_block(module: Autoencoder, latent: LatentModel, x: Tensor, n_draws: int) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        if module.has_affine_decoder():
-            b = module.decode(latent.mean[None])[0]
-            W = module.decode(latent.mean + torch.eye(len(latent.mean), dtype=b.dtype)) - b
-            log_p = gaussian_log_likelihood(x - b, latent.scale.T @ W, latent.noise_variance)
-            return log_p, torch.zeros_like(log_p)
-        return log_likelihood(x, module.decode, module.encode(x), latent, n_draws)
+@torch.no_grad()
+def _score_block(
+    module: Autoencoder, latent: LatentModel, noise: float, x: Tensor, n_draws: int
+) -> tuple[Tensor, Tensor]:
+    if module.has_affine_decoder():
+        b, L = loadings(module, latent)
+        log_p = gaussian_log_likelihood(x - b, L, noise)
+        return log_p, torch.zeros_like(log_p)
+    discrete = module.loss.discrete
+    return log_likelihood(
+        module.in_units(x) if discrete else x,
+        module.decode,
+        module.encode(x),
+        latent,
+        DiscreteObservation(module.loss) if discrete else GaussianObservation(noise),
+        n_draws=n_draws,
+    )
