@@ -113,9 +113,9 @@ def linear_paths(
         encoder.weight.data = torch.cat([basis, extra])
         decoder = skip_init(nn.Linear, n_codes, d, bias=bias, dtype=torch.float64)
         decoder.weight.data = torch.cat([basis, torch.zeros_like(extra)]).T.contiguous()
-    for layer in (encoder, decoder):
-        if bias:
-            nn.init.zeros_(layer.bias)
+    if bias:
+        encoder.bias.data.zero_()
+        decoder.bias.data.zero_()  # type: ignore[union-attr, operator]
     return encoder, decoder
 
 
@@ -152,7 +152,8 @@ def is_linear(network: Network, hidden_layer_sizes: tuple[int, ...]) -> bool:
 def _zero_last_layer(network: nn.Module) -> None:
     *_, last = (m for m in network.modules() if isinstance(m, (nn.Linear, nn.ConvTranspose2d)))
     nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
 
 
 def gate_opens(anchor: np.ndarray, network: np.ndarray) -> bool:

@@ -23,15 +23,15 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sklearn_ae._anchor import truncated_pca
-from sklearn_ae._building import Slots
 from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions, _fit_context
 from sklearn_ae._describing import working_blocks
 from sklearn_ae._fitting import ChunkFit, Fit
 from sklearn_ae._likelihood import N_DRAWS
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
-from sklearn_ae._resources import private_random_state
+from sklearn_ae._resources import private_random_state, threads_for
 from sklearn_ae._scoring import score_rows
+from sklearn_ae._validation import check_n_components, check_slots
 from sklearn_ae.networks import ACTIVATIONS
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
@@ -68,7 +68,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         "verbose": ["verbose"],
     }
 
-    def _resolve_slots(self) -> Slots:
+    def _resolve_slots(self):
         """Turn the slot parameters into options."""
         raise NotImplementedError
 
@@ -99,14 +99,14 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         lazy = isinstance(X, np.memmap)
         X = self._validate(X, reset=True)
         X_val = None if X_val is None else self._validate(X_val, reset=False)
-        slots = self._check_slots(X)
-        previous = self.net_ if self.warm_start and hasattr(self, "net_") else None
+        slots = check_slots(self, X)
+        previous = self if self.warm_start and self.__sklearn_is_fitted__() else None
         fit = Fit(
             self,
             slots,
             X,
             X_val,
-            self._check_n_components(X, slots),
+            check_n_components(self, X, slots),
             private_random_state(self.random_state),
             lazy,
         )
@@ -136,8 +136,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """
         first = not self.__sklearn_is_fitted__()
         X = self._validate(X, reset=first)
-        slots = self._check_slots(X)
-        n_components = self._check_n_components(X, slots) if first else self.n_components_
+        slots = check_slots(self, X)
+        n_components = check_n_components(self, X, slots) if first else self.n_components_
         fit = ChunkFit(self, slots, X, n_components)
         self._take_over(fit.run(None if first else self))
         return self
@@ -151,41 +151,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             accept_sparse=("csr", "csc"),
             ensure_min_samples=2 if reset else 1,
         )
-
-    def _check_slots(self, X: Any) -> Slots:
-        """Resolve the slots and refuse what cannot work, before any work."""
-        slots = self._resolve_slots()
-        sizes = self.hidden_layer_sizes
-        if not all(isinstance(size, Integral) and size > 0 for size in np.ravel(sizes).tolist()):
-            raise ValueError(f"hidden_layer_sizes must hold positive integers; got {sizes!r}.")
-        slots.network.check(X.shape[1], self.tied_weights)
-        slots.loss.check(X)
-        return slots
-
-    def _check_n_components(self, X: Any, slots: Slots) -> int | float | None:
-        n, d = X.shape
-        k = self.n_components
-        if k == "mle":
-            raise ValueError(
-                "n_components='mle' is not defined for autoencoders; give the share of variance to "
-                "explain (n_components=0.95), or choose the size by cross-validation."
-            )
-        if k is None:
-            return min(n, d) - (1 if sparse.issparse(X) else 0)
-        if isinstance(k, Real) and k < 1:
-            if not slots.bottleneck.ordered and len(np.ravel(self.hidden_layer_sizes)):
-                raise ValueError(
-                    f"n_components={k} picks the number of components by the variance they explain, which "
-                    "needs ordered codes; set bottleneck='ordered', or give an integer."
-                )
-            return float(k)
-        if k > min(n, d) and not slots.limited:
-            raise ValueError(
-                f"n_components={k} must be between 1 and min(n_samples, n_features)={min(n, d)} "
-                f"(n_samples={n}, n_features={d}). An overcomplete code needs something that limits it, "
-                "such as penalty='l1', bottleneck='topk' or a corruption."
-            )
-        return int(k)
 
     def _take_over(self, fit: Any) -> None:
         """Copy what a finished fit has learnt."""
@@ -225,7 +190,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def _transform(self, X: Any) -> np.ndarray:
         module = self._inference_module(X.dtype)
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(module, X.shape[0]):
             codes = torch.cat([module.encode(x) for x in working_blocks(module, X)]).numpy()
         if not self.whiten:
             return codes * codes.dtype.type(self.scale_)
@@ -263,7 +228,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             codes = Z / Z.dtype.type(self.scale_)
         module = self._inference_module(Z.dtype)
         block = max(1, _BLOCK_VALUES // self.n_features_in_)
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(module, len(Z)):
             parts = [module.reconstruct(z) for z in torch.from_numpy(codes).split(block)]
         return torch.cat(parts).numpy()
 
@@ -358,7 +323,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             "truncate",
             "codes have no order: set bottleneck='ordered'",
         )
-        if not isinstance(k, Integral) or not 1 <= k <= self.n_components_:
+        if not isinstance(k, Integral) or not 1 <= int(k) <= self.n_components_:
             raise ValueError(
                 f"k must be an integer between 1 and n_components_={self.n_components_}; got {k!r}."
             )
@@ -372,17 +337,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         return twin
 
     # -- what the methods share ---------------------------------------------------
-
-    @property
-    def noise_variance_(self) -> float:
-        """Variance of X around the decoded code, per column, in squared units of X."""
-        check_is_fitted(self)
-        if self._is_pca:
-            return self.pca_.noise_variance_
-        return self._description.noise * self.scale_**2
-
-    def _pca_or_none(self) -> Any:
-        return self.pca_ if self._is_pca else None
 
     @property
     def _n_features_out(self) -> int:

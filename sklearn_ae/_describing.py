@@ -39,11 +39,9 @@ class CodeMoments:
     @classmethod
     def of(cls, codes: np.ndarray) -> CodeMoments:
         """Moments of codes of shape (n, k)."""
-        n, k = codes.shape
+        n = len(codes)
         mean = codes.mean(axis=0)
-        root = np.linalg.qr(codes - mean, mode="r") / np.sqrt(max(n - 1, 1))
-        root = np.vstack([root, np.zeros((max(0, k - len(root)), k))])
-        root *= np.where(np.diag(root) < 0, -1.0, 1.0)[:, None]
+        root = _triangular_root(codes - mean) / np.sqrt(max(n - 1, 1))
         return cls(mean, root, codes[_spread(n, N_LANDMARKS)])
 
     @classmethod
@@ -53,9 +51,7 @@ class CodeMoments:
         return cls(np.zeros(k), np.diag(np.sqrt(np.maximum(variances, 0))), np.zeros((0, k)))
 
     def truncated(self, k: int) -> CodeMoments:
-        root = np.linalg.qr(self.root[:, :k], mode="r")
-        root *= np.where(np.diag(root) < 0, -1.0, 1.0)[:, None]
-        return CodeMoments(self.mean[:k], root, self.landmarks[:, :k])
+        return CodeMoments(self.mean[:k], _triangular_root(self.root[:, :k]), self.landmarks[:, :k])
 
     def whitening(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small."""
@@ -64,6 +60,14 @@ class CodeMoments:
         floor = np.finfo(float).eps * max(1.0, float(diagonal.max(initial=0.0)))
         np.fill_diagonal(L, np.maximum(diagonal, floor))
         return self.mean, L
+
+
+def _triangular_root(A: np.ndarray) -> np.ndarray:
+    """Upper-triangular R of shape (k, k) with R'R = A'A and a non-negative diagonal."""
+    k = A.shape[1]
+    R = np.asarray(np.linalg.qr(A, mode="r"))
+    R = np.vstack([R, np.zeros((max(0, k - len(R)), k))])
+    return R * np.where(np.diag(R) < 0, -1.0, 1.0)[:, None]
 
 
 def _spread(n: int, n_wanted: int) -> np.ndarray:
@@ -118,7 +122,7 @@ def describe(module: Autoencoder, X: Any, held_out: Any) -> Description:
 
 def describe_pca(pca: Any, scale: float) -> Description:
     """Describe PCA itself, from its spectrum."""
-    k, d = pca.components_.shape
+    d = pca.components_.shape[1]
     variances = np.asarray(pca.explained_variance_, dtype=float) / scale**2
     total = total_variance(pca) / scale**2
     return Description(CodeMoments.of_pca(variances), total - np.cumsum(variances), total, d)

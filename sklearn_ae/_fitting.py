@@ -8,8 +8,10 @@ an error on the way leaves no half-fitted estimator.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,10 @@ from sklearn_ae._resources import (
 from sklearn_ae._training import AutoencoderNet, BestEpoch, Progress, Rows
 
 _MAX_STEPS = 2_000  # optimizer steps that max_iter="auto" aims at
-_MAX_EPOCHS = 400  # and the epochs that it is bounded by
-_BATCH_SIZE = 128
+_MAX_EPOCHS = 100  # and the epochs that it is bounded by
+_BATCH_SIZES = (64, 128)  # of batch_size="auto", up to and over ...
+_SMALL = 1_000  # ... so many rows
+_NOTHING_LEFT = 1e-10  # share of the variance under which PCA is taken to explain everything
 _STEEP = 0.02  # relative fall of the loss over the last tenth of the epochs that calls for a warning
 
 
@@ -71,6 +75,7 @@ class Fit:
         self.train, self.valid = self._split(rng)
         self.seed = int(rng.randint(np.iinfo(np.int32).max))
         self.generator = Generator().manual_seed(self.seed)
+        self.best: BestEpoch | None = None
 
     # -- split and anchor -----------------------------------------------------
 
@@ -90,8 +95,10 @@ class Fit:
         return self.params.init == "pca"
 
     @property
-    def has_validation(self) -> bool:
-        return self.X_val is not None or self.valid is not None
+    def n_valid(self) -> int:
+        if self.X_val is not None:
+            return self.X_val.shape[0]
+        return 0 if self.valid is None else len(self.valid)
 
     @property
     def gated(self) -> bool:
@@ -106,37 +113,41 @@ class Fit:
             k = min(k, *X.shape)
         return fit_pca(X, k, self.seed)
 
-    def _build(self) -> None:
-        """Fit the anchor and build the module on it."""
-        self.pca = self._anchor(self.train)
+    def _build(self, pca: Any = None) -> None:
+        """Fit the anchor, unless it is given, and build the module on it."""
+        self.pca = self._anchor(self.train) if pca is None else pca
         given = isinstance(self.n_components, (int, np.integer))
         width = int(self.n_components if given else self.pca.n_components_)
         self.module = build_module(self.params, self.slots, self.pca, width, self.X, self.generator)
 
     # -- train ------------------------------------------------------------------
 
-    def run(self, previous: AutoencoderNet | None = None) -> Fit:
-        """Do all of it; ``previous`` is the net that a warm start continues."""
-        self._build()
+    def run(self, previous: Any = None) -> Fit:
+        """Do all of it; ``previous`` is the fitted estimator that a warm start continues."""
+        self._build(None if previous is None else previous.pca_)
         self.net = self._net()
-        self.gate_open, self.best = not self.anchored, None
-        n_valid = self.X_val.shape[0] if self.X_val is not None else len(self._valid_indices())
-        undecidable = self.gated and n_valid < GATE_MIN_ROWS
-        if not self.at_optimum and not undecidable:
-            self._train(previous)
-        if self.anchored and not self.gate_open:
-            self._return_to_pca()
-        self._rest()
-        self._describe()
+        self.gate_open = not self.anchored
+        undecidable = self.gated and self.n_valid < GATE_MIN_ROWS
+        with self._resources():
+            if not self.at_optimum and not undecidable:
+                self._train(previous)
+            if self.anchored and not self.gate_open:
+                self._return_to_pca()
+            self._rest()
+            self._describe()
         return self
 
-    def _valid_indices(self) -> np.ndarray:
-        return np.empty(0, dtype=int) if self.valid is None else self.valid
+    @contextlib.contextmanager
+    def _resources(self) -> Iterator[None]:
+        needed = self.slots.uses_global_generator
+        with threads_for(self.module, self.batch_size), private_global_generator(needed, self.seed):
+            yield
 
     def _net(self) -> AutoencoderNet:
         p = self.params
         n = self.X.shape[0] if self.train is None else len(self.train)
-        self.batch_size = min(_BATCH_SIZE, n) if p.batch_size == "auto" else min(p.batch_size, n)
+        auto = _BATCH_SIZES[n > _SMALL]
+        self.batch_size = min(auto if p.batch_size == "auto" else p.batch_size, n)
         n_batches = -(-n // self.batch_size)
         max_iter = min(_MAX_EPOCHS, -(-_MAX_STEPS // n_batches)) if p.max_iter == "auto" else p.max_iter
         callbacks = list(p.callbacks or [])
@@ -161,29 +172,39 @@ class Fit:
         offset = self.module.offset.double().cpu().numpy()
         return Rows(X, indices, offset, self.module.scale, self.device, self.lazy and X is self.X)
 
-    def _train(self, previous: AutoencoderNet | None) -> None:
+    def _validation_rows(self) -> Rows | None:
+        if self.X_val is not None:
+            return self.rows(self.X_val, None)
+        return None if self.valid is None else self.rows(self.X, self.valid)
+
+    def _train(self, previous: Any) -> None:
+        """Train the net, keep its best epoch, and see whether the gate opens."""
         net, p = self.net, self.params
-        train, valid = self.rows(self.X, self.train), None
-        if self.has_validation:
-            valid = self.rows(self.X, self.valid) if self.X_val is None else self.rows(self.X_val, None)
-        with (
-            threads_for(self.module, self.batch_size),
-            private_global_generator(self.slots.uses_global_generator, self.seed),
-        ):
-            baseline = net.evaluate(valid) if self.gated else None
-            if baseline is not None and self.slots.plain and float(baseline.mean()) < 1e-10:
-                return  # PCA leaves nothing to explain
-            if previous is not None:
-                net.module_.load_state_dict(previous.module_.state_dict())
-            if valid is not None and p.early_stopping:
-                self.best = BestEpoch(p.n_iter_no_change, p.tol)
-                net.callbacks_.append(("best_epoch", self.best))
-            net.generator = Generator(self.device).manual_seed(self.seed)
-            net.partial_fit((train, valid))
+        train, valid = self.rows(self.X, self.train), self._validation_rows()
+        anchor = net.evaluate(valid) if valid is not None and self.gated else None
+        if anchor is not None and self.slots.plain and anchor.mean() < _NOTHING_LEFT:
+            return
+        if previous is not None:
+            self._load(previous.net_)
+        if valid is not None and p.early_stopping:
+            self.best = BestEpoch(p.n_iter_no_change, p.tol)
+            net.callbacks_.append(("best_epoch", self.best))
+        net.generator = Generator(self.device).manual_seed(self.seed)
+        net.partial_fit((train, valid))
         self._warn()
-        self.gate_open = baseline is None or gate_opens(
-            baseline.double().numpy(), self.best.best_losses_.double().numpy()
-        )
+        if anchor is None or self.best is None:
+            self.gate_open = True
+        else:
+            self.gate_open = gate_opens(anchor, self.best.best_losses_)
+
+    def _load(self, net: AutoencoderNet) -> None:
+        try:
+            self.net.module_.load_state_dict(net.module_.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                "warm_start=True goes on with the weights of the previous fit, which are of another "
+                "shape; keep n_components, the network and the columns of X, or set warm_start=False."
+            ) from error
 
     def _warn(self) -> None:
         net = self.net
@@ -272,12 +293,10 @@ class ChunkFit(Fit):
         super().__init__(
             params, slots, X, None, n_components, private_random_state(params.random_state), False
         )
-        self.train = self.valid = self.best = None
+        self.train = self.valid = None
 
     def _anchor(self, indices: np.ndarray | None) -> Any:
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
-        if self.pca is not None:
-            return as_incremental(self.pca).partial_fit(X)
         r = min(self.n_components, X.shape[1])
         if X.shape[0] < r:
             raise ValueError(
@@ -289,17 +308,21 @@ class ChunkFit(Fit):
     def run(self, previous: Any = None) -> ChunkFit:
         """Train for one epoch, from scratch or on from a fitted estimator."""
         if previous is None or self.at_optimum:
-            self.pca = None if previous is None else previous.pca_
-            self._build()
+            self._build(None if previous is None else self._updated(previous.pca_))
             self.net = self._net()
         else:
             self._continue(previous)
-        if not self.at_optimum:
-            self._train_one_epoch()
         self.gate_open = not self.at_optimum
-        self._rest()
-        self._describe()
+        with self._resources():
+            if not self.at_optimum:
+                self._train_one_epoch()
+            self._rest()
+            self._describe()
         return self
+
+    def _updated(self, pca: Any) -> Any:
+        X = self.X.toarray() if sparse.issparse(self.X) else self.X
+        return as_incremental(pca).partial_fit(X)
 
     def _continue(self, previous: Any) -> None:
         self.pca, self.net = previous.pca_, previous.net_
@@ -310,14 +333,10 @@ class ChunkFit(Fit):
     def _train_one_epoch(self) -> None:
         net = self.net
         net.warmup = None
-        net.seed = self.seed
-        with (
-            threads_for(self.module, self.batch_size),
-            private_global_generator(self.slots.uses_global_generator, self.seed),
-        ):
-            net.generator = Generator(self.device).manual_seed(self.seed + len(net.history or ()))
-            net.set_params(device=str(self.device), lr=self.params.learning_rate_init)
-            net.partial_fit((self.rows(self.X, None), None), epochs=1)
+        net.generator = Generator(self.device).manual_seed(self.seed + len(net.history or ()))
+        net.device, net.lr = str(self.device), self.params.learning_rate_init
+        net.module_.to(self.device)
+        net.partial_fit((self.rows(self.X, None), None), epochs=1)
 
     @property
     def n_samples(self) -> int:

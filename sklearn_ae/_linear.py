@@ -24,14 +24,28 @@ class LinearAttributes:
     # set by fit
     pca_: Any
     module_: Any
+    bottleneck_: Any
+    n_components_: int
+    scale_: float
     _is_pca: bool
     _description: Any
+
+    def _pca_or_none(self) -> Any:
+        return self.pca_ if self._is_pca else None
+
+    @property
+    def noise_variance_(self) -> float:
+        """Variance of X around the decoded code, per column, in squared units of X."""
+        check_is_fitted(self)
+        if self._is_pca:
+            return self.pca_.noise_variance_
+        return self._description.noise * self.scale_**2
 
     def _require(self, condition: bool, name: str, instead: str) -> None:
         check_is_fitted(self)
         if not condition:
             raise AttributeError(
-                f"{type(self).__name__!r} has no attribute {name!r} because this model is not linear; {instead}."
+                f"{type(self).__name__!r} has no attribute {name!r}: this model is not linear; {instead}."
             )
 
     def _linear(self, name: str, instead: str) -> None:

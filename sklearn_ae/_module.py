@@ -99,6 +99,11 @@ class Autoencoder(nn.Module):
         Number of components.
     """
 
+    offset: Tensor
+    zero: Tensor
+    low: Tensor
+    high: Tensor
+
     def __init__(
         self,
         encoder: Residual,
@@ -208,6 +213,7 @@ class Objective(nn.Module):
         return value if self.penalty is None else value + self._penalty(out)
 
     def _penalty(self, out: Pass) -> Tensor:
-        assert self.penalty is not None and out.generator is not None
+        assert self.penalty is not None
+        assert out.generator is not None
         penalty = self.penalty(out.source, out.activations, out.codes, out.generator)
         return penalty / out.target.shape[1]

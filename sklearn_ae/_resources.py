@@ -50,10 +50,14 @@ def private_random_state(random_state: Any) -> np.random.RandomState:
 
 
 @contextlib.contextmanager
-def threads_for(module: Autoencoder, batch_size: int) -> Iterator[None]:
-    """Run small steps on one torch thread, where more are slower, and restore the count."""
+def threads_for(module: Autoencoder, n_rows: int) -> Iterator[None]:
+    """Run small steps on one torch thread, and restore the count afterwards.
+
+    Passing ``n_rows`` rows of a small net takes less time than to wake a second
+    thread; on a busy machine waiting for it costs many times the work itself.
+    """
     before = torch.get_num_threads()
-    flops = 6 * batch_size * sum(p.numel() for p in module.parameters())
+    flops = 6 * n_rows * sum(p.numel() for p in module.parameters())
     try:
         torch.set_num_threads(1 if flops < _FLOPS_PER_THREAD else before)
         yield

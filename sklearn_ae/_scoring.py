@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._describing import Description, working_blocks
-from sklearn_ae._laplace import DiscreteObservation, GaussianObservation, LatentModel, log_likelihood
+from sklearn_ae._laplace import log_likelihood
+from sklearn_ae._latent_model import LatentModel
 from sklearn_ae._likelihood import gaussian_log_likelihood
 from sklearn_ae._module import Autoencoder
+from sklearn_ae._observations import DiscreteObservation, GaussianObservation
+from sklearn_ae._resources import threads_for
 
 # Floor of the noise variance, relative to the mean column variance. Under it (rank-deficient
 # data, k at the rank) PCA's density is infinite or undefined; ours is finite and keeps the order.
@@ -64,8 +67,9 @@ def score_rows(
     """
     module = copy.deepcopy(module).double()
     noise = noise_variance(description, pca, module.scale)
-    latent = latent_model(module, description, noise, pca)
-    parts = [_score_block(module, latent, noise, x, n_draws) for x in working_blocks(module, X)]
+    with threads_for(module, 1):  # chunks fit the cache of one core
+        latent = latent_model(module, description, noise, pca)
+        parts = [_score_block(module, latent, noise, x, n_draws) for x in working_blocks(module, X)]
     log_p, std = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
     if not module.loss.discrete:  # a density in the units of X
         log_p = log_p - X.shape[1] * math.log(module.scale)

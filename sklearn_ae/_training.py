@@ -170,6 +170,8 @@ class AutoencoderNet(NeuralNet):
         epochs = self.max_epochs if epochs is None else epochs
         self.step_, self.n_steps_ = 0, epochs * len(self.get_iterator(X[0], training=True))
         self.interrupted_ = False
+        for group in self.optimizer_.param_groups:
+            group["lr"] = self.lr
         # callbacks that look at batches cost a call per batch, so only those are called
         hooks = (Callback.on_batch_begin, Callback.on_batch_end)
         self.batch_callbacks_ = any(
@@ -225,9 +227,10 @@ class AutoencoderNet(NeuralNet):
         with torch.set_grad_enabled(self.module_.needs_input_grad), self._autocast():
             return self.criterion_.per_row(self.module_(batch, generator)).detach()
 
-    def evaluate(self, rows: Rows) -> Tensor:
+    def evaluate(self, rows: Rows) -> np.ndarray:
         """Objective of each row of a set, shape (n,)."""
-        return torch.cat([self.objective_per_row(batch) for batch in self.get_iterator(rows)]).cpu()
+        parts = [self.objective_per_row(batch) for batch in self.get_iterator(rows)]
+        return torch.cat(parts).double().cpu().numpy()
 
     def _schedule(self) -> None:
         if self.warmup is None:

@@ -172,7 +172,8 @@ class CallableNoise(Corruption):
         if not isinstance(noisy, Tensor) or noisy.shape != x.shape:
             got = tuple(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
             raise ValueError(
-                f"The callable passed as corruption must return a tensor of shape {tuple(x.shape)}; got {got}."
+                f"The callable passed as corruption must return a tensor of shape {tuple(x.shape)}; "
+                f"got {got}."
             )
         return noisy
 

@@ -142,7 +142,7 @@ class Conv(Network):
     def check(self, n_features, tied):
         for name in ("image_shape", "channels"):
             sizes = getattr(self, name) or ()
-            if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
                 raise ValueError(f"{name} of Conv must hold positive integers; got {sizes!r}.")
         if not self.channels:
             raise ValueError("channels of Conv is empty; use network='dense' for no convolution.")
@@ -164,7 +164,8 @@ class Conv(Network):
             return 1, side, side
         if len(self.image_shape) not in (2, 3):
             raise ValueError(
-                f"image_shape={self.image_shape} of Conv must be (channels, height, width) or (height, width)."
+                f"image_shape={self.image_shape} of Conv must be (channels, height, width) "
+                "or (height, width)."
             )
         c, h, w = (1, *self.image_shape)[-3:]
         return int(c), int(h), int(w)
@@ -242,9 +243,9 @@ NETWORKS = {"dense": Dense, "conv": Conv}
 
 def resolve_network(value: Any) -> Network:
     """Resolve the slot ``network``, which also takes a pair of modules."""
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        if all(isinstance(module, nn.Module) for module in value):
-            return Modules(*value)
+    is_pair = isinstance(value, (tuple, list)) and len(value) == 2
+    if is_pair and all(isinstance(module, nn.Module) for module in value):
+        return Modules(*value)
     return resolve(value, NETWORKS, "network", Network)
 
 

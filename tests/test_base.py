@@ -96,7 +96,7 @@ def test_column_transformer_and_feature_union(labelled):
     assert list(both.get_feature_names_out())[-1] == "right__autoencodertransformer1"
 
 
-@pytest.mark.parametrize("library, frame", [("pandas", pd.DataFrame), ("polars", pl.DataFrame)])
+@pytest.mark.parametrize(("library", "frame"), [("pandas", pd.DataFrame), ("polars", pl.DataFrame)])
 def test_data_frames_out(library, frame, labelled):
     Z = quick(2).set_output(transform=library).fit_transform(labelled[0])
     assert isinstance(Z, frame)
@@ -132,7 +132,8 @@ def test_validation_rows_through_a_pipeline(labelled):
 def test_random_state_decides_the_result(state, labelled):
     first, second = (quick(2, random_state=clone_state(state)).fit(labelled[0]) for _ in range(2))
     np.testing.assert_array_equal(first.transform(labelled[0]), second.transform(labelled[0]))
-    np.testing.assert_array_equal(first.score_samples(labelled[0][:20]), second.score_samples(labelled[0][:20]))
+    rows = labelled[0][:20]
+    np.testing.assert_array_equal(first.score_samples(rows), second.score_samples(rows))
 
 
 def clone_state(state):
@@ -158,7 +159,8 @@ def _codes(X):
 
 def test_calls_leave_the_global_state_alone(labelled, unchanged_globals):
     X = labelled[0]
-    for params in ({}, {"random_state": None}, {"corruption": lambda x: x + 0.1}, {"network": Conv((8, 8)), "max_iter": 2}):
+    convolutional = {"network": Conv((8, 8)), "max_iter": 2}
+    for params in ({}, {"random_state": None}, {"corruption": lambda x: x + 0.1}, convolutional):
         model = clone(quick(2, **params)).fit(X)
         model.inverse_transform(model.transform(X))
         model.score_samples(X[:5])
@@ -228,9 +230,10 @@ def test_integers_and_booleans(dtype, labelled):
 def test_the_units_of_X_do_not_matter(scale, opened):
     model, X = opened
     twin = clone(model).fit(scale * X)
-    np.testing.assert_allclose(twin.transform(scale * X), scale * model.transform(X), rtol=1e-3, atol=1e-4 * scale)
-    shift = X.shape[1] * np.log(scale)
-    np.testing.assert_allclose(twin.score_samples(scale * X[:20]), model.score_samples(X[:20]) - shift, atol=0.1)
+    codes, shift = model.transform(X), X.shape[1] * np.log(scale)
+    np.testing.assert_allclose(twin.transform(scale * X) / scale, codes, rtol=1e-3, atol=1e-4)
+    scores = model.score_samples(X[:20])
+    np.testing.assert_allclose(twin.score_samples(scale * X[:20]), scores - shift, atol=0.1)
 
 
 def test_whitened_codes_are_uncorrelated_with_unit_variance(opened):
@@ -240,7 +243,8 @@ def test_whitened_codes_are_uncorrelated_with_unit_variance(opened):
     Z = model.transform(X)
     np.testing.assert_allclose(np.cov(Z.T), np.eye(2), atol=1e-8)
     plain = clone(model).set_params(whiten=False).fit(X)
-    np.testing.assert_allclose(model.inverse_transform(Z), plain.inverse_transform(plain.transform(X)), rtol=1e-6)
+    X_hat = plain.inverse_transform(plain.transform(X))
+    np.testing.assert_allclose(model.inverse_transform(Z), X_hat, rtol=1e-6)
 
 
 def test_columns_that_are_constant_in_training_cannot_explode(opened):
@@ -323,7 +327,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("params, message", REFUSED)
+@pytest.mark.parametrize(("params", "message"), REFUSED)
 def test_bad_parameters_are_named_before_any_work(params, message):
     X = np.random.RandomState(0).normal(size=(40, 6))
     model = AutoencoderTransformer(**params)

@@ -145,7 +145,7 @@ def test_nonlinear_models_say_what_to_use_instead(curve):
     ae = AutoencoderTransformer(1, random_state=0, max_iter=100).fit(curve)
     assert ae.gate_open_
     for name in ("components_", "explained_variance_", "singular_values_", "explained_variance_ratio_"):
-        with pytest.raises(AttributeError, match="instead|ordered"):
+        with pytest.raises(AttributeError, match=r"instead|ordered"):
             getattr(ae, name)
         assert not hasattr(ae, name)
     for method in (ae.get_covariance, ae.get_precision):
