@@ -20,7 +20,7 @@ from torch import Generator, nn
 from torch.nn.utils import skip_init
 
 from sklearn_ae._module import Residual
-from sklearn_ae.networks import Dense, Modules, Network, Shape, TiedLinear
+from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
 
 _FULL_SVD_MAX = 2_000  # smaller side of X up to which an exact decomposition is affordable
 GATE_MIN_ROWS = 10  # validation rows under which nothing can be said
@@ -127,17 +127,24 @@ def build_residuals(
     activation: str,
     tied: bool,
     discrete: bool,
+    ordered: bool,
     generator: Generator,
 ) -> tuple[Residual, Residual]:
     """Build encoder and decoder: beside PCA's components, or textbook networks if there are none."""
+    own = isinstance(network, Modules)
+    marked = ordered and not tied and not own and not is_linear(network, hidden_layer_sizes)
+    if marked:
+        shape = shape._replace(n_components=2 * shape.n_components)
     f, g = network.build(shape, hidden_layer_sizes, activation, tied, generator)
+    if marked:
+        g = nn.Sequential(MarkMissing(), g)
     if components is None:
         return Residual(None, f), Residual(None, g)
     absorbed = is_linear(network, hidden_layer_sizes) and not discrete
     P, Q = linear_paths(components, shape.n_codes, tied, absorbed, generator)
     if absorbed:
         return Residual(P, None), Residual(Q, None)
-    gained = tied or isinstance(network, Modules)
+    gained = tied or own
     if not gained:
         _zero_last_layer(f)
         _zero_last_layer(g)

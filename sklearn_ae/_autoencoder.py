@@ -225,5 +225,5 @@ class AutoencoderTransformer(BaseAutoencoder):
             bottleneck=resolve(self.bottleneck, BOTTLENECKS, "bottleneck", Bottleneck),
             corruption=resolve_corruption(self.corruption),
             loss=resolve(self.loss, LOSSES, "loss", Loss),
-            penalty=resolve(self.penalty, PENALTIES, "penalty", Penalty),
+            penalty=resolve(self.penalty, PENALTIES, "penalty", Penalty, optional=True),
         )

@@ -84,6 +84,7 @@ def build_module(
         params.activation,
         params.tied_weights,
         slots.loss.discrete,
+        slots.bottleneck.ordered,
         generator,
     )
     module = Autoencoder(

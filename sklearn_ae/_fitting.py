@@ -124,6 +124,11 @@ class Fit:
 
     def run(self, previous: Any = None) -> Fit:
         """Do all of it; ``previous`` is the fitted estimator that a warm start continues."""
+        with warnings.catch_warnings():  # what torch imports for its first optimizer changes the filters
+            self._run(previous)
+        return self
+
+    def _run(self, previous: Any) -> None:
         self._build(None if previous is None else previous.pca_)
         self.net = self._net()
         self.gate_open = not self.anchored
@@ -135,7 +140,6 @@ class Fit:
                 self._return_to_pca()
             self._rest()
             self._describe()
-        return self
 
     @contextlib.contextmanager
     def _resources(self) -> Iterator[None]:
@@ -188,7 +192,7 @@ class Fit:
             self._load(previous.net_)
         if valid is not None and p.early_stopping:
             self.best = BestEpoch(p.n_iter_no_change, p.tol)
-            net.callbacks_.append(("best_epoch", self.best))
+            net.callbacks_.insert(0, ("best_epoch", self.best))  # sees every epoch, whatever others do
         net.generator = Generator(self.device).manual_seed(self.seed)
         net.partial_fit((train, valid))
         self._warn()
@@ -212,18 +216,20 @@ class Fit:
             warnings.warn(
                 f"Training was interrupted in epoch {len(net.history)}; the best model so far is kept.",
                 ConvergenceWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
             return
         curve = [epoch["valid_loss" if self.best else "train_loss"] for epoch in net.history]
         tail = max(2, len(curve) // 10)
         if len(curve) < max(net.max_epochs, 2 * tail):
             return
-        if np.median(curve[-tail:]) < (1 - _STEEP) * np.median(curve[-2 * tail : -tail]):
+        last, before = np.array(curve[-tail:]), np.array(curve[-2 * tail : -tail])
+        fall = np.median(before) - np.median(last)
+        if fall > _STEEP * abs(np.median(before)) and last.max() < before.min():
             warnings.warn(
                 f"The loss was still falling steeply after max_iter={net.max_epochs} epochs; raise max_iter.",
                 ConvergenceWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
 
     # -- gate and describe --------------------------------------------------------
@@ -305,7 +311,7 @@ class ChunkFit(Fit):
             )
         return IncrementalPCA(r).partial_fit(X)
 
-    def run(self, previous: Any = None) -> ChunkFit:
+    def _run(self, previous: Any) -> None:
         """Train for one epoch, from scratch or on from a fitted estimator."""
         if previous is None or self.at_optimum:
             self._build(None if previous is None else self._updated(previous.pca_))
@@ -318,7 +324,6 @@ class ChunkFit(Fit):
                 self._train_one_epoch()
             self._rest()
             self._describe()
-        return self
 
     def _updated(self, pca: Any) -> Any:
         X = self.X.toarray() if sparse.issparse(self.X) else self.X

@@ -24,7 +24,13 @@ class Option(BaseEstimator):
     _parameter_constraints: dict[str, list[Any]] = {}
 
 
-def resolve(value: Any, registry: Mapping[str, type[Option]], name: str, base: type[Option]) -> Any:
+def resolve(
+    value: Any,
+    registry: Mapping[str, type[Option]],
+    name: str,
+    base: type[Option],
+    optional: bool = False,
+) -> Any:
     """Turn None, a string or an option object into a checked copy of the option.
 
     Parameters
@@ -37,6 +43,8 @@ def resolve(value: Any, registry: Mapping[str, type[Option]], name: str, base: t
         The parameter's name, for the error messages.
     base : type
         The class that every object in this slot derives from.
+    optional : bool
+        Whether None leaves the slot empty.
 
     Returns
     -------
@@ -50,7 +58,7 @@ def resolve(value: Any, registry: Mapping[str, type[Option]], name: str, base: t
     TypeError
         If the object does not belong into this slot.
     """
-    if value is None:
+    if value is None and optional:
         return None
     if isinstance(value, str):
         if value not in registry:

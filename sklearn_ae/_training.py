@@ -172,11 +172,9 @@ class AutoencoderNet(NeuralNet):
         self.interrupted_ = False
         for group in self.optimizer_.param_groups:
             group["lr"] = self.lr
-        # callbacks that look at batches cost a call per batch, so only those are called
-        hooks = (Callback.on_batch_begin, Callback.on_batch_end)
-        self.batch_callbacks_ = any(
-            getattr(type(cb), hook.__name__) is not hook for _, cb in self.callbacks_ for hook in hooks
-        )
+        # hooks within an epoch cost a call per batch, so they are called only where there are any
+        self.batch_callbacks_ = self._overridden("on_batch_begin") or self._overridden("on_batch_end")
+        self.gradient_callbacks_ = self._overridden("on_grad_computed")
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
         except StopTraining:
@@ -184,6 +182,9 @@ class AutoencoderNet(NeuralNet):
         except KeyboardInterrupt:
             self.interrupted_ = True
             return self
+
+    def _overridden(self, hook: str) -> bool:
+        return any(getattr(type(cb), hook) is not getattr(Callback, hook) for _, cb in self.callbacks_)
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
@@ -214,11 +215,14 @@ class AutoencoderNet(NeuralNet):
         with self._autocast():
             loss = self.criterion_(self.module_(batch, self.generator))
         loss.backward()
+        if self.gradient_callbacks_:
+            parameters = list(self.module_.named_parameters())
+            self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
         self.optimizer_.step()
-        return {"loss": loss}
+        return {"loss": loss, "y_pred": None}
 
     def validation_step(self, batch: Tensor, **fit_params: Any) -> dict:
-        return {"loss": self.objective_per_row(batch).mean()}
+        return {"loss": self.objective_per_row(batch).mean(), "y_pred": None}
 
     def objective_per_row(self, batch: Tensor) -> Tensor:
         """Objective of each row in evaluation mode, with the same noise at every call."""

@@ -188,6 +188,6 @@ CORRUPTIONS = {
 
 def resolve_corruption(value: Any) -> Corruption | None:
     """Resolve the slot ``corruption``, which also takes a plain function."""
-    if callable(value) and not isinstance(value, (Corruption, type)):
+    if callable(value) and not isinstance(value, (Option, type)):
         return CallableNoise(value)
-    return resolve(value, CORRUPTIONS, "corruption", Corruption)
+    return resolve(value, CORRUPTIONS, "corruption", Corruption, optional=True)

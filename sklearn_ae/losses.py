@@ -155,14 +155,16 @@ class BinaryCrossEntropy(Loss):
 
 
 class Poisson(Loss):
-    """Poisson deviance for counts (X >= 0), exponential outputs.
+    """Poisson likelihood for counts (X >= 0), exponential outputs.
+
+    The loss is half the deviance, ``exp(eta) - x eta`` less its smallest value.
 
     Examples
     --------
     >>> import torch
     >>> from sklearn_ae.losses import Poisson
-    >>> Poisson()(torch.tensor([[0.0]]), torch.tensor([[1.0]]))
-    tensor([[1.]])
+    >>> Poisson()(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
+    tensor([[0.3863]])
     """
 
     discrete = True
@@ -170,7 +172,9 @@ class Poisson(Loss):
     _max_eta = 30.0  # exp(30) = 1e13: beyond it the gradient is cut, not the count
 
     def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-        return F.poisson_nll_loss(eta.clamp(max=self._max_eta), x, reduction=reduction)
+        lowest = torch.xlogy(x, x) - x
+        half_deviance = F.poisson_nll_loss(eta.clamp(max=self._max_eta), x, reduction="none") + lowest
+        return half_deviance if reduction == "none" else getattr(half_deviance, reduction)()
 
     def check(self, X: np.ndarray) -> None:
         if X.min() < 0:
@@ -186,7 +190,7 @@ class Poisson(Loss):
         return torch.exp(eta.clamp(max=self._max_eta))
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
-        return -self(eta, x) - torch.lgamma(x + 1)
+        return torch.xlogy(x, x) - x - torch.lgamma(x + 1) - self(eta, x)
 
     def fisher(self, eta: Tensor) -> Tensor:
         return self.inverse_link(eta)

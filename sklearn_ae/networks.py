@@ -73,6 +73,17 @@ class TiedConvTranspose2d(nn.Module):
         return F.conv_transpose2d(z, source.weight, self.bias, source.stride, padding, self.output_padding)
 
 
+class MarkMissing(nn.Module):
+    """Append a mark for each entry that is exactly zero, as truncated components are.
+
+    A decoder that can tell a component that was dropped from one that is small
+    loses far less to nested dropout.
+    """
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.cat([z, (z == 0).to(z.dtype)], dim=1)
+
+
 class Network(Option):
     """Base of the networks."""
 

@@ -111,8 +111,9 @@ class KLSparsity(Penalty):
 
     Parameters
     ----------
-    weight : float, default=1.0
-        Against the loss of a row, which is summed over its columns.
+    weight : float, default=30.0
+        Against the loss of a row, which is summed over its columns. The loss
+        pulls the rate above the target; the larger the weight, the less.
     target : float in (0, 1), default=0.05
         Wanted rate of activity.
     temperature : float, default=0.1
@@ -137,7 +138,7 @@ class KLSparsity(Penalty):
         "temperature": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, weight: float = 1.0, target: float = 0.05, temperature: float = 0.1):
+    def __init__(self, weight: float = 30.0, target: float = 0.05, temperature: float = 0.1):
         self.weight = weight
         self.target = target
         self.temperature = temperature
@@ -188,6 +189,8 @@ class Contractive(Penalty):
         self.n_probes = n_probes
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
+        if self.weight == 0:
+            return z.new_zeros(len(z))
         k = z.shape[1]
         probes = self._directions(z, generator)
         norms = torch.zeros(len(z), device=z.device, dtype=z.dtype)

@@ -113,7 +113,7 @@ def test_salt_and_pepper_sets_entries_to_the_columns_minimum_or_maximum(rate, ro
     np.testing.assert_allclose(noisy[~(low | high)], X[~(low | high)], atol=tolerance)
 
 
-# -- in the model --------------------------------------------------------------------
+# -- in the model -------------------------------------------------------------------
 
 
 def denoiser(corruption, **params):
@@ -176,7 +176,7 @@ class TestDenoising:
         np.testing.assert_allclose(net.in_units(net.zero).numpy(), 0, atol=1e-4)
 
 
-# -- a function of the user's ------------------------------------------------------------
+# -- a function of the user's -------------------------------------------------------
 
 
 def test_a_function_sees_clean_rows_in_training_only(curve):
@@ -192,7 +192,7 @@ def test_a_function_sees_clean_rows_in_training_only(curve):
     np.testing.assert_allclose(seen[0].numpy(), working, atol=1e-5)
     del seen[:]
     model.inverse_transform(model.transform(curve))
-    model.score(curve)
+    model.score(curve[:20])
     assert not seen
 
 

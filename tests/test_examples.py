@@ -1,0 +1,99 @@
+"""The examples and benchmarks run and print what their readers rely on."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(folder, *args):
+    """Run Python in a folder, warnings as errors; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *map(str, args)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return done.stdout
+
+
+def test_replace_pca(tmp_path):
+    pytest.importorskip("matplotlib")
+    out = run(tmp_path, EXAMPLES / "replace_pca.py")
+    rows = re.findall(r"^ +(\d+) +([\d.]+)% +([\d.]+)% +(\d+) +(\d+) +([\d.]+)$", out, re.MULTILINE)
+    table = np.array(rows, dtype=float)
+    assert table[:, 0].tolist() == [2, 4, 8, 16]
+    accuracy_pca, accuracy_ae, error_pca, error_ae, ratio = table[:, 1:].T
+    assert (error_ae < 0.8 * error_pca).all()
+    np.testing.assert_allclose(ratio, error_ae / error_pca, atol=0.02)
+    assert accuracy_ae[0] > accuracy_pca[0] + 5  # at two components
+    assert (accuracy_ae > accuracy_pca - 2).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["replace_pca.png"]
+    assert (tmp_path / "replace_pca.png").read_bytes().startswith(PNG)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder laid out as the benchmark expects it: a table, images, gene expression, MNIST."""
+    rng = np.random.RandomState(0)
+    (tmp_path / "adbench").mkdir()
+    (tmp_path / "matrices").mkdir()
+    t = rng.uniform(-2, 2, 120)
+    curve = np.column_stack([t, t**2, np.sin(2 * t), np.ones_like(t)])  # with a constant column
+    np.savez(tmp_path / "adbench" / "1_curve.npz", X=curve, y=np.arange(120) % 10 == 0)
+    savemat(tmp_path / "matrices" / "faces.mat", {"X": rng.randint(0, 256, (30, 20)).astype(np.uint8)})
+    savemat(tmp_path / "matrices" / "genes.mat", {"X": rng.randint(-2, 3, (30, 20)).astype(np.int16)})
+    digits = {f"X_{part}": rng.randint(0, 256, (40, 28, 28)).astype(np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "mnist.npz", **digits)
+    return tmp_path
+
+
+def test_versus_pca(data):
+    script = EXAMPLES / "benchmarks" / "versus_pca.py"
+    out = run(data, script, "--data", data, "--quick", "--only", "curve", "matrices", "mnist", "linnerud")
+    cases = [line.split() for line in out.splitlines() if line.endswith(tuple("0123456789"))]
+    found = {(case[0], *map(int, case[1:5])) for case in cases if len(case) == 12}
+    assert found == {
+        ("sklearn/linnerud", 20, 3, 2, 0),
+        ("adbench/curve", 108, 4, 2, 0),
+        ("matrices/faces", 30, 20, 5, 0),
+        ("matrices/genes", 30, 20, 5, 0),
+        ("mnist", 80, 784, 5, 0),
+    }
+    for case in cases:
+        if case[8:9] == ["shut"]:
+            assert float(case[5]) == pytest.approx(1, abs=0.1)  # PCA of all training rows
+    assert "| AutoencoderTransformer | 5 |" in out
+    assert "| MLPRegressor(X, X) | 5 |" in out
+    assert "| textbook PyTorch autoencoder | 5 |" in out
+
+
+def test_versus_pca_without_peers_and_data(tmp_path):
+    script = EXAMPLES / "benchmarks" / "versus_pca.py"
+    out = run(tmp_path, script, "--only", "linnerud", "--seeds", 2, "--no-peers")
+    assert "| AutoencoderTransformer | 2 |" in out
+    assert "MLPRegressor" not in out
+
+
+def test_engine(tmp_path):
+    """One tiny network instead of the benchmark's three."""
+    code = (
+        "import sys; sys.argv[1:] = ['--repeats', '1']\n"
+        f"sys.path.insert(0, {str(EXAMPLES / 'benchmarks')!r})\n"
+        "import engine\n"
+        "engine.SHAPES = {'tiny': (200, (6, 4, 2), 100)}\n"
+        "engine.main()"
+    )
+    rows = [line.split() for line in run(tmp_path, "-c", code).splitlines()[1:]]
+    assert [row[:2] for row in rows] == [["tiny", "neither"], ["tiny", "both"]]
+    assert all(float(row[-1]) > 0 for row in rows)
