@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy import sparse, stats
 from sklearn.decomposition import PCA, IncrementalPCA
 from torch import Generator, nn
 from torch.nn.utils import skip_init
@@ -166,21 +166,25 @@ def _zero_last_layer(network: nn.Module) -> None:
 def gate_opens(anchor: np.ndarray, network: np.ndarray) -> bool:
     """Whether the network's objective on validation rows is credibly below the anchor's.
 
-    Two paired t statistics must be high: that of the root of each row's
-    objective, over 3, because squared errors of a few rows can carry the mean;
-    and that of the objective itself, over 1.
+    Two paired t statistics must be high. That of the root of each row's
+    objective, because in the objective itself a few rows can carry the mean: as
+    improbable by chance as three standard errors are with many rows. And that of
+    the objective itself, over one.
 
     Parameters
     ----------
     anchor, network : ndarray of shape (n,)
         Objective of each validation row.
     """
-    if len(anchor) < GATE_MIN_ROWS:
+    n = len(anchor)
+    if n < GATE_MIN_ROWS:
         return False
-    low = min(0.0, float(np.min(anchor)), float(np.min(network)))  # Poisson's loss may be negative
-    return _t(np.sqrt(anchor - low) - np.sqrt(network - low)) > 3 and _t(anchor - network) > 1
+    low = min(0.0, float(np.min(anchor)), float(np.min(network)))  # a user's loss may be negative
+    roots = _t(np.sqrt(anchor - low) - np.sqrt(network - low))
+    return roots > stats.t.ppf(stats.norm.cdf(3), n - 1) and _t(anchor - network) > 1
 
 
 def _t(gain: np.ndarray) -> float:
+    """Mean over its standard error."""
     spread = gain.std(ddof=1) / math.sqrt(len(gain))
     return float(gain.mean() / spread) if spread > 0 else 0.0

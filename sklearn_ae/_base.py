@@ -12,7 +12,7 @@ validate once and then call private ones.
 from __future__ import annotations
 
 import copy
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,16 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sklearn_ae._anchor import truncated_pca
-from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions, _fit_context
+from sklearn_ae._chunks import ChunkFit
+from sklearn_ae._compat import _fit_context
 from sklearn_ae._describing import working_blocks
-from sklearn_ae._fitting import ChunkFit, Fit
+from sklearn_ae._fitting import Fit
 from sklearn_ae._likelihood import N_DRAWS
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._resources import private_random_state, threads_for
 from sklearn_ae._scoring import score_rows
-from sklearn_ae._validation import check_n_components, check_slots
-from sklearn_ae.networks import ACTIVATIONS
+from sklearn_ae._validation import PARAMETER_CONSTRAINTS, check_n_components, check_slots
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
 
@@ -40,33 +40,7 @@ _BLOCK_VALUES = 2**21  # entries of X in a block
 class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """What deterministic and variational autoencoders share."""
 
-    _parameter_constraints: dict[str, list[Any]] = {
-        "n_components": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="neither"),
-            StrOptions({"mle"}),
-            None,
-        ],
-        "hidden_layer_sizes": ["array-like"],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "init": [StrOptions({"pca", "random"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "tied_weights": ["boolean"],
-        "whiten": ["boolean"],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "device": [str],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints = PARAMETER_CONSTRAINTS
 
     def _resolve_slots(self):
         """Turn the slot parameters into options."""

@@ -110,14 +110,18 @@ class Description:
         return Description(self.moments.truncated(k), self.errors[:k], self.total, self.n_features)
 
 
-def describe(module: Autoencoder, X: Any, held_out: Any) -> Description:
-    """Describe a trained model by the codes of X and the residuals of ``held_out``."""
+def describe(module: Autoencoder, X: Any, judged: Autoencoder, held_out: Any) -> Description:
+    """Describe a trained model by the codes of X and residuals of ``held_out`` under ``judged``.
+
+    ``judged`` is the model itself, or one that was trained in the same way
+    without the rows that are held out.
+    """
     with torch.no_grad():
         codes = torch.cat([module.encode(x) for x in working_blocks(module, X)]).double().numpy()
-    k = codes.shape[1]
-    sizes = range(1, k + 1) if module.bottleneck.ordered else [k]
-    errors, total = squared_errors(module, held_out, sizes)
-    return Description(CodeMoments.of(codes), errors, total, X.shape[1])
+    sizes = range(1, module.width + 1) if module.bottleneck.ordered else [module.width]
+    errors, total = squared_errors(judged, held_out, sizes)
+    unit = (judged.scale / module.scale) ** 2
+    return Description(CodeMoments.of(codes), unit * errors, unit * total, X.shape[1])
 
 
 def describe_pca(pca: Any, scale: float) -> Description:

@@ -15,23 +15,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.decomposition import IncrementalPCA
 from sklearn.exceptions import ConvergenceWarning
 from torch import Generator
 
-from sklearn_ae._anchor import GATE_MIN_ROWS, as_incremental, fit_pca, gate_opens, is_linear
+from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, is_linear
 from sklearn_ae._building import Slots, build_module, inference_copy, is_pca
 from sklearn_ae._describing import describe, describe_pca
 from sklearn_ae._module import Objective
 from sklearn_ae._resources import (
     private_global_generator,
-    private_random_state,
     resolve_device,
     threads_for,
     use_bf16,
 )
-from sklearn_ae._training import AutoencoderNet, BestEpoch, Progress, Rows
+from sklearn_ae._training import AutoencoderNet, BestEpoch, Progress, Rows, StopAfter
 
 _MAX_STEPS = 2_000  # optimizer steps that max_iter="auto" aims at
 _MAX_EPOCHS = 100  # and the epochs that it is bounded by
@@ -247,24 +244,46 @@ class Fit:
         """Leave the net on the CPU, without what only training needed."""
         net = self.net
         net.module_.eval().to("cpu")
-        net.device, net.generator = "cpu", None
+        net.device, net.generator, net.average_ = "cpu", None, None
         net.optimizer_.state.clear()
-        net.callbacks_ = [(name, cb) for name, cb in net.callbacks_ if name != "best_epoch"]
+        net.callbacks_ = [(name, cb) for name, cb in net.callbacks_ if name not in ("best_epoch", "stop")]
         shut = self.anchored and not self.gate_open
         self.inference = inference_copy(net.module_, self.module, self.X.dtype, shut)
 
     def _describe(self) -> None:
-        module = self.inference
-        self.is_pca = not self.gate_open and is_pca(module, self.pca)
+        self.is_pca = not self.gate_open and is_pca(self.inference, self.pca)
         if self.is_pca:
-            self.description = describe_pca(self.pca, module.scale)
+            self.description = describe_pca(self.pca, self.inference.scale)
             return
+        judged = self.inference  # by rows that it has not seen, where there are any
+        if self.valid is not None and self.gate_open and self.X.shape[0] <= _SMALL:
+            self._refit()
         held_out = self.X if self.valid is None else self.X[self.valid]
-        self.description = describe(module, self.X, held_out if self.X_val is None else self.X_val)
+        held_out = held_out if self.X_val is None else self.X_val
+        self.description = describe(self.inference, self.X, judged, held_out)
         if isinstance(self.n_components, float):
             reached = np.cumsum(self.description.explained) >= self.n_components
-            k = 1 + int(np.argmax(reached)) if reached.any() else module.width
-            module.n_kept, self.description = k, self.description.truncated(k)
+            k = 1 + int(np.argmax(reached)) if reached.any() else judged.width
+            self.inference.n_kept, self.description = k, self.description.truncated(k)
+
+    def _refit(self) -> None:
+        """Train again on all rows for as many epochs as were best: of few rows, each one counts.
+
+        What the held-out rows have said of the first model (epoch, gate, errors) is kept.
+        """
+        assert self.best is not None
+        first = self.net, self.module, self.pca, self.inference
+        self.train, self.generator = None, Generator().manual_seed(self.seed)
+        self._build(fit_pca(self.X, self.pca.n_components_, self.seed))
+        self.net = self._net()
+        self.net.callbacks_ = [("stop", StopAfter(self.best.best_epoch_))]
+        self.net.generator = Generator(self.device).manual_seed(self.seed)
+        self.net.partial_fit((self.rows(self.X, None), None))
+        if self.net.interrupted_:
+            self.net, self.module, self.pca, self.inference = first
+            return
+        self.net.history = first[0].history
+        self._rest()
 
     # -- what the estimator takes over ------------------------------------------------
 
@@ -286,63 +305,3 @@ class Fit:
     def curve(self, name: str) -> list[float]:
         """Objective per row and column in each epoch; empty where there was none."""
         return [epoch[name] for epoch in self.net.history if name in epoch]
-
-
-class ChunkFit(Fit):
-    """One pass over a chunk of rows, continuing what an estimator has learnt.
-
-    The first chunk gives the anchor and the scale. A linear model at PCA's
-    objective is scikit-learn's ``IncrementalPCA``.
-    """
-
-    def __init__(self, params: Any, slots: Slots, X: Any, n_components: Any):
-        super().__init__(
-            params, slots, X, None, n_components, private_random_state(params.random_state), False
-        )
-        self.train = self.valid = None
-
-    def _anchor(self, indices: np.ndarray | None) -> Any:
-        X = self.X.toarray() if sparse.issparse(self.X) else self.X
-        r = min(self.n_components, X.shape[1])
-        if X.shape[0] < r:
-            raise ValueError(
-                f"n_components={r} must be at most the number of rows of the first chunk, {X.shape[0]}; "
-                "pass a larger chunk to the first call of partial_fit."
-            )
-        return IncrementalPCA(r).partial_fit(X)
-
-    def _run(self, previous: Any) -> None:
-        """Train for one epoch, from scratch or on from a fitted estimator."""
-        if previous is None or self.at_optimum:
-            self._build(None if previous is None else self._updated(previous.pca_))
-            self.net = self._net()
-        else:
-            self._continue(previous)
-        self.gate_open = not self.at_optimum
-        with self._resources():
-            if not self.at_optimum:
-                self._train_one_epoch()
-            self._rest()
-            self._describe()
-
-    def _updated(self, pca: Any) -> Any:
-        X = self.X.toarray() if sparse.issparse(self.X) else self.X
-        return as_incremental(pca).partial_fit(X)
-
-    def _continue(self, previous: Any) -> None:
-        self.pca, self.net = previous.pca_, previous.net_
-        self.module = copy.deepcopy(self.net.module_).double()
-        self.module.offset.copy_(previous.module_.offset)
-        self.batch_size = self.net.batch_size
-
-    def _train_one_epoch(self) -> None:
-        net = self.net
-        net.warmup = None
-        net.generator = Generator(self.device).manual_seed(self.seed + len(net.history or ()))
-        net.device, net.lr = str(self.device), self.params.learning_rate_init
-        net.module_.to(self.device)
-        net.partial_fit((self.rows(self.X, None), None), epochs=1)
-
-    @property
-    def n_samples(self) -> int:
-        return int(getattr(self.pca, "n_samples_seen_", self.X.shape[0]))

@@ -172,16 +172,19 @@ class AutoencoderNet(NeuralNet):
         self.interrupted_ = False
         for group in self.optimizer_.param_groups:
             group["lr"] = self.lr
+        self.average_ = None if self.warmup is None else WeightAverage(self.module_, self.n_steps_)
         # hooks within an epoch cost a call per batch, so they are called only where there are any
         self.batch_callbacks_ = self._overridden("on_batch_begin") or self._overridden("on_batch_end")
         self.gradient_callbacks_ = self._overridden("on_grad_computed")
         try:
-            return super().fit_loop(X, y, epochs, **kwargs)
+            super().fit_loop(X, y, epochs, **kwargs)
         except StopTraining:
-            return self
+            pass
         except KeyboardInterrupt:
             self.interrupted_ = True
-            return self
+        if self.average_ is not None:
+            self.average_.swap()
+        return self
 
     def _overridden(self, hook: str) -> bool:
         return any(getattr(type(cb), hook) is not getattr(Callback, hook) for _, cb in self.callbacks_)
@@ -192,6 +195,16 @@ class AutoencoderNet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
+        with self.averaged(not training):
+            loss = self._run_batches(iterator, training, step_fn)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
+                f"learning_rate_init={self.lr:g}, or look for extreme values in X."
+            )
+        self.history.record(f"{prefix}_loss", loss)
+
+    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> float:
         losses, sizes = [], []
         for batch in iterator:
             if self.batch_callbacks_:
@@ -201,13 +214,19 @@ class AutoencoderNet(NeuralNet):
             sizes.append(len(batch))
             if self.batch_callbacks_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        loss = float(np.average(torch.stack(losses).tolist(), weights=sizes))
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
-                f"learning_rate_init={self.lr:g}, or look for extreme values in X."
-            )
-        self.history.record(f"{prefix}_loss", loss)
+        return float(np.average(torch.stack(losses).tolist(), weights=sizes))
+
+    @contextlib.contextmanager
+    def averaged(self, needed: bool = True) -> Iterator[None]:
+        """Put the averaged weights into the module for a while."""
+        if not needed or self.average_ is None:
+            yield
+            return
+        self.average_.swap()
+        try:
+            yield
+        finally:
+            self.average_.swap()
 
     def train_step(self, batch: Tensor, **fit_params: Any) -> dict:
         self._schedule()
@@ -219,6 +238,8 @@ class AutoencoderNet(NeuralNet):
             parameters = list(self.module_.named_parameters())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
         self.optimizer_.step()
+        if self.average_ is not None:
+            self.average_.update(self.step_)
         return {"loss": loss, "y_pred": None}
 
     def validation_step(self, batch: Tensor, **fit_params: Any) -> dict:
@@ -251,6 +272,38 @@ class AutoencoderNet(NeuralNet):
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
 
+class WeightAverage:
+    """Running average of the weights over about the last tenth of the steps so far to come.
+
+    What is validated and kept is the average: it costs next to nothing and is
+    less noisy than the weights of any one step (B. Polyak, A. Juditsky (1992),
+    Acceleration of stochastic approximation by averaging, SIAM J. Control
+    Optim. 30(4)).
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    n_steps : int
+        Steps of the whole training, of which a tenth is the horizon.
+    """
+
+    def __init__(self, module: torch.nn.Module, n_steps: int):
+        self.parameters = list(module.parameters())
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.horizon = max(1.0, 0.1 * n_steps)
+        self.every = 4 if self.horizon >= 40 else 1  # steps between updates
+
+    def update(self, step: int) -> None:
+        if step % self.every == 0:
+            share = self.every / min(self.horizon, (step + 1) / 3)
+            torch._foreach_lerp_(self.average, [p.data for p in self.parameters], min(1.0, share))
+
+    def swap(self) -> None:
+        """Exchange the module's weights and their average."""
+        for i, p in enumerate(self.parameters):
+            p.data, self.average[i] = self.average[i], p.data
+
+
 class StopTraining(KeyboardInterrupt):
     """Ends training from a callback, unlike the user's Ctrl-C."""
 
@@ -280,8 +333,9 @@ class BestEpoch(Callback):
         loss = net.history[-1, "valid_loss"]
         if loss < self.best_loss_:
             self.best_loss_, self.best_epoch_ = loss, net.history[-1, "epoch"]
-            for name, value in net.module_.state_dict().items():
-                self.weights_[name].copy_(value)
+            with net.averaged():
+                for name, value in net.module_.state_dict().items():
+                    self.weights_[name].copy_(value)
         if loss < self.target_ - self.tol * abs(self.target_):
             self.target_, self.n_misses_ = loss, 0
             return
@@ -293,6 +347,17 @@ class BestEpoch(Callback):
         net.module_.load_state_dict(self.weights_)
         self.weights_ = None
         self.best_losses_ = net.evaluate(X[1])
+
+
+class StopAfter(Callback):
+    """Stop after a number of epochs, in the middle of the schedule."""
+
+    def __init__(self, n_epochs: int):
+        self.n_epochs = n_epochs
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if len(net.history) >= self.n_epochs:
+            raise StopTraining
 
 
 class Progress(Callback):

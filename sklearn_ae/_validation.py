@@ -9,6 +9,36 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ae._building import Slots
+from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions
+from sklearn_ae.networks import ACTIVATIONS
+
+PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
+    "n_components": [
+        Interval(Integral, 1, None, closed="left"),
+        Interval(RealNotInt, 0, 1, closed="neither"),
+        StrOptions({"mle"}),
+        None,
+    ],
+    "hidden_layer_sizes": ["array-like"],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "init": [StrOptions({"pca", "random"})],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "tied_weights": ["boolean"],
+    "whiten": ["boolean"],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "warm_start": ["boolean"],
+    "random_state": ["random_state"],
+    "device": [str],
+    "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+    "callbacks": [list, tuple, None],
+    "verbose": ["verbose"],
+}
 
 
 def check_slots(params: Any, X: Any) -> Slots:

@@ -172,6 +172,7 @@ class Poisson(Loss):
     _max_eta = 30.0  # exp(30) = 1e13: beyond it the gradient is cut, not the count
 
     def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
+        x = x.clamp(min=0)  # rounding may leave -1e-9 of a zero count
         lowest = torch.xlogy(x, x) - x
         half_deviance = F.poisson_nll_loss(eta.clamp(max=self._max_eta), x, reduction="none") + lowest
         return half_deviance if reduction == "none" else getattr(half_deviance, reduction)()
@@ -190,6 +191,7 @@ class Poisson(Loss):
         return torch.exp(eta.clamp(max=self._max_eta))
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        x = x.clamp(min=0)
         return torch.xlogy(x, x) - x - torch.lgamma(x + 1) - self(eta, x)
 
     def fisher(self, eta: Tensor) -> Tensor:

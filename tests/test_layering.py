@@ -33,6 +33,7 @@ ORDER = (
     "_scoring",
     "_linear",
     "_fitting",
+    "_chunks",
     "_base",
     "_autoencoder",
     "__init__",
