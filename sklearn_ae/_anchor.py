@@ -168,7 +168,7 @@ def gate_opens(anchor: np.ndarray, network: np.ndarray) -> bool:
 
     Two paired t statistics must be high. That of the root of each row's
     objective, because in the objective itself a few rows can carry the mean: as
-    improbable by chance as three standard errors are with many rows. And that of
+    improbable by chance as 2.5 standard errors are with many rows. And that of
     the objective itself, over one.
 
     Parameters
@@ -181,7 +181,7 @@ def gate_opens(anchor: np.ndarray, network: np.ndarray) -> bool:
         return False
     low = min(0.0, float(np.min(anchor)), float(np.min(network)))  # a user's loss may be negative
     roots = _t(np.sqrt(anchor - low) - np.sqrt(network - low))
-    return roots > stats.t.ppf(stats.norm.cdf(3), n - 1) and _t(anchor - network) > 1
+    return roots > stats.t.ppf(stats.norm.cdf(2.5), n - 1) and _t(anchor - network) > 1
 
 
 def _t(gain: np.ndarray) -> float:

@@ -19,7 +19,9 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Generator
 
 from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, is_linear
+from sklearn_ae._batches import Rows
 from sklearn_ae._building import Slots, build_module, inference_copy, is_pca
+from sklearn_ae._callbacks import BestEpoch, Progress, StopAfter
 from sklearn_ae._describing import describe, describe_pca
 from sklearn_ae._module import Objective
 from sklearn_ae._resources import (
@@ -28,7 +30,7 @@ from sklearn_ae._resources import (
     threads_for,
     use_bf16,
 )
-from sklearn_ae._training import AutoencoderNet, BestEpoch, Progress, Rows, StopAfter
+from sklearn_ae._training import AutoencoderNet
 
 _MAX_STEPS = 2_000  # optimizer steps that max_iter="auto" aims at
 _MAX_EPOCHS = 100  # and the epochs that it is bounded by

@@ -21,6 +21,8 @@ ORDER = (
     "networks",
     "_module",
     "_resources",
+    "_batches",
+    "_callbacks",
     "_training",
     "_anchor",
     "_building",

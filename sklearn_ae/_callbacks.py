@@ -1,0 +1,119 @@
+"""What watches the training: best epoch, early stopping, progress; and the averaged weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from skorch.callbacks import Callback
+
+
+class WeightAverage:
+    """Running average of the weights over about the last tenth of the steps so far to come.
+
+    What is validated and kept is the average: it costs next to nothing and is
+    less noisy than the weights of any one step (B. Polyak, A. Juditsky (1992),
+    Acceleration of stochastic approximation by averaging, SIAM J. Control
+    Optim. 30(4)).
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    n_steps : int
+        Steps of the whole training, of which a tenth is the horizon.
+    """
+
+    def __init__(self, module: torch.nn.Module, n_steps: int):
+        self.parameters = list(module.parameters())
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.horizon = max(1.0, 0.1 * n_steps)
+        self.every = 4 if self.horizon >= 40 else 1  # steps between updates
+
+    def update(self, step: int) -> None:
+        if step % self.every == 0:
+            share = self.every / min(self.horizon, (step + 1) / 3)
+            torch._foreach_lerp_(self.average, [p.data for p in self.parameters], min(1.0, share))
+
+    def swap(self) -> None:
+        """Exchange the module's weights and their average."""
+        for i, p in enumerate(self.parameters):
+            p.data, self.average[i] = self.average[i], p.data
+
+
+class StopTraining(KeyboardInterrupt):
+    """Ends training from a callback, unlike the user's Ctrl-C."""
+
+
+class BestEpoch(Callback):
+    """Keep the weights of the best validation epoch in memory; stop when it stays unbeaten.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without an improvement of the share ``tol`` after which training stops.
+    tol : float
+        Relative to the best validation loss.
+    """
+
+    def __init__(self, patience: float, tol: float):
+        self.patience = patience
+        self.tol = tol
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        self.best_epoch_ = 0
+        self.best_loss_ = self.target_ = float(net.evaluate(X[1]).mean())
+        self.n_misses_ = 0
+        self.weights_ = copy.deepcopy(net.module_.state_dict())
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        loss = net.history[-1, "valid_loss"]
+        if loss < self.best_loss_:
+            self.best_loss_, self.best_epoch_ = loss, net.history[-1, "epoch"]
+            with net.averaged():
+                for name, value in net.module_.state_dict().items():
+                    self.weights_[name].copy_(value)
+        if loss < self.target_ - self.tol * abs(self.target_):
+            self.target_, self.n_misses_ = loss, 0
+            return
+        self.n_misses_ += 1
+        if self.n_misses_ >= self.patience:
+            raise StopTraining
+
+    def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        net.module_.load_state_dict(self.weights_)
+        self.weights_ = None
+        self.best_losses_ = net.evaluate(X[1])
+
+
+class StopAfter(Callback):
+    """Stop after a number of epochs, in the middle of the schedule."""
+
+    def __init__(self, n_epochs: int):
+        self.n_epochs = n_epochs
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if len(net.history) >= self.n_epochs:
+            raise StopTraining
+
+
+class Progress(Callback):
+    """One progress bar over the epochs, with the losses and the time left."""
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc="autoencoder")
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        losses = {
+            key: f"{net.history[-1, key]:.4g}"
+            for key in ("train_loss", "valid_loss")
+            if key in net.history[-1]
+        }
+        self.bar_.set_postfix(losses, refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        self.bar_.close()
+        self.bar_ = None
