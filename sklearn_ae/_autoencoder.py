@@ -67,13 +67,13 @@ class AutoencoderTransformer(BaseAutoencoder):
     learning_rate_init : float, default=0.003
         Peak learning rate of AdamW, after a warm-up and before a cosine decay.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" is 100, but no more than 2,000 steps need.
+        Epochs. "auto" is 150, but no more than 4,000 steps need.
     early_stopping : bool, default=True
         Hold out validation rows, keep the best epoch, and gate. False trains for
         ``max_iter`` epochs on all rows and keeps the last one.
     validation_fraction : float, default=0.1
         Share of the rows held out, unless ``fit`` is given ``X_val``.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int, default=150
         Epochs without an improvement over ``tol`` after which training stops.
     tol : float, default=1e-4
         Least improvement of the validation objective, relative to the best.
@@ -184,7 +184,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         max_iter="auto",
         early_stopping=True,
         validation_fraction=0.1,
-        n_iter_no_change=100,
+        n_iter_no_change=150,
         tol=1e-4,
         warm_start=False,
         random_state=None,

@@ -32,12 +32,12 @@ from sklearn_ae._resources import (
 )
 from sklearn_ae._training import AutoencoderNet
 
-_MAX_STEPS = 2_000  # optimizer steps that max_iter="auto" aims at
-_MAX_EPOCHS = 100  # and the epochs that it is bounded by
+_MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
+_MAX_EPOCHS = 150  # and the epochs that it is bounded by
 _BATCH_SIZES = (64, 128)  # of batch_size="auto", up to and over ...
 _SMALL = 1_000  # ... so many rows
 _NOTHING_LEFT = 1e-10  # share of the variance under which PCA is taken to explain everything
-_STEEP = 0.02  # relative fall of the loss over the last tenth of the epochs that calls for a warning
+_STEEP = 0.05  # relative fall of the loss over the last tenth of the epochs that calls for a warning
 
 
 class Fit:

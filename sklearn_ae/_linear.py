@@ -10,6 +10,7 @@ import torch
 from scipy import linalg
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ae._latent_model import LatentModel
 from sklearn_ae._scoring import latent_model, loadings, noise_variance
 
 
@@ -29,6 +30,12 @@ class LinearAttributes:
     scale_: float
     _is_pca: bool
     _description: Any
+
+    def _latent(self) -> LatentModel:
+        """Prior of the code, in working units."""
+        module, pca = copy.deepcopy(self.module_).double(), self._pca_or_none()
+        noise = noise_variance(self._description, pca, self.scale_)
+        return latent_model(module, self._description, noise, pca)
 
     def _pca_or_none(self) -> Any:
         return self.pca_ if self._is_pca else None
@@ -118,11 +125,9 @@ class LinearAttributes:
             For nonlinear models.
         """
         self._linear("get_covariance", "use score_samples for densities")
-        module = copy.deepcopy(self.module_).double()
-        noise = noise_variance(self._description, self._pca_or_none(), self.scale_)
+        latent = self._latent()
         with torch.no_grad():
-            latent = latent_model(module, self._description, noise, self._pca_or_none())
-            L = self.scale_ * loadings(module, latent)[1].numpy()
+            L = self.scale_ * loadings(copy.deepcopy(self.module_).double(), latent)[1].numpy()
         covariance = L.T @ L
         covariance.flat[:: len(covariance) + 1] += self.noise_variance_
         return covariance

@@ -12,6 +12,7 @@ gives medians and the median of the paired ratios.
 import argparse
 import copy
 import time
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -32,14 +33,14 @@ def bare_loop(X, X_val, sizes, batch_size, n_epochs):
     torch.manual_seed(0)
     layers = []
     all_sizes = (*sizes, *sizes[-2::-1])
-    for i, (n_in, n_out) in enumerate(zip(all_sizes, all_sizes[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(pairwise(all_sizes)):
         if i not in (0, len(sizes) - 1):  # no activation on the input and on the code
             layers.append(nn.GELU())
         layers.append(nn.Linear(n_in, n_out))
     net = nn.Sequential(*layers)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     criterion = nn.MSELoss()
-    best = np.inf
+    best, weights = np.inf, None
     start = time.perf_counter()
     for _ in range(n_epochs):
         net.train()
@@ -55,7 +56,9 @@ def bare_loop(X, X_val, sizes, batch_size, n_epochs):
                 loss = criterion(net(X_val), X_val).item()
             if loss < best:
                 best, weights = loss, copy.deepcopy(net.state_dict())
-    return (time.perf_counter() - start) / n_epochs
+    seconds = time.perf_counter() - start
+    net.load_state_dict(weights or net.state_dict())
+    return seconds / n_epochs
 
 
 def ours(X, X_val, sizes, batch_size, n_epochs):
