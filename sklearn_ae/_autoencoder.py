@@ -100,6 +100,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         be gained on the validation rows, or too few could tell.
     n_components_ : int
         Size of the code.
+    n_samples_ : int
+        Rows that the model was fitted on.
     mean_ : ndarray of shape (n_features,)
         Mean of the rows that the anchor was fitted on.
     scale_ : float

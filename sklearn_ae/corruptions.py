@@ -162,6 +162,14 @@ class CallableNoise(Corruption):
         same shape. Random numbers drawn from torch's global generator are
         reproducible: it is seeded from ``random_state`` within ``fit`` and
         restored afterwards.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> def dropout(x):
+    ...     return torch.nn.functional.dropout(x, 0.2)
+    >>> ae = AutoencoderTransformer(8, corruption=dropout)
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor]):
