@@ -8,7 +8,7 @@ from sklearn_ae._options import resolve
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
 from sklearn_ae.corruptions import resolve_corruption
 from sklearn_ae.losses import LOSSES, Loss
-from sklearn_ae.networks import resolve_network
+from sklearn_ae.networks import resolve_network, resolve_sizes
 from sklearn_ae.penalties import PENALTIES, Penalty
 
 
@@ -224,6 +224,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _resolve_slots(self) -> Slots:
         return Slots(
             network=resolve_network(self.network),
+            hidden_layer_sizes=resolve_sizes(self.hidden_layer_sizes),
             bottleneck=resolve(self.bottleneck, BOTTLENECKS, "bottleneck", Bottleneck),
             corruption=resolve_corruption(self.corruption),
             loss=resolve(self.loss, LOSSES, "loss", Loss),

@@ -20,7 +20,7 @@ import torch
 from scipy import sparse
 from scipy.linalg import solve_triangular
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklearn_ae._anchor import truncated_pca
 from sklearn_ae._chunks import ChunkFit
@@ -32,7 +32,7 @@ from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._resources import private_random_state, threads_for
 from sklearn_ae._scoring import score_rows
-from sklearn_ae._validation import PARAMETER_CONSTRAINTS, check_n_components, check_slots
+from sklearn_ae._validation import PARAMETER_CONSTRAINTS, check_n_components, check_slots, validate_rows
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
 
@@ -71,8 +71,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             The fitted estimator.
         """
         lazy = isinstance(X, np.memmap)
-        X = self._validate(X, reset=True)
-        X_val = None if X_val is None else self._validate(X_val, reset=False)
+        X = validate_rows(self, X, reset=True)
+        X_val = None if X_val is None else validate_rows(self, X_val, name="X_val")
         slots = check_slots(self, X)
         previous = self if self.warm_start and self.__sklearn_is_fitted__() else None
         fit = Fit(
@@ -109,27 +109,18 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             The fitted estimator.
         """
         first = not self.__sklearn_is_fitted__()
-        X = self._validate(X, reset=first)
+        X = validate_rows(self, X, reset=first)
         slots = check_slots(self, X)
         n_components = check_n_components(self, X, slots) if first else self.n_components_
         fit = ChunkFit(self, slots, X, n_components)
         self._take_over(fit.run(None if first else self))
         return self
 
-    def _validate(self, X: Any, reset: bool) -> Any:
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            accept_sparse=("csr", "csc"),
-            ensure_min_samples=2 if reset else 1,
-        )
-
     def _take_over(self, fit: Any) -> None:
         """Copy what a finished fit has learnt."""
         slots = fit.slots
         self.network_, self.bottleneck_ = slots.network, slots.bottleneck
+        self._hidden_layer_sizes = slots.hidden_layer_sizes
         self.corruption_, self.loss_, self.penalty_ = slots.corruption, slots.loss, slots.penalty
         self.pca_, self.net_, self.module_ = fit.pca, fit.net, fit.inference
         self.gate_open_ = fit.gate_open
@@ -160,7 +151,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Codes, in the units of X; whitened ones have unit variance.
         """
         check_is_fitted(self)
-        return self._transform(self._validate(X, reset=False))
+        return self._transform(validate_rows(self, X))
 
     def _transform(self, X: Any) -> np.ndarray:
         module = self._inference_module(X.dtype)
@@ -220,7 +211,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Summed over the columns, in squared units of X.
         """
         check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        X = validate_rows(self, X)
         X_hat = self._inverse_transform(self._transform(X))
         X = X.toarray() if sparse.issparse(X) else X
         return np.square(X - X_hat).sum(axis=1)
@@ -253,7 +244,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         check_is_fitted(self)
         if not isinstance(n_draws, Integral) or n_draws < 1:
             raise ValueError(f"n_draws must be a positive integer; got {n_draws!r}.")
-        X = self._validate(X, reset=False)
+        X = validate_rows(self, X)
         log_p, std = score_rows(self.module_, self._description, self._pca_or_none(), X, int(n_draws))
         return (log_p, std) if return_std else log_p
 
@@ -292,11 +283,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             If the codes are not ordered.
         """
         check_is_fitted(self)
-        self._require(
-            self._is_pca or self.bottleneck_.ordered,
-            "truncate",
-            "codes have no order: set bottleneck='ordered'",
-        )
+        ordered = self._is_pca or self.bottleneck_.ordered
+        self._require(ordered, "truncate", "the codes have no order; set bottleneck='ordered'")
         if not isinstance(k, Integral) or not 1 <= int(k) <= self.n_components_:
             raise ValueError(
                 f"k must be an integer between 1 and n_components_={self.n_components_}; got {k!r}."

@@ -26,6 +26,7 @@ class Slots:
     """The resolved options of the formula."""
 
     network: Network
+    hidden_layer_sizes: tuple[int, ...]
     bottleneck: Bottleneck
     corruption: Corruption | None
     loss: Loss
@@ -80,7 +81,7 @@ def build_module(
         slots.network,
         pca.components_ if params.init == "pca" else None,
         Shape(d, n_components, n_components),
-        tuple(params.hidden_layer_sizes),
+        slots.hidden_layer_sizes,
         params.activation,
         params.tied_weights,
         slots.loss.discrete,

@@ -69,7 +69,7 @@ class Fit:
         self.lazy = lazy
         self.device = resolve_device(params.device)
         # the linear model of PCA's own objective cannot be improved
-        linear = is_linear(slots.network, tuple(params.hidden_layer_sizes))
+        linear = is_linear(slots.network, slots.hidden_layer_sizes)
         self.at_optimum = self.anchored and slots.plain and linear
         self.train, self.valid = self._split(rng)
         self.seed = int(rng.randint(np.iinfo(np.int32).max))
@@ -128,6 +128,8 @@ class Fit:
         return self
 
     def _run(self, previous: Any) -> None:
+        if previous is not None:
+            self._check_same_shape(previous)
         self._build(None if previous is None else previous.pca_)
         self.net = self._net()
         self.gate_open = not self.anchored
@@ -188,7 +190,7 @@ class Fit:
         if anchor is not None and self.slots.plain and anchor.mean() < _NOTHING_LEFT:
             return
         if previous is not None:
-            self._load(previous.net_)
+            net.module_.load_state_dict(previous.net_.module_.state_dict())
         if valid is not None and p.early_stopping:
             self.best = BestEpoch(p.n_iter_no_change, p.tol)
             net.callbacks_.insert(0, ("best_epoch", self.best))  # sees every epoch, whatever others do
@@ -200,14 +202,19 @@ class Fit:
         else:
             self.gate_open = gate_opens(anchor, self.best.best_losses_)
 
-    def _load(self, net: AutoencoderNet) -> None:
-        try:
-            self.net.module_.load_state_dict(net.module_.state_dict())
-        except RuntimeError as error:
+    def _check_same_shape(self, previous: Any) -> None:
+        """Refuse a warm start from a model of another shape."""
+        same = (
+            previous.net_.module_.width == self.n_components or isinstance(self.n_components, float),
+            previous.module_.offset.shape[0] == self.X.shape[1],
+            previous._hidden_layer_sizes == self.slots.hidden_layer_sizes,
+            repr(previous.network_) == repr(self.slots.network),
+        )
+        if not all(same):
             raise ValueError(
                 "warm_start=True goes on with the weights of the previous fit, which are of another "
                 "shape; keep n_components, the network and the columns of X, or set warm_start=False."
-            ) from error
+            )
 
     def _warn(self) -> None:
         net = self.net

@@ -48,21 +48,22 @@ class LinearAttributes:
             return self.pca_.noise_variance_
         return self._description.noise * self.scale_**2
 
-    def _require(self, condition: bool, name: str, instead: str) -> None:
-        check_is_fitted(self)
+    def _require(self, condition: bool, name: str, reason: str) -> None:
         if not condition:
-            raise AttributeError(
-                f"{type(self).__name__!r} has no attribute {name!r}: this model is not linear; {instead}."
-            )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}: {reason}.")
 
-    def _linear(self, name: str, instead: str) -> None:
-        check_is_fitted(self)
-        self._require(self.module_.has_affine_decoder(), name, instead)
+    def _require_linear(self, name: str, instead: str) -> None:
+        self._require(self.module_.has_affine_decoder(), name, f"this model is not linear; {instead}")
+
+    def _require_pca(self, name: str) -> None:
+        instead = "use explained_variance_ratio_ of ordered codes instead"
+        self._require(self._is_pca, name, f"this model is not PCA; {instead}")
 
     @property
     def components_(self) -> np.ndarray:
         """Decoder's directions, shape (n_components_, n_features); PCA's axes where the model is PCA."""
-        self._linear("components_", "look at inverse_transform of unit steps in the code instead")
+        check_is_fitted(self)
+        self._require_linear("components_", "look at inverse_transform of unit steps in the code instead")
         return self._loadings()
 
     def _loadings(self) -> np.ndarray:
@@ -79,18 +80,14 @@ class LinearAttributes:
     def explained_variance_(self) -> np.ndarray:
         """Variance of each component, in squared units of X; where the model is PCA."""
         check_is_fitted(self)
-        self._require(
-            self._is_pca, "explained_variance_", "use explained_variance_ratio_ of ordered codes instead"
-        )
+        self._require_pca("explained_variance_")
         return self.pca_.explained_variance_
 
     @property
     def singular_values_(self) -> np.ndarray:
         """Singular values of the centred training rows; where the model is PCA."""
         check_is_fitted(self)
-        self._require(
-            self._is_pca, "singular_values_", "use explained_variance_ratio_ of ordered codes instead"
-        )
+        self._require_pca("singular_values_")
         return self.pca_.singular_values_
 
     @property
@@ -106,7 +103,7 @@ class LinearAttributes:
         self._require(
             self.bottleneck_.ordered,
             "explained_variance_ratio_",
-            "its codes have no order: set bottleneck='ordered', or use reconstruction_error",
+            "its codes have no order; set bottleneck='ordered', or use reconstruction_error",
         )
         return self._description.explained
 
@@ -124,7 +121,8 @@ class LinearAttributes:
         AttributeError
             For nonlinear models.
         """
-        self._linear("get_covariance", "use score_samples for densities")
+        check_is_fitted(self)
+        self._require_linear("get_covariance", "use score_samples for densities")
         latent = self._latent()
         with torch.no_grad():
             L = self.scale_ * loadings(copy.deepcopy(self.module_).double(), latent)[1].numpy()
@@ -144,5 +142,6 @@ class LinearAttributes:
         AttributeError
             For nonlinear models.
         """
-        self._linear("get_precision", "use score_samples for densities")
+        check_is_fitted(self)
+        self._require_linear("get_precision", "use score_samples for densities")
         return linalg.pinvh(self.get_covariance(), check_finite=False)

@@ -27,7 +27,7 @@ def resolve_device(device: str) -> torch.device:
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used here: {error} Use device='cpu' or 'auto'."
+            f"device={device!r} cannot be used here: {error}. Use device='cpu' or 'auto'."
         ) from error
     return resolved
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils.validation import validate_data
 
 from sklearn_ae._building import Slots
 from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions
@@ -19,7 +20,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
         StrOptions({"mle"}),
         None,
     ],
-    "hidden_layer_sizes": ["array-like"],
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions(set(ACTIVATIONS))],
     "init": [StrOptions({"pca", "random"})],
     "alpha": [Interval(Real, 0, None, closed="left")],
@@ -41,12 +42,26 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
+def validate_rows(estimator: Any, X: Any, reset: bool = False, name: str = "X") -> Any:
+    """Validate X (or what stands beside it) as scikit-learn does; float32 and float64 stay as they are."""
+    try:
+        return validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            accept_sparse=("csr", "csc"),
+            ensure_min_samples=2 if reset else 1,
+        )
+    except ValueError as error:
+        if name == "X":
+            raise
+        raise ValueError(f"{name} is not like X: {error}") from error
+
+
 def check_slots(params: Any, X: Any) -> Slots:
     """Resolve the slots and refuse what cannot work."""
     slots = params._resolve_slots()
-    sizes = params.hidden_layer_sizes
-    if not all(isinstance(size, Integral) and int(size) > 0 for size in np.ravel(sizes).tolist()):
-        raise ValueError(f"hidden_layer_sizes must hold positive integers; got {sizes!r}.")
     slots.network.check(X.shape[1], params.tied_weights)
     slots.loss.check(X)
     return slots
@@ -64,7 +79,7 @@ def check_n_components(params: Any, X: Any, slots: Slots) -> int | float:
     if k is None:
         return min(n, d) - (1 if sparse.issparse(X) else 0)
     if isinstance(k, Real) and k < 1:
-        if not slots.bottleneck.ordered and len(np.ravel(params.hidden_layer_sizes)):
+        if not slots.bottleneck.ordered and slots.hidden_layer_sizes:
             raise ValueError(
                 f"n_components={k} picks the number of components by the variance they explain, which "
                 "needs ordered codes; set bottleneck='ordered', or give an integer."

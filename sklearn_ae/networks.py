@@ -15,6 +15,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -258,6 +259,14 @@ def resolve_network(value: Any) -> Network:
     if is_pair and all(isinstance(module, nn.Module) for module in value):
         return Modules(*value)
     return resolve(value, NETWORKS, "network", Network)
+
+
+def resolve_sizes(value: Any) -> tuple[int, ...]:
+    """Turn ``hidden_layer_sizes``, a sequence or a single integer, into a tuple."""
+    sizes = np.ravel(value).tolist()
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must hold positive integers; got {value!r}.")
+    return tuple(sizes)
 
 
 def _check_widths(name: str, module: nn.Module, n_in: int, n_out: int) -> None:

@@ -361,3 +361,20 @@ def test_nothing_is_warned_of_by_default(opened):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clone(opened[0]).fit(opened[1])
+
+
+def test_a_warm_start_of_another_shape_is_refused(labelled):
+    model = quick(4, warm_start=True).fit(labelled[0])
+    for change in ({"n_components": 3}, {"hidden_layer_sizes": (8,)}):
+        with pytest.raises(ValueError, match="warm_start"):
+            clone(model).fit(labelled[0]).set_params(**change).fit(labelled[0])
+
+
+def test_one_hidden_layer_may_be_given_as_a_number(labelled):
+    one, same = quick(2, hidden_layer_sizes=16), quick(2, hidden_layer_sizes=(16,))
+    np.testing.assert_array_equal(one.fit_transform(labelled[0]), same.fit_transform(labelled[0]))
+
+
+def test_validation_rows_of_another_width_are_named(labelled):
+    with pytest.raises(ValueError, match="X_val"):
+        quick(2).fit(labelled[0], X_val=labelled[0][:, :3])

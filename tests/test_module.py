@@ -31,7 +31,9 @@ def build(X, k=4, *, network=None, bottleneck=None, corruption=None, loss=None, 
         **params,
     }
     pca = PCA(min(k, *X.shape), svd_solver="full").fit(X)
-    slots = Slots(network or Dense(), bottleneck or Plain(), corruption, loss or SquaredError(), penalty)
+    sizes = params["hidden_layer_sizes"]
+    network, bottleneck = network or Dense(), bottleneck or Plain()
+    slots = Slots(network, sizes, bottleneck, corruption, loss or SquaredError(), penalty)
     return build_module(SimpleNamespace(**params), slots, pca, k, X, Generator().manual_seed(0)), pca
 
 

@@ -41,7 +41,8 @@ def build(X, k, network=None, **params):
         **params,
     }
     pca = PCA(min(k, *X.shape), svd_solver="full").fit(X)
-    slots = Slots(network or Dense(), Plain(), None, SquaredError(), None)
+    sizes = params["hidden_layer_sizes"]
+    slots = Slots(network or Dense(), sizes, Plain(), None, SquaredError(), None)
     return build_module(SimpleNamespace(**params), slots, pca, k, X, Generator().manual_seed(0)), pca
 
 
