@@ -2,11 +2,19 @@
 
 import random
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from torch import Generator
+
+from sklearn_ae._building import Slots, build_module
+from sklearn_ae.bottlenecks import Plain
+from sklearn_ae.losses import SquaredError
+from sklearn_ae.networks import Dense
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +55,19 @@ def unchanged_globals():
     before = global_state()
     yield
     assert global_state() == before
+
+
+def build(X, k=4, network=None, *, bottleneck=None, corruption=None, loss=None, penalty=None, **params):
+    """The module that training starts from, and the PCA beneath it."""
+    params = {
+        "init": "pca",
+        "hidden_layer_sizes": (10,),
+        "activation": "gelu",
+        "tied_weights": False,
+        **params,
+    }
+    pca = PCA(min(k, *X.shape), svd_solver="full").fit(X)
+    sizes = params["hidden_layer_sizes"]
+    network, bottleneck = network or Dense(), bottleneck or Plain()
+    slots = Slots(network, sizes, bottleneck, corruption, loss or SquaredError(), penalty)
+    return build_module(SimpleNamespace(**params), slots, pca, k, X, Generator().manual_seed(0)), pca

@@ -1,40 +1,25 @@
 """The formula as a torch module: PCA before the first step, clean targets, decay where it belongs."""
 
 import copy
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import build
 from sklearn.decomposition import PCA
 from torch import Generator, nn
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae._building import Slots, build_module, inference_copy, working_scale
+from sklearn_ae._building import inference_copy, working_scale
 from sklearn_ae._module import Objective, Residual
 from sklearn_ae.bottlenecks import Ordered, Plain, TopK
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.losses import LOSSES, SquaredError
-from sklearn_ae.networks import NETWORKS, Dense, Modules, TiedLinear
+from sklearn_ae.networks import NETWORKS, Modules, TiedLinear
 from sklearn_ae.penalties import L1
 
 # what each discrete loss's anchor clips PCA's reconstruction to
 CLIPS = {"binary_cross_entropy": (0.01, 0.99), "poisson": (0.05, None)}
-
-
-def build(X, k=4, *, network=None, bottleneck=None, corruption=None, loss=None, penalty=None, **params):
-    params = {
-        "init": "pca",
-        "hidden_layer_sizes": (10,),
-        "activation": "gelu",
-        "tied_weights": False,
-        **params,
-    }
-    pca = PCA(min(k, *X.shape), svd_solver="full").fit(X)
-    sizes = params["hidden_layer_sizes"]
-    network, bottleneck = network or Dense(), bottleneck or Plain()
-    slots = Slots(network, sizes, bottleneck, corruption, loss or SquaredError(), penalty)
-    return build_module(SimpleNamespace(**params), slots, pca, k, X, Generator().manual_seed(0)), pca
 
 
 def working(module, X):

@@ -2,19 +2,17 @@
 
 import copy
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import build
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from torch import Generator, nn
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae._building import Slots, build_module
 from sklearn_ae._module import Objective
-from sklearn_ae.bottlenecks import Plain
 from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Conv, Dense, Modules, Shape
 
@@ -29,21 +27,6 @@ IMAGES = {
     "channels": (3, 8, 5),
     "two rows": (2, 2, 9),
 }
-
-
-def build(X, k, network=None, **params):
-    """The module that training starts from, and the PCA beneath it."""
-    params = {
-        "init": "pca",
-        "hidden_layer_sizes": (10,),
-        "activation": "gelu",
-        "tied_weights": False,
-        **params,
-    }
-    pca = PCA(min(k, *X.shape), svd_solver="full").fit(X)
-    sizes = params["hidden_layer_sizes"]
-    slots = Slots(network or Dense(), sizes, Plain(), None, SquaredError(), None)
-    return build_module(SimpleNamespace(**params), slots, pca, k, X, Generator().manual_seed(0)), pca
 
 
 def rows(n_features, n=40):
