@@ -63,7 +63,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         Codes with zero mean, unit variance and no correlation on the training
         rows, by the Cholesky factor of their covariance.
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" is 64 up to 1,000 training rows, and 128 beyond.
+        Rows per step. "auto" is 64 up to 1,000 training rows, 128 up to 20,000,
+        and 256 beyond.
     learning_rate_init : float, default=0.003
         Peak learning rate of AdamW, after a warm-up and before a cosine decay.
     max_iter : int or "auto", default="auto"

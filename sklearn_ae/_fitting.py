@@ -34,8 +34,9 @@ from sklearn_ae._training import AutoencoderNet
 
 _MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
 _MAX_EPOCHS = 150  # and the epochs that it is bounded by
-_BATCH_SIZES = (64, 128)  # of batch_size="auto", up to and over ...
-_SMALL = 1_000  # ... so many rows
+_SMALL = 1_000  # rows up to which each one counts: small batches, and a second training on all rows
+_LARGE = 20_000  # rows from which larger batches see more of them in as many steps
+_BATCH_SIZES = (64, 128, 256)  # of batch_size="auto", up to _SMALL, up to _LARGE, and beyond
 _NOTHING_LEFT = 1e-10  # share of the variance under which PCA is taken to explain everything
 _STEEP = 0.05  # relative fall of the loss over the last tenth of the epochs that calls for a warning
 
@@ -151,7 +152,7 @@ class Fit:
     def _net(self) -> AutoencoderNet:
         p = self.params
         n = self.X.shape[0] if self.train is None else len(self.train)
-        auto = _BATCH_SIZES[n > _SMALL]
+        auto = _BATCH_SIZES[(n > _SMALL) + (n > _LARGE)]
         self.batch_size = min(auto if p.batch_size == "auto" else p.batch_size, n)
         n_batches = -(-n // self.batch_size)
         max_iter = min(_MAX_EPOCHS, -(-_MAX_STEPS // n_batches)) if p.max_iter == "auto" else p.max_iter
