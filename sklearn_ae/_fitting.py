@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Generator
 
 from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, is_linear
@@ -124,7 +125,9 @@ class Fit:
 
     def run(self, previous: Any = None) -> Fit:
         """Do all of it; ``previous`` is the fitted estimator that a warm start continues."""
-        with warnings.catch_warnings():  # what torch imports for its first optimizer changes the filters
+        # what torch imports for its first optimizer changes the filters; and PCA's last bits, from
+        # which training departs, would depend on the number of threads
+        with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
             self._run(previous)
         return self
 

@@ -12,7 +12,9 @@ from sklearn.utils import check_random_state
 
 from sklearn_ae._module import Autoencoder
 
-_FLOPS_PER_THREAD = 2e8  # work per step under which a second thread costs more than it gives
+# Work per step from which torch's threads are used. Under it one thread is about as fast, never
+# many times slower on a busy machine, and the result does not depend on the count.
+_FLOPS_PER_THREAD = 2e9
 _BF16_MIN_WEIGHTS = 500_000  # size of a layer from which bfloat16 steps are faster
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn
+import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -20,6 +21,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.corruptions import GaussianNoise
@@ -155,6 +157,19 @@ def test_worker_processes_give_the_same_bits(labelled):
 
 def _codes(X):
     return quick(2).fit(X).transform(X)
+
+
+def test_the_number_of_threads_does_not_change_the_result(digits):
+    before = torch.get_num_threads()
+    try:
+        codes = []
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            with threadpool_limits(n_threads):
+                codes.append(quick(8).fit(digits).transform(digits))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*codes)
 
 
 def test_calls_leave_the_global_state_alone(labelled, unchanged_globals):
