@@ -70,8 +70,9 @@ class AutoencoderTransformer(BaseAutoencoder):
     max_iter : int or "auto", default="auto"
         Epochs. "auto" is 150, but no more than 4,000 steps need.
     early_stopping : bool, default=True
-        Hold out validation rows, keep the best epoch, and gate. False trains for
-        ``max_iter`` epochs on all rows and keeps the last one.
+        Hold out validation rows, keep the best epoch, and gate. Up to 1,000 rows, a
+        model that has passed is trained again on all of them, for as many epochs.
+        False trains for ``max_iter`` epochs on all rows and keeps the last one.
     validation_fraction : float, default=0.1
         Share of the rows held out, unless ``fit`` is given ``X_val``.
     n_iter_no_change : int, default=150

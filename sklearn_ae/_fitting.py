@@ -132,7 +132,8 @@ class Fit:
         return self
 
     def _run(self, previous: Any) -> None:
-        if previous is not None:
+        self.warm = previous is not None
+        if self.warm:
             self._check_same_shape(previous)
         self._build(None if previous is None else previous.pca_)
         self.net = self._net()
@@ -269,7 +270,7 @@ class Fit:
             self.description = describe_pca(self.pca, self.inference.scale)
             return
         judged = self.inference  # by rows that it has not seen, where there are any
-        if self.valid is not None and self.gate_open and self.X.shape[0] <= _SMALL:
+        if self.worth_refitting:
             self._refit()
         held_out = self.X if self.valid is None else self.X[self.valid]
         held_out = held_out if self.X_val is None else self.X_val
@@ -278,6 +279,12 @@ class Fit:
             reached = np.cumsum(self.description.explained) >= self.n_components
             k = 1 + int(np.argmax(reached)) if reached.any() else judged.width
             self.inference.n_kept, self.description = k, self.description.truncated(k)
+
+    @property
+    def worth_refitting(self) -> bool:
+        """Whether rows are few, some were held out, and the training was not that of a warm start."""
+        trained = self.gate_open and self.best is not None and self.best.best_epoch_ > 0
+        return trained and self.valid is not None and self.X.shape[0] <= _SMALL and not self.warm
 
     def _refit(self) -> None:
         """Train again on all rows for as many epochs as were best: of few rows, each one counts.

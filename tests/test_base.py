@@ -191,6 +191,16 @@ def test_rows_do_not_depend_on_each_other(opened):
     np.testing.assert_allclose(model.score_samples(X[7:9]), scores[7:9], rtol=1e-8)
 
 
+def test_few_rows_are_all_trained_on_in_the_end(opened):
+    """What was held out has opened the gate; then every row counts."""
+    model, X = opened
+    np.testing.assert_allclose(model.mean_, X.mean(axis=0))
+    assert len(model.validation_curve_) == model.n_iter_ >= model.best_iter_ > 0
+    assert model.n_samples_ == len(X)
+    on_given_rows = clone(model).fit(X[:300], X_val=X[300:])  # the user's rows stay held out
+    np.testing.assert_allclose(on_given_rows.mean_, X[:300].mean(axis=0))
+
+
 def test_fit_does_not_touch_parameters_or_data(labelled):
     X = labelled[0].copy()
     noise = GaussianNoise(0.2)
