@@ -28,17 +28,19 @@ class WeightAverage:
         self.parameters = list(module.parameters())
         self.average = [p.detach().clone() for p in self.parameters]
         self.horizon = max(1.0, 0.1 * n_steps)
-        self.every = 4 if self.horizon >= 40 else 1  # steps between updates
+        self.every = min(4, max(1, int(self.horizon / 10)))  # steps between updates
+        self.weights = [p.data for p in self.parameters]
 
     def update(self, step: int) -> None:
         if step % self.every == 0:
             share = self.every / min(self.horizon, (step + 1) / 3)
-            torch._foreach_lerp_(self.average, [p.data for p in self.parameters], min(1.0, share))
+            torch._foreach_lerp_(self.average, self.weights, min(1.0, share))
 
     def swap(self) -> None:
         """Exchange the module's weights and their average."""
         for i, p in enumerate(self.parameters):
             p.data, self.average[i] = self.average[i], p.data
+        self.weights = [p.data for p in self.parameters]
 
 
 class StopTraining(KeyboardInterrupt):
