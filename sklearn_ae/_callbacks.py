@@ -28,7 +28,7 @@ class WeightAverage:
         self.parameters = list(module.parameters())
         self.average = [p.detach().clone() for p in self.parameters]
         self.horizon = max(1.0, 0.1 * n_steps)
-        self.every = min(4, max(1, int(self.horizon / 10)))  # steps between updates
+        self.every = max(1, int(self.horizon / 10))  # steps between updates
         self.weights = [p.data for p in self.parameters]
 
     def update(self, step: int) -> None:

@@ -10,6 +10,7 @@ model is PCA; a textbook autoencoder has no linear path.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -174,11 +175,18 @@ class Autoencoder(nn.Module):
         """Whether x given z is an affine map plus noise, as in PCA."""
         return not self.loss.discrete and self.decoder.is_affine()
 
-    def network_weights(self) -> list[nn.Parameter]:
-        """Weights of f and g, which decay; biases and the linear path do not."""
-        networks = [part.network for part in (self.encoder, self.decoder) if part.network is not None]
-        weights = [p for network in networks for p in network.parameters() if p.ndim > 1]
-        return list(dict.fromkeys(weights))
+    def param_groups(self, alpha: float) -> list[dict]:
+        """Parameters for the optimizer: weight decay on the weights of f and g alone."""
+        decayed = {id(p) for p in self._network_weights()}
+        weights = [p for p in self.parameters() if id(p) in decayed]
+        others = [p for p in self.parameters() if id(p) not in decayed]
+        groups = [{"params": weights, "weight_decay": alpha}, {"params": others, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
+    def _network_weights(self) -> Iterator[nn.Parameter]:
+        for residual in (self.encoder, self.decoder):
+            if residual.network is not None:
+                yield from (p for p in residual.network.parameters() if p.ndim > 1)
 
 
 class Objective(nn.Module):

@@ -64,11 +64,8 @@ class AutoencoderNet(NeuralNet):
         return []
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
-        # AdamW's decoupled decay, applied in train_step to the decayed weights alone: a second
-        # parameter group would cost a second launch of the fused kernel at every step
-        self.decayed_ = self.module_.network_weights() if self.alpha > 0 else []
-        parameters = self.module_.parameters()
-        self.optimizer_ = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=0.0, fused=True)
+        groups = self.module_.param_groups(self.alpha)
+        self.optimizer_ = torch.optim.AdamW(groups, lr=self.lr, fused=True)
         return self
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple:
@@ -152,10 +149,6 @@ class AutoencoderNet(NeuralNet):
         if self.gradient_callbacks_:
             parameters = list(self.module_.named_parameters())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
-        if self.decayed_:
-            with torch.no_grad():
-                rate = self.optimizer_.param_groups[0]["lr"]
-                torch._foreach_mul_(self.decayed_, 1 - rate * self.alpha)
         self.optimizer_.step()
         if self.average_ is not None:
             self.average_.update(self.step_)

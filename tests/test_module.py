@@ -201,9 +201,12 @@ def test_weight_decay_is_on_the_weights_of_f_and_g_alone(network, tied, X):
     else:
         option = NETWORKS[network]()
     module, _ = build(X, 4, network=option, tied_weights=tied)
+    groups = module.param_groups(0.7)
     names = {id(p): name for name, p in module.named_parameters()}
-    decayed = {names[id(p)] for p in module.network_weights()}
-    spared = set(names.values()) - decayed
+    decayed = {names[id(p)] for g in groups if g["weight_decay"] == 0.7 for p in g["params"]}
+    spared = {names[id(p)] for g in groups if g["weight_decay"] == 0.0 for p in g["params"]}
+    assert decayed | spared == set(names.values())
+    assert not decayed & spared
     assert all(".network." in name and name.endswith("weight") for name in decayed)
     assert {name for name in spared if name.endswith("weight")} == {
         name for name in names.values() if ".linear." in name and name.endswith("weight")

@@ -69,7 +69,7 @@ def test_gradients_reach_every_parameter_after_two_steps(name, init, tied):
     module, _ = build(X, 3, network, init=init, tied_weights=tied, hidden_layer_sizes=(10, 6))
     objective, optimizer = (
         Objective(SquaredError(), None),
-        torch.optim.AdamW(module.parameters(), lr=0.01),
+        torch.optim.AdamW(module.param_groups(0.0), lr=0.01),
     )
     for _ in range(3):  # two steps, then the gradients to look at
         optimizer.zero_grad(set_to_none=True)

@@ -1,7 +1,6 @@
 """Training: batches, schedule, best epoch, errors and interrupts, warm starts and repeatability."""
 
 import contextlib
-import copy
 import pickle
 import subprocess
 import sys
@@ -531,24 +530,3 @@ def test_nothing_of_training_is_kept(fitted):
     assert all(p.grad is None for p in model.module_.parameters())
     n_weights = sum(p.numel() for p in model.module_.parameters())
     assert len(pickle.dumps(model)) < 40 * n_weights + 100_000
-
-
-def test_a_step_is_that_of_adamw_with_decoupled_decay(digits):
-    """torch's own AdamW, with the decayed weights in a group of their own, is the oracle."""
-    X = digits[:64] / 16
-    params = {"hidden_layer_sizes": (8,), "init": "random", "early_stopping": False, "random_state": 0}
-    ours = AutoencoderTransformer(3, max_iter=1, batch_size=64, alpha=0.5, **params).fit(X)
-    start = AutoencoderTransformer(3, max_iter=1, batch_size=64, learning_rate_init=1e-30, **params).fit(X)
-    module = copy.deepcopy(start.net_.module_).train()
-    decayed = {id(p) for p in module.network_weights()}
-    others = [p for p in module.parameters() if id(p) not in decayed]
-    groups = [
-        {"params": module.network_weights(), "weight_decay": 0.5},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=0.003)
-    rows = torch.tensor((X - start.mean_) / start.scale_, dtype=torch.float32)
-    (module(rows).eta - rows).square().mean().backward()
-    optimizer.step()
-    for ours_p, torch_p in zip(ours.net_.module_.parameters(), module.parameters(), strict=True):
-        torch.testing.assert_close(ours_p, torch_p, rtol=1e-4, atol=1e-6)
