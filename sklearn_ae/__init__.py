@@ -1,6 +1,7 @@
 """Autoencoders that stand where PCA stands in scikit-learn."""
 
 from sklearn_ae._autoencoder import AutoencoderTransformer
+from sklearn_ae._vae import VAETransformer
 
-__all__ = ["AutoencoderTransformer"]
+__all__ = ["AutoencoderTransformer", "VAETransformer"]
 __version__ = "0.1.0"

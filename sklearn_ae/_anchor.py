@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import sparse, stats
 from sklearn.decomposition import PCA, IncrementalPCA
 from torch import Generator, nn
 from torch.nn.utils import skip_init
 
 from sklearn_ae._module import Residual
+from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
 from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
 
 _FULL_SVD_MAX = 2_000  # smaller side of X up to which an exact decomposition is affordable
@@ -119,9 +121,50 @@ def linear_paths(
     return encoder, decoder
 
 
+def probabilistic_paths(
+    pca: Any, n_components: int, scale: float, tied: bool, bias: bool, generator: Generator
+) -> tuple[nn.Module, nn.Module]:
+    """Linear layers of probabilistic PCA: posterior means and log-variances, and the decoder of u ~ N(0, I).
+
+    In working units the decoder is W = U (L - s^2)^1/2 and the posterior of a
+    row x is N(L^-1 W'x, s^2 L^-1), with axes U, variances L and noise s^2: on
+    these axes it has independent components, so the ELBO is the log-likelihood.
+    Components beyond PCA's start at the prior, with small random directions.
+
+    References
+    ----------
+    M. Tipping, C. Bishop (1999), Probabilistic principal component analysis,
+    Journal of the Royal Statistical Society B 61(3).
+    """
+    r, d = pca.components_.shape
+    noise = noise_floor(pca, scale)
+    variances = torch.from_numpy(np.maximum(pca.explained_variance_ / scale**2, noise).astype(np.float64))
+    axes = torch.from_numpy(np.array(pca.components_, dtype=np.float64))
+    root = (variances - noise).sqrt()[:, None]
+    rest = n_components - r
+    extra = 0.01 * torch.randn((rest, d), generator=generator, dtype=torch.float64) / math.sqrt(d)
+    encoder = skip_init(nn.Linear, d, 2 * n_components, dtype=torch.float64)
+    encoder.weight.data = torch.cat(
+        [root / variances[:, None] * axes, extra, torch.zeros(n_components, d, dtype=torch.float64)]
+    )
+    encoder.bias.data = F.pad((noise / variances).log(), (n_components, rest))
+    if tied:
+        return encoder, TiedLinear(encoder, bias, n_components, F.pad(variances, (0, rest), value=1.0))
+    decoder = skip_init(nn.Linear, n_components, d, bias=bias, dtype=torch.float64)
+    decoder.weight.data = torch.cat([root * axes, torch.zeros_like(extra)]).T.contiguous()
+    if bias:
+        decoder.bias.data.zero_()
+    return encoder, decoder
+
+
+def noise_floor(pca: Any, scale: float) -> float:
+    """PCA's noise variance in working units, not under what a VAE can learn."""
+    return max(float(pca.noise_variance_) / scale**2, math.exp(LOG_VARIANCE_BOUNDS[0]))
+
+
 def build_residuals(
     network: Network,
-    components: np.ndarray | None,
+    paths: tuple[nn.Module, nn.Module] | None,
     shape: Shape,
     hidden_layer_sizes: tuple[int, ...],
     activation: str,
@@ -130,7 +173,7 @@ def build_residuals(
     ordered: bool,
     generator: Generator,
 ) -> tuple[Residual, Residual]:
-    """Build encoder and decoder: beside PCA's components, or textbook networks if there are none."""
+    """Build encoder and decoder: beside linear paths, or textbook networks if there are none."""
     own = isinstance(network, Modules)
     marked = ordered and not tied and not own and not is_linear(network, hidden_layer_sizes)
     if marked:
@@ -138,16 +181,15 @@ def build_residuals(
     f, g = network.build(shape, hidden_layer_sizes, activation, tied, generator)
     if marked:
         g = nn.Sequential(MarkMissing(), g)
-    if components is None:
+    if paths is None:
         return Residual(None, f), Residual(None, g)
-    absorbed = is_linear(network, hidden_layer_sizes) and not discrete
-    P, Q = linear_paths(components, shape.n_codes, tied, absorbed, generator)
-    if absorbed:
+    P, Q = paths
+    if is_linear(network, hidden_layer_sizes) and not discrete:
         return Residual(P, None), Residual(Q, None)
     gained = tied or own
     if not gained:
-        _zero_last_layer(f)
-        _zero_last_layer(g)
+        zero_last_layer(f)
+        zero_last_layer(g)
     return Residual(P, f, gained), Residual(Q, g, gained)
 
 
@@ -156,7 +198,7 @@ def is_linear(network: Network, hidden_layer_sizes: tuple[int, ...]) -> bool:
     return isinstance(network, Dense) and not hidden_layer_sizes
 
 
-def _zero_last_layer(network: nn.Module) -> None:
+def zero_last_layer(network: nn.Module) -> None:
     *_, last = (m for m in network.modules() if isinstance(m, (nn.Linear, nn.ConvTranspose2d)))
     nn.init.zeros_(last.weight)
     if last.bias is not None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._building import Slots
+from sklearn_ae._linear import PCAAttributes
 from sklearn_ae._options import resolve
+from sklearn_ae._scoring import score_rows
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
 from sklearn_ae.corruptions import resolve_corruption
 from sklearn_ae.losses import LOSSES, Loss
@@ -12,7 +19,7 @@ from sklearn_ae.networks import resolve_network, resolve_sizes
 from sklearn_ae.penalties import PENALTIES, Penalty
 
 
-class AutoencoderTransformer(BaseAutoencoder):
+class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
     """Autoencoder that takes PCA's place: nonlinear, and never worse than PCA where that can be told.
 
     ::
@@ -232,3 +239,28 @@ class AutoencoderTransformer(BaseAutoencoder):
             loss=resolve(self.loss, LOSSES, "loss", Loss),
             penalty=resolve(self.penalty, PENALTIES, "penalty", Penalty, optional=True),
         )
+
+    def _fitted_slots(self, slots: Slots) -> dict[str, Any]:
+        return {
+            "network_": slots.network,
+            "bottleneck_": slots.bottleneck,
+            "corruption_": slots.corruption,
+            "loss_": slots.loss,
+            "penalty_": slots.penalty,
+        }
+
+    def _to_user(self, codes: np.ndarray) -> np.ndarray:
+        if not self.whiten:
+            return codes * codes.dtype.type(self.scale_)
+        mean, L = self._description.moments.whitening()
+        whitened = solve_triangular(L, (codes - mean).T, lower=True, check_finite=False).T
+        return whitened.astype(codes.dtype)
+
+    def _from_user(self, Z: np.ndarray) -> np.ndarray:
+        if not self.whiten:
+            return Z / Z.dtype.type(self.scale_)
+        mean, L = self._description.moments.whitening()
+        return (Z @ L.T + mean).astype(Z.dtype)
+
+    def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+        return score_rows(self.module_, self._description, self._pca_or_none(), X, n_draws)

@@ -12,27 +12,30 @@ validate once and then call private ones.
 from __future__ import annotations
 
 import copy
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.linalg import solve_triangular
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklearn_ae._anchor import truncated_pca
+from sklearn_ae._building import Slots
 from sklearn_ae._chunks import ChunkFit
 from sklearn_ae._compat import _fit_context
 from sklearn_ae._describing import working_blocks
 from sklearn_ae._fitting import Fit
-from sklearn_ae._likelihood import N_DRAWS
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._resources import private_random_state, threads_for
-from sklearn_ae._scoring import score_rows
-from sklearn_ae._validation import PARAMETER_CONSTRAINTS, check_n_components, check_slots, validate_rows
+from sklearn_ae._validation import (
+    N_DRAWS,
+    PARAMETER_CONSTRAINTS,
+    check_n_components,
+    check_positive,
+    check_slots,
+    validate_rows,
+)
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
 
@@ -44,6 +47,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def _resolve_slots(self):
         """Turn the slot parameters into options."""
+        raise NotImplementedError
+
+    def _fitted_slots(self, slots: Slots) -> dict[str, Any]:
+        """The resolved options as attributes."""
         raise NotImplementedError
 
     # -- fit ----------------------------------------------------------------------
@@ -118,10 +125,9 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def _take_over(self, fit: Any) -> None:
         """Copy what a finished fit has learnt."""
-        slots = fit.slots
-        self.network_, self.bottleneck_ = slots.network, slots.bottleneck
-        self._hidden_layer_sizes = slots.hidden_layer_sizes
-        self.corruption_, self.loss_, self.penalty_ = slots.corruption, slots.loss, slots.penalty
+        for name, option in self._fitted_slots(fit.slots).items():
+            setattr(self, name, option)
+        self._hidden_layer_sizes = fit.slots.hidden_layer_sizes
         self.pca_, self.net_, self.module_ = fit.pca, fit.net, fit.inference
         self.gate_open_ = fit.gate_open
         self.mean_ = self.module_.offset.numpy().copy()
@@ -157,11 +163,15 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         module = self._inference_module(X.dtype)
         with torch.no_grad(), threads_for(module, X.shape[0]):
             codes = torch.cat([module.encode(x) for x in working_blocks(module, X)]).numpy()
-        if not self.whiten:
-            return codes * codes.dtype.type(self.scale_)
-        mean, L = self._description.moments.whitening()
-        whitened = solve_triangular(L, (codes - mean).T, lower=True, check_finite=False).T
-        return whitened.astype(codes.dtype)
+        return self._to_user(codes)
+
+    def _to_user(self, codes: np.ndarray) -> np.ndarray:
+        """Codes of the module as the user sees them."""
+        return codes
+
+    def _from_user(self, Z: np.ndarray) -> np.ndarray:
+        """Undo :meth:`_to_user`."""
+        return Z
 
     def inverse_transform(self, X):
         """Decode codes.
@@ -177,20 +187,19 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Reconstructed rows, in the units of X.
         """
         check_is_fitted(self)
+        return self._inverse_transform(self._check_codes(X))
+
+    def _check_codes(self, X: Any) -> np.ndarray:
         Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if Z.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {Z.shape[1]} components, but this {type(self).__name__} has codes of "
                 f"n_components_={self.n_components_}."
             )
-        return self._inverse_transform(Z)
+        return Z
 
     def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
-        if self.whiten:
-            mean, L = self._description.moments.whitening()
-            codes = (Z @ L.T + mean).astype(Z.dtype)
-        else:
-            codes = Z / Z.dtype.type(self.scale_)
+        codes = self._from_user(Z)
         module = self._inference_module(Z.dtype)
         block = max(1, _BLOCK_VALUES // self.n_features_in_)
         with torch.no_grad(), threads_for(module, len(Z)):
@@ -242,11 +251,14 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Only if ``return_std``.
         """
         check_is_fitted(self)
-        if not isinstance(n_draws, Integral) or n_draws < 1:
-            raise ValueError(f"n_draws must be a positive integer; got {n_draws!r}.")
+        check_positive("n_draws", n_draws)
         X = validate_rows(self, X)
-        log_p, std = score_rows(self.module_, self._description, self._pca_or_none(), X, int(n_draws))
+        log_p, std = self._score_samples(X, int(n_draws))
         return (log_p, std) if return_std else log_p
+
+    def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+        """Log-likelihood of each row and its standard error."""
+        raise NotImplementedError
 
     def score(self, X, y=None):
         """Mean log-likelihood of the rows, in nats; higher is better.
@@ -263,40 +275,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         score : float
         """
         return float(np.mean(self.score_samples(X)))
-
-    def truncate(self, k):
-        """Return a fitted estimator with the first k components, without training.
-
-        Parameters
-        ----------
-        k : int
-            Between 1 and ``n_components_``.
-
-        Returns
-        -------
-        estimator : object
-            Its codes are the first k columns of this one's.
-
-        Raises
-        ------
-        AttributeError
-            If the codes are not ordered.
-        """
-        check_is_fitted(self)
-        ordered = self._is_pca or self.bottleneck_.ordered
-        self._require(ordered, "truncate", "the codes have no order; set bottleneck='ordered'")
-        if not isinstance(k, Integral) or not 1 <= int(k) <= self.n_components_:
-            raise ValueError(
-                f"k must be an integer between 1 and n_components_={self.n_components_}; got {k!r}."
-            )
-        twin = copy.copy(self)
-        twin.n_components = twin.n_components_ = int(k)
-        twin.module_ = copy.copy(self.module_)  # shares the weights
-        twin.module_.n_kept = int(k)
-        twin._description = self._description.truncated(int(k))
-        if self._is_pca:
-            twin.pca_ = truncated_pca(self.pca_, int(k), self.n_samples_)
-        return twin
 
     # -- what the methods share ---------------------------------------------------
 

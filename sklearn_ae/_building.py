@@ -10,36 +10,53 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Generator
+from torch import Generator, nn
 
-from sklearn_ae._anchor import build_residuals, total_variance
-from sklearn_ae._module import Autoencoder
+from sklearn_ae._anchor import (
+    build_residuals,
+    is_linear,
+    linear_paths,
+    noise_floor,
+    probabilistic_paths,
+    total_variance,
+    zero_last_layer,
+)
+from sklearn_ae._elbo import Elbo
+from sklearn_ae._module import Autoencoder, Noise, Objective
 from sklearn_ae.bottlenecks import Bottleneck
 from sklearn_ae.corruptions import CallableNoise, ColumnStats, Corruption
-from sklearn_ae.losses import Loss, SquaredError
-from sklearn_ae.networks import Modules, Network, Shape
+from sklearn_ae.divergences import KL, Divergence
+from sklearn_ae.losses import SquaredError
+from sklearn_ae.networks import Dense, Modules, Network, Shape
 from sklearn_ae.penalties import Penalty
 
 
 @dataclass
 class Slots:
-    """The resolved options of the formula."""
+    """The resolved options of the formula; a divergence makes it a variational autoencoder."""
 
     network: Network
     hidden_layer_sizes: tuple[int, ...]
     bottleneck: Bottleneck
     corruption: Corruption | None
-    loss: Loss
-    penalty: Penalty | None
+    loss: Any  # a Likelihood in a variational autoencoder
+    penalty: Penalty | None = None
+    divergence: Divergence | None = None
+    beta: float = 1.0
+    kl_warmup: float = 0.0
 
     @property
     def limited(self) -> bool:
         """Whether something keeps an overcomplete code from being a copy of X."""
-        return self.bottleneck.sparse or self.corruption is not None or self.penalty is not None
+        limits = self.corruption, self.penalty, self.divergence
+        return self.bottleneck.sparse or any(limit is not None for limit in limits)
 
     @property
     def plain(self) -> bool:
         """Whether the objective is PCA's, so that a linear model is at its optimum at the start."""
+        if self.divergence is not None:
+            pca = self.loss.noise == "shared" and isinstance(self.divergence, KL) and self.beta == 1
+            return pca and self.corruption is None
         return (
             isinstance(self.loss, SquaredError)
             and self.corruption is None
@@ -51,6 +68,23 @@ class Slots:
     def uses_global_generator(self) -> bool:
         """Whether the user's own code may draw from torch's global generator."""
         return isinstance(self.corruption, CallableNoise) or isinstance(self.network, Modules)
+
+    def objective(self, n_rows: int, n_features: int, scale: float) -> nn.Module:
+        """What training minimises, for this many rows in working units of this scale."""
+        if self.divergence is None:
+            return Objective(self.loss, self.penalty)
+        log_jacobian = 0.0 if self.loss.discrete else n_features * math.log(scale)
+        n_samples = self.bottleneck.n_samples  # type: ignore[attr-defined]
+        return Elbo(
+            self.loss,
+            self.divergence,
+            self.beta,
+            self.kl_warmup,
+            n_samples,
+            n_rows,
+            n_features,
+            log_jacobian,
+        )
 
 
 def working_scale(pca: Any, n_features: int) -> float:
@@ -77,10 +111,11 @@ def build_module(
     d = X.shape[1]
     offset = np.asarray(pca.mean_, dtype=np.float64)
     scale = working_scale(pca, d)
+    n_codes = n_components if slots.divergence is None else 2 * n_components
     encoder, decoder = build_residuals(
         slots.network,
-        pca.components_ if params.init == "pca" else None,
-        Shape(d, n_components, n_components),
+        _paths(params, slots, pca, n_components, scale, generator) if params.init == "pca" else None,
+        Shape(d, n_components, n_codes),
         slots.hidden_layer_sizes,
         params.activation,
         params.tied_weights,
@@ -98,9 +133,33 @@ def build_module(
         torch.from_numpy(offset),
         scale,
         n_components,
+        _noise(params, slots, pca, n_components, scale, generator),
     )
     module.needs_input_grad = slots.penalty is not None and slots.penalty.needs_input_grad
     return module.double()
+
+
+def _paths(params: Any, slots: Slots, pca: Any, k: int, scale: float, generator: Generator) -> Any:
+    """Linear layers that are PCA; they have a bias where no network beside them has one."""
+    bias = is_linear(slots.network, slots.hidden_layer_sizes) and not slots.loss.discrete
+    if slots.divergence is None:
+        return linear_paths(pca.components_, k, params.tied_weights, bias, generator)
+    return probabilistic_paths(pca, k, scale, params.tied_weights, bias, generator)
+
+
+def _noise(params: Any, slots: Slots, pca: Any, k: int, scale: float, generator: Generator) -> Noise | None:
+    """Noise of a Gaussian likelihood, at PCA's noise variance or at that of X."""
+    kind = getattr(slots.loss, "noise", None)
+    if kind is None:
+        return None
+    d = pca.components_.shape[1]
+    start = math.log(noise_floor(pca, scale)) if params.init == "pca" else 0.0
+    network = None
+    if kind == "decoder":
+        shape = Shape(d, k, k)
+        network = Dense().build(shape, slots.hidden_layer_sizes, params.activation, False, generator)[1]
+        zero_last_layer(network)
+    return Noise(torch.full((1 if kind == "shared" else d,), start, dtype=torch.float64), network)
 
 
 def inference_copy(trained: Autoencoder, exact: Autoencoder, dtype: Any, shut: bool) -> Autoencoder:
@@ -113,6 +172,8 @@ def inference_copy(trained: Autoencoder, exact: Autoencoder, dtype: Any, shut: b
     twin.offset.copy_(exact.offset)
     if shut:
         twin.encoder.network = twin.decoder.network = None
+        if twin.noise is not None:
+            twin.noise.network = None
     return twin.to(torch.float32 if dtype == np.float32 else torch.float64).eval().requires_grad_(False)
 
 

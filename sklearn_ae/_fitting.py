@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Generator
 
@@ -23,8 +23,9 @@ from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, is_linear
 from sklearn_ae._batches import Rows
 from sklearn_ae._building import Slots, build_module, inference_copy, is_pca
 from sklearn_ae._callbacks import BestEpoch, Progress, StopAfter
-from sklearn_ae._describing import describe, describe_pca
-from sklearn_ae._module import Objective
+from sklearn_ae._describing import describe, describe_pca, squared_errors, working_blocks
+from sklearn_ae._elbo import noise_calibration
+from sklearn_ae._module import Autoencoder
 from sklearn_ae._resources import (
     private_global_generator,
     resolve_device,
@@ -39,7 +40,6 @@ _SMALL = 1_000  # rows up to which each one counts: small batches, and a second 
 _LARGE = 20_000  # rows from which larger batches see more of them in as many steps
 _BATCH_SIZES = (64, 128, 256)  # of batch_size="auto", up to _SMALL, up to _LARGE, and beyond
 _NOTHING_LEFT = 1e-10  # share of the variance under which PCA is taken to explain everything
-_STEEP = 0.05  # relative fall of the loss over the last tenth of the epochs that calls for a warning
 
 
 class Fit:
@@ -165,7 +165,7 @@ class Fit:
             callbacks.append(("progress", Progress()))
         net = AutoencoderNet(
             copy.deepcopy(self.module).float(),
-            Objective(self.slots.loss, self.slots.penalty),
+            self.slots.objective(n, self.X.shape[1], self.module.scale),
             lr=p.learning_rate_init,
             max_epochs=max_iter,
             batch_size=self.batch_size,
@@ -192,8 +192,9 @@ class Fit:
         net, p = self.net, self.params
         train, valid = self.rows(self.X, self.train), self._validation_rows()
         anchor = net.evaluate(valid) if valid is not None and self.gated else None
-        if anchor is not None and self.slots.plain and anchor.mean() < _NOTHING_LEFT:
+        if anchor is not None and self.slots.plain and self._nothing_left():
             return
+        net.criterion_.calibrated = True
         if previous is not None:
             net.module_.load_state_dict(previous.net_.module_.state_dict())
         if valid is not None and p.early_stopping:
@@ -201,11 +202,22 @@ class Fit:
             net.callbacks_.insert(0, ("best_epoch", self.best))  # sees every epoch, whatever others do
         net.generator = Generator(self.device).manual_seed(self.seed)
         net.partial_fit((train, valid))
-        self._warn()
+        net.warn_unfinished("valid_loss" if self.best else "train_loss")
         if anchor is None or self.best is None:
             self.gate_open = True
         else:
             self.gate_open = gate_opens(anchor, self.best.best_losses_)
+
+    def _nothing_left(self) -> bool:
+        """Whether PCA explains the validation rows already."""
+        errors, total = squared_errors(self.module, self._held_out(), [self.module.width])
+        return errors[-1] <= _NOTHING_LEFT * total
+
+    def _held_out(self) -> Any:
+        """Rows that the model has not been trained on; the training rows where there are none."""
+        if self.X_val is not None:
+            return self.X_val
+        return self.X if self.valid is None else self.X[self.valid]
 
     def _check_same_shape(self, previous: Any) -> None:
         """Refuse a warm start from a model of another shape."""
@@ -219,28 +231,6 @@ class Fit:
             raise ValueError(
                 "warm_start=True goes on with the weights of the previous fit, which are of another "
                 "shape; keep n_components, the network and the columns of X, or set warm_start=False."
-            )
-
-    def _warn(self) -> None:
-        net = self.net
-        if net.interrupted_:
-            warnings.warn(
-                f"Training was interrupted in epoch {len(net.history)}; the best model so far is kept.",
-                ConvergenceWarning,
-                stacklevel=7,
-            )
-            return
-        curve = [epoch["valid_loss" if self.best else "train_loss"] for epoch in net.history]
-        tail = max(2, len(curve) // 10)
-        if len(curve) < max(net.max_epochs, 2 * tail):
-            return
-        last, before = np.array(curve[-tail:]), np.array(curve[-2 * tail : -tail])
-        fall = np.median(before) - np.median(last)
-        if fall > _STEEP * abs(np.median(before)) and last.max() < before.min():
-            warnings.warn(
-                f"The loss was still falling steeply after max_iter={net.max_epochs} epochs; raise max_iter.",
-                ConvergenceWarning,
-                stacklevel=7,
             )
 
     # -- gate and describe --------------------------------------------------------
@@ -272,13 +262,22 @@ class Fit:
         judged = self.inference  # by rows that it has not seen, where there are any
         if self.worth_refitting:
             self._refit()
-        held_out = self.X if self.valid is None else self.X[self.valid]
-        held_out = held_out if self.X_val is None else self.X_val
+        held_out = self._held_out()
         self.description = describe(self.inference, self.X, judged, held_out)
+        if self.inference.noise is not None:
+            self._calibrate(judged, held_out)
         if isinstance(self.n_components, float):
             reached = np.cumsum(self.description.explained) >= self.n_components
             k = 1 + int(np.argmax(reached)) if reached.any() else judged.width
             self.inference.n_kept, self.description = k, self.description.truncated(k)
+
+    def _calibrate(self, judged: Autoencoder, held_out: Any) -> None:
+        """Raise or lower the learned noise variance to what the held-out rows have."""
+        noise = self.inference.noise
+        assert noise is not None
+        generator = Generator().manual_seed(self.seed)
+        factor = noise_calibration(judged, working_blocks(judged, held_out), generator)
+        noise.log_variance += math.log(max(factor, 1e-10))
 
     @property
     def worth_refitting(self) -> bool:

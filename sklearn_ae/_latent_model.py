@@ -1,4 +1,4 @@
-"""The prior of a deterministic autoencoder's code, and the decoder's Jacobian."""
+"""The prior of the code, places from which modes are searched, and the decoder's Jacobian."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK = 2**19
 
 @dataclass(frozen=True)
 class LatentModel:
-    """Prior of the codes, noise, and places from which modes are searched.
+    """Prior of the codes, and places from which modes are searched.
 
     Attributes
     ----------
@@ -58,10 +58,21 @@ class LatentModel:
             Of a Gaussian; 0 takes no share away.
         """
         _load_forward_mode()
-        k = len(mean)
         floored = _floored_root(root)
         floored = floored @ _signal_root(decode, codes, floored, noise_variance)
-        scale = torch.linalg.qr(floored.T).R.T
+        return cls._with_draws(mean, torch.linalg.qr(floored.T).R.T, codes)
+
+    @classmethod
+    def standard(cls, codes: Tensor) -> LatentModel:
+        """The prior N(0, I), with some training codes to start from."""
+        _load_forward_mode()
+        k = codes.shape[1]
+        return cls._with_draws(codes.new_zeros(k), torch.eye(k, dtype=codes.dtype), codes)
+
+    @classmethod
+    def _with_draws(cls, mean: Tensor, scale: Tensor, codes: Tensor) -> LatentModel:
+        """Add draws within and beyond the prior to the landmarks."""
+        k = len(mean)
         # Only in low dimension can draws fill the prior, and steep decoders need it.
         reach, normal = normal_draws(1024 if k <= 2 else 256, k, seed=1)
         # Rows beyond the data have modes beyond the prior: half reach out, up to 6.

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 LOG_2PI = math.log(2.0 * math.pi)
-N_DRAWS = 128
 # Shares of the draws: the modes, the modes widened; the rest go to the prior.
 NARROW, BROAD = 0.6, 0.25
 

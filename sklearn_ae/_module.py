@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from sklearn_ae.bottlenecks import Bottleneck
+from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
 from sklearn_ae.corruptions import ColumnStats, Corruption
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks import TiedLinear
@@ -32,6 +32,7 @@ class Pass(NamedTuple):
     activations: Tensor
     codes: Tensor
     eta: Tensor  # the decoder's output
+    log_noise: Tensor | None  # logarithm of the noise variance, where the likelihood has one
     generator: Generator | None
 
 
@@ -77,6 +78,27 @@ class Residual(nn.Module):
         return all(isinstance(module, layers) for module in self.network.modules())
 
 
+class Noise(nn.Module):
+    """Logarithm of the noise variance in working units: one number, one per column, or a network's.
+
+    Parameters
+    ----------
+    log_variance : Tensor of shape (1,) or (d,)
+        Where it starts.
+    network : module or None
+        Maps codes (n, k) to what is added for each entry (n, d).
+    """
+
+    def __init__(self, log_variance: Tensor, network: nn.Module | None = None):
+        super().__init__()
+        self.log_variance = nn.Parameter(log_variance)
+        self.network = network
+
+    def forward(self, z: Tensor) -> Tensor:
+        value = self.log_variance if self.network is None else self.log_variance + self.network(z)
+        return value.clamp(*LOG_VARIANCE_BOUNDS)
+
+
 class Autoencoder(nn.Module):
     """Encoder, bottleneck and decoder, with the corruption before and the link after.
 
@@ -97,6 +119,8 @@ class Autoencoder(nn.Module):
         ``X = offset + scale * x`` for working rows x.
     width : int
         Number of components.
+    noise : Noise or None
+        Of a Gaussian likelihood.
     """
 
     offset: Tensor
@@ -115,6 +139,7 @@ class Autoencoder(nn.Module):
         offset: Tensor,
         scale: float,
         width: int,
+        noise: Noise | None = None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -124,6 +149,7 @@ class Autoencoder(nn.Module):
         self.loss = loss
         self.scale = scale
         self.width = width
+        self.noise = noise
         self.n_kept = width  # fewer after truncation
         self.needs_input_grad = False  # set for penalties that differentiate the code
         self.register_buffer("offset", offset)
@@ -146,6 +172,10 @@ class Autoencoder(nn.Module):
         residual = self.decoder.residual(z)
         return eta if residual is None else eta + residual
 
+    def log_noise(self, z: Tensor) -> Tensor | None:
+        """Logarithm of the noise variance, broadcastable to the rows decoded from z."""
+        return None if self.noise is None else self.noise(z)
+
     def reconstruct(self, z: Tensor) -> Tensor:
         """Mean of X given the codes, in the units of X."""
         eta = self.decode(z)
@@ -159,21 +189,29 @@ class Autoencoder(nn.Module):
         """Pass clean working rows through; the generator draws the noises.
 
         Evaluation mode keeps the corruption, so that a validation loss is one of
-        denoising, but not the randomness of the bottleneck.
+        denoising, but of the bottleneck's randomness only what its objective is about.
         """
+        if self.loss.dynamic and generator is not None:
+            x = self._binarised(x, generator)
         source = x
         if self.corruption is not None and generator is not None:
             source = self.corruption(x, generator, ColumnStats(self.zero, self.low, self.high))
         if torch.is_grad_enabled() and not source.requires_grad and self.needs_input_grad:
             source = source.detach().requires_grad_()
         a = self.encoder(source)
-        z = self.bottleneck(a, generator if self.training else None)
+        z = (self.bottleneck if self.training else self.bottleneck.evaluate)(a, generator)
         target = self.in_units(x) if self.loss.discrete else x
-        return Pass(target, source, a, z, self.decode(z), generator)
+        return Pass(target, source, a, z, self.decode(z), self.log_noise(z), generator)
+
+    def _binarised(self, x: Tensor, generator: Generator) -> Tensor:
+        """Binary rows, of which X holds the probabilities."""
+        probabilities = self.in_units(x).clamp(0, 1)
+        return (torch.bernoulli(probabilities, generator=generator) - self.offset) / self.scale
 
     def has_affine_decoder(self) -> bool:
-        """Whether x given z is an affine map plus noise, as in PCA."""
-        return not self.loss.discrete and self.decoder.is_affine()
+        """Whether x given z is an affine map plus noise of a fixed variance, as in PCA."""
+        fixed = self.noise is None or self.noise.network is None
+        return fixed and not self.loss.discrete and self.decoder.is_affine()
 
     def param_groups(self, alpha: float) -> list[dict]:
         """Parameters for the optimizer: weight decay on the weights of f and g alone."""
@@ -184,9 +222,9 @@ class Autoencoder(nn.Module):
         return [group for group in groups if group["params"]]
 
     def _network_weights(self) -> Iterator[nn.Parameter]:
-        for residual in (self.encoder, self.decoder):
-            if residual.network is not None:
-                yield from (p for p in residual.network.parameters() if p.ndim > 1)
+        for part in (self.encoder, self.decoder, self.noise):
+            if part is not None and part.network is not None:
+                yield from (p for p in part.network.parameters() if p.ndim > 1)
 
 
 class Objective(nn.Module):
@@ -201,6 +239,15 @@ class Objective(nn.Module):
         super().__init__()
         self.loss = loss
         self.penalty = penalty
+
+    calibrated = False
+
+    def schedule(self, progress: float) -> None:
+        """Hear which share of the training's steps is done."""
+
+    def size(self, loss: float) -> float:
+        """What a change of this loss is small or large beside: itself."""
+        return abs(loss)
 
     def forward(self, out: Pass, y: Tensor | None = None) -> Tensor:
         """Mean over rows and columns (skorch passes an unused y)."""

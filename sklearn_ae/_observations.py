@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,22 +34,51 @@ class Observation(Protocol):
 
 @dataclass(frozen=True)
 class GaussianObservation:
-    """x ~ N(eta, noise_variance * I)."""
+    """x ~ N(eta, diag(noise_variance)), with one variance for all columns or one for each."""
 
-    noise_variance: float
+    noise_variance: Tensor | float
 
     def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
-        constant = x.shape[1] * (LOG_2PI + math.log(self.noise_variance))
-        return 0.5 * ((x - eta).square().sum(1) / self.noise_variance + constant)
+        variance = torch.as_tensor(self.noise_variance, dtype=x.dtype).expand(x.shape[1])
+        constant = x.shape[1] * LOG_2PI + variance.log().sum()
+        return 0.5 * (((x - eta).square() / variance).sum(1) + constant)
 
     def misfits(self, etas: Tensor, x: Tensor) -> Tensor:
-        return 0.5 * torch.cdist(x, etas).square() / self.noise_variance
+        unit = torch.as_tensor(self.noise_variance, dtype=x.dtype).rsqrt()
+        return 0.5 * torch.cdist(x * unit, etas * unit).square()
 
     def slope(self, eta: Tensor, x: Tensor) -> Tensor:
         return (x - eta) / self.noise_variance
 
     def information(self, eta: Tensor, jac: Tensor) -> Tensor:
-        return jac.mT @ jac / self.noise_variance
+        unit = torch.as_tensor(self.noise_variance, dtype=jac.dtype).rsqrt()
+        jac = jac * unit[..., None]
+        return jac.mT @ jac
+
+
+@dataclass(frozen=True)
+class HeteroscedasticObservation:
+    """x ~ N(m, diag(exp(l))) for an eta that holds m and then l, shape (n, 2d)."""
+
+    def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
+        m, log_noise = eta.chunk(2, dim=1)
+        return 0.5 * ((x - m).square() * (-log_noise).exp() + log_noise + LOG_2PI).sum(1)
+
+    def misfits(self, etas: Tensor, x: Tensor) -> Tensor:
+        m, log_noise = etas.chunk(2, dim=1)
+        precision = (-log_noise).exp()
+        constant = (m.square() * precision + log_noise).sum(1)
+        return 0.5 * (x.square() @ precision.T - 2.0 * x @ (m * precision).T + constant)
+
+    def slope(self, eta: Tensor, x: Tensor) -> Tensor:
+        m, log_noise = eta.chunk(2, dim=1)
+        residual, precision = x - m, (-log_noise).exp()
+        return torch.cat([residual * precision, 0.5 * (residual.square() * precision - 1.0)], 1)
+
+    def information(self, eta: Tensor, jac: Tensor) -> Tensor:
+        precision = (-eta.chunk(2, dim=1)[1]).exp()
+        fisher = torch.cat([precision, torch.full_like(precision, 0.5)], 1)
+        return jac.mT @ (fisher[..., None] * jac)
 
 
 @dataclass(frozen=True)

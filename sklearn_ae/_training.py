@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Generator, Tensor
@@ -23,6 +25,8 @@ from torch import Generator, Tensor
 from sklearn_ae._batches import Batches, Rows
 from sklearn_ae._callbacks import StopTraining, WeightAverage
 from sklearn_ae._module import Autoencoder, Objective
+
+_STEEP = 0.05  # fall of the loss over the last tenth of the epochs that calls for a warning
 
 
 class AutoencoderNet(NeuralNet):
@@ -169,11 +173,33 @@ class AutoencoderNet(NeuralNet):
         parts = [self.objective_per_row(batch) for batch in self.get_iterator(rows)]
         return torch.cat(parts).double().cpu().numpy()
 
+    def warn_unfinished(self, name: str) -> None:
+        """Warn where training was interrupted, or the named loss was still falling when it ended."""
+        if self.interrupted_:
+            self._warn(
+                f"Training was interrupted in epoch {len(self.history)}; the best model so far is kept."
+            )
+            return
+        curve = [epoch[name] for epoch in self.history]
+        tail = max(2, len(curve) // 10)
+        if len(curve) < max(self.max_epochs, 2 * tail):
+            return
+        last, before = np.array(curve[-tail:]), np.array(curve[-2 * tail : -tail])
+        fall = np.median(before) - np.median(last)
+        if fall > _STEEP * self.criterion_.size(np.median(before)) and last.max() < before.min():
+            self._warn(
+                f"The loss was still falling steeply after max_iter={self.max_epochs} epochs; raise max_iter."
+            )
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=9)
+
     def _schedule(self) -> None:
         if self.warmup is None:
             return
         n_warm = max(1.0, self.warmup * self.n_steps_)
         t, self.step_ = self.step_, self.step_ + 1
+        self.criterion_.schedule(t / self.n_steps_)
         rate = 0.5 * self.lr * (1 + math.cos(math.pi * t / self.n_steps_))
         for group in self.optimizer_.param_groups:
             group["lr"] = min(1.0, (t + 1) / n_warm) * rate

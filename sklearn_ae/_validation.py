@@ -42,6 +42,9 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
+N_DRAWS = 128  # of a score's importance samples
+
+
 def validate_rows(estimator: Any, X: Any, reset: bool = False, name: str = "X") -> Any:
     """Validate X (or what stands beside it) as scikit-learn does; float32 and float64 stay as they are."""
     try:
@@ -92,3 +95,9 @@ def check_n_components(params: Any, X: Any, slots: Slots) -> int | float:
             "such as penalty='l1', bottleneck='topk' or a corruption."
         )
     return int(k)
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuse a count that is not a positive integer."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a positive integer; got {value!r}.")

@@ -15,6 +15,9 @@ from torch import Generator, Tensor
 from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option
 
+# a standard deviation of 1e-5 is what float32 can tell from none beside values of about 1
+LOG_VARIANCE_BOUNDS = (-23.0, 10.0)
+
 
 class Bottleneck(Option):
     """Base of the bottlenecks."""
@@ -27,6 +30,10 @@ class Bottleneck(Option):
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
         """Return the codes of the activations ``a``."""
         raise NotImplementedError
+
+    def evaluate(self, a: Tensor, generator: Generator | None) -> Tensor:
+        """Return the codes that the objective is evaluated with on validation rows."""
+        return self(a)
 
 
 class Plain(Bottleneck):
@@ -154,6 +161,57 @@ class Rectified(Bottleneck):
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
         return torch.where(a > self.threshold, a, 0.0)
+
+
+class Reparametrized(Bottleneck):
+    """Draws from a normal posterior by the reparametrisation trick [1]_; its mean without a generator.
+
+    The activations hold the means and then the log-variances of k components,
+    shape (n, 2k). ``n_samples`` draws of all rows are stacked on one another,
+    shape (n_samples * n, k).
+
+    Parameters
+    ----------
+    n_samples : int, default=1
+        Draws per row in training.
+
+    References
+    ----------
+    .. [1] D. Kingma, M. Welling (2014), Auto-encoding variational Bayes, ICLR.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ae.bottlenecks import Reparametrized
+    >>> Reparametrized()(torch.tensor([[1.0, -2.0, 0.0, 0.0]]))
+    tensor([[ 1., -2.]])
+    """
+
+    _parameter_constraints = {"n_samples": [Interval(Integral, 1, None, closed="left")]}
+    _n_evaluated = 8  # draws per row for a steady ELBO on validation rows
+
+    def __init__(self, n_samples: int = 1):
+        self.n_samples = n_samples
+
+    def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
+        return self._draw(a, generator, self.n_samples)
+
+    def evaluate(self, a: Tensor, generator: Generator | None) -> Tensor:
+        return self._draw(a, generator, self._n_evaluated if self.n_samples == 1 else self.n_samples)
+
+    def _draw(self, a: Tensor, generator: Generator | None, n_samples: int) -> Tensor:
+        mu, log_var = split_posterior(a)
+        if generator is None:
+            return mu
+        shape = (n_samples, *mu.shape)
+        normal = torch.randn(shape, generator=generator, device=mu.device, dtype=mu.dtype)
+        return (mu + (0.5 * log_var).exp() * normal).flatten(0, 1)
+
+
+def split_posterior(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and bounded log-variances of the activations of :class:`Reparametrized`."""
+    mu, log_var = a.chunk(2, dim=1)
+    return mu, log_var.clamp(*LOG_VARIANCE_BOUNDS)
 
 
 BOTTLENECKS = {

@@ -26,6 +26,8 @@ class Loss(Option):
 
     #: whether the target is X itself and ``eta`` is mapped by an inverse link
     discrete = False
+    #: whether entries of X are probabilities, of which binary rows are drawn anew in every step
+    dynamic = False
 
     def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
         """Loss of each entry (``reduction="none"``), or their mean or sum, as torch names them."""
@@ -127,6 +129,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     discrete = True
+    _instead = "loss='binary_cross_entropy'", "loss='squared_error'"  # of the error messages
     _margin = 1e-2  # clip of the anchor: the logit's slope is at most 100 there
 
     def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
@@ -134,10 +137,10 @@ class BinaryCrossEntropy(Loss):
 
     def check(self, X: np.ndarray) -> None:
         if X.min() < 0 or X.max() > 1:
+            name, instead = self._instead
             raise ValueError(
-                "loss='binary_cross_entropy' needs X in [0, 1], but X ranges from "
-                f"{X.min():.6g} to {X.max():.6g}. Scale X first, for example by "
-                "sklearn.preprocessing.MinMaxScaler(clip=True), or use loss='squared_error'."
+                f"{name} needs X in [0, 1], but X ranges from {X.min():.6g} to {X.max():.6g}. Scale X "
+                f"first, for example by sklearn.preprocessing.MinMaxScaler(clip=True), or use {instead}."
             )
 
     def link(self, mean: Tensor) -> Tensor:
@@ -168,6 +171,7 @@ class Poisson(Loss):
     """
 
     discrete = True
+    _instead = "loss='poisson'", "loss='squared_error'"
     _margin = 0.05  # clip of the anchor, in counts
     _max_eta = 30.0  # exp(30) = 1e13: beyond it the gradient is cut, not the count
 
@@ -179,9 +183,10 @@ class Poisson(Loss):
 
     def check(self, X: np.ndarray) -> None:
         if X.min() < 0:
+            name, instead = self._instead
             raise ValueError(
-                "loss='poisson' needs counts, X >= 0, but the smallest value of X is "
-                f"{X.min():.6g}. Use loss='squared_error' for real-valued data."
+                f"{name} needs counts, X >= 0, but the smallest value of X is {X.min():.6g}. Use {instead} "
+                "for real-valued data."
             )
 
     def link(self, mean: Tensor) -> Tensor:

@@ -48,15 +48,24 @@ class Shape(NamedTuple):
 
 
 class TiedLinear(nn.Module):
-    """``z -> z W + b`` with the weight W of a source layer, which it refers to and does not own."""
+    """``z -> z W + b`` with the weight W of a source layer, which it refers to and does not own.
 
-    def __init__(self, source: nn.Linear, bias: bool = True):
+    Where the source is wider than z, the first ``n_inputs`` rows of W are used;
+    a ``gain`` of shape (n_inputs,) is a trainable factor of each entry of z.
+    """
+
+    def __init__(
+        self, source: nn.Linear, bias: bool = True, n_inputs: int | None = None, gain: Tensor | None = None
+    ):
         super().__init__()
         self._source = (source,)  # in a tuple, so that torch does not register it twice
+        self.n_inputs = n_inputs
         self.bias = nn.Parameter(torch.zeros(source.in_features)) if bias else None
+        self.gain = None if gain is None else nn.Parameter(gain)
 
     def forward(self, z: Tensor) -> Tensor:
-        return F.linear(z, self._source[0].weight.T, self.bias)
+        z = z if self.gain is None else z * self.gain
+        return F.linear(z, self._source[0].weight[: self.n_inputs].T, self.bias)
 
 
 class TiedConvTranspose2d(nn.Module):
@@ -116,7 +125,7 @@ class Dense(Network):
     def build(self, shape, hidden_layer_sizes, activation, tied, generator):
         encoder = _dense((shape.n_features, *hidden_layer_sizes, shape.n_codes), activation, generator)
         if tied:
-            return nn.Sequential(*encoder), nn.Sequential(*_transposed(encoder))
+            return nn.Sequential(*encoder), nn.Sequential(*_transposed(encoder, shape.n_components))
         sizes = (shape.n_components, *reversed(hidden_layer_sizes), shape.n_features)
         return nn.Sequential(*encoder), nn.Sequential(*_dense(sizes, activation, generator))
 
@@ -214,7 +223,8 @@ class Modules(Network):
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps rows of shape (n, d), centred and divided by one scalar, to (n, k).
+        Maps rows of shape (n, d), centred and divided by one scalar, to (n, k);
+        in a VAE to (n, 2k), the means and then the log-variances.
     decoder : torch.nn.Module
         Maps codes of shape (n, k) to (n, d).
 
@@ -294,9 +304,10 @@ def _dense(sizes: Sequence[int], activation: str, generator: Generator) -> list[
     return layers[:-1]
 
 
-def _transposed(layers: Sequence[nn.Module]) -> list[nn.Module]:
+def _transposed(layers: Sequence[Any], n_components: int) -> list[nn.Module]:
     """The mirror image of dense layers, with their weights transposed."""
-    return [TiedLinear(layer) if isinstance(layer, nn.Linear) else layer for layer in reversed(layers)]
+    first = TiedLinear(layers[-1], n_inputs=n_components)
+    return [first, *(TiedLinear(x) if isinstance(x, nn.Linear) else x for x in reversed(layers[:-1]))]
 
 
 def _mirrored(

@@ -1,0 +1,176 @@
+"""What a variational autoencoder can do beyond a transformer: posterior, bounds, samples."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+from torch import Generator
+
+from sklearn_ae._anchor import total_variance
+from sklearn_ae._linear import LinearAttributes
+from sklearn_ae._resources import private_random_state
+from sklearn_ae._validation import N_DRAWS, check_positive, validate_rows
+from sklearn_ae._variational import FittedVAE
+
+_ACTIVE = 0.01  # variance of a component's posterior means over which it is called active
+
+
+class GenerativeModel(LinearAttributes):
+    """Public methods of a model with a prior, a likelihood and an approximate posterior."""
+
+    # set by fit
+    pca_: Any
+    likelihood_: Any
+    _description: Any
+    _is_pca: bool
+
+    def posterior(self, X):
+        """Mean and standard deviation of the approximate posterior q(z | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples, n_components_)
+            What ``transform`` returns.
+        std : ndarray of shape (n_samples, n_components_)
+            Standard deviation of each component; 1 is the prior's.
+        """
+        check_is_fitted(self)
+        X = validate_rows(self, X)
+        mean, std = FittedVAE(self.module_).moments(X)
+        return mean.astype(X.dtype), std.astype(X.dtype)
+
+    def kl_divergence(self, X):
+        """KL divergence of each row's posterior from the prior, in closed form.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        kl : ndarray of shape (n_samples,)
+            In nats, summed over the components: what a code tells of its row.
+        """
+        check_is_fitted(self)
+        return FittedVAE(self.module_).kl_divergence(validate_rows(self, X))
+
+    def elbo(self, X, *, n_draws=N_DRAWS):
+        """Evidence lower bound of each row: expected log p(x | z) less the KL divergence.
+
+        It never exceeds the log-likelihood but by the error of its draws, and
+        equals it where the posterior is exact. ``beta`` and ``divergence``, which
+        steer the training, have no part in it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        n_draws : int, default=128
+            Draws from the posterior, the same for every row.
+
+        Returns
+        -------
+        elbo : ndarray of shape (n_samples,)
+            In nats, in the units of X.
+        """
+        check_is_fitted(self)
+        check_positive("n_draws", n_draws)
+        return FittedVAE(self.module_).elbo(validate_rows(self, X), int(n_draws))
+
+    def sample(self, n_samples=1, random_state=None, *, noise=True):
+        """Draw new rows from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            None takes fresh entropy.
+        noise : bool, default=True
+            Draw rows from p(x | z), which is what the density describes. False gives
+            its means, such as images without pixel noise.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of X.
+        """
+        check_is_fitted(self)
+        check_positive("n_samples", n_samples)
+        rng = private_random_state(random_state)
+        z = torch.from_numpy(rng.standard_normal((int(n_samples), self.n_components_)))
+        generator = Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
+        rows = FittedVAE(self.module_).draw(z, generator if noise else None)
+        return rows.astype(self.mean_.dtype)
+
+    # -- attributes ---------------------------------------------------------------------
+
+    @property
+    def noise_variance_(self) -> Any:
+        """Noise variance in squared units of X: a float if shared, an array with one for each column."""
+        check_is_fitted(self)
+        module = self.module_
+        self._require(
+            module.noise is not None, "noise_variance_", f"{self.likelihood_!r} has no noise variance"
+        )
+        self._require(
+            module.noise.network is None,
+            "noise_variance_",
+            "the decoder gives each row its own; it shows in score_samples and sample",
+        )
+        variance = module.noise(None).double().exp().numpy() * self.scale_**2
+        return float(variance[0]) if self.likelihood_.noise == "shared" else variance.copy()
+
+    @property
+    def n_active_units_(self) -> int:
+        """Components whose posterior mean varies from row to row."""
+        check_is_fitted(self)
+        return int((self._code_variances() > _ACTIVE).sum())
+
+    def _code_variances(self) -> np.ndarray:
+        """Variance of each component's posterior means over the training rows."""
+        root = self._description.moments.root
+        return np.square(root).sum(axis=0)
+
+    def _directions(self) -> np.ndarray:
+        return self.scale_ * self._loadings()
+
+    def _signal(self) -> np.ndarray:
+        return self._directions()
+
+    def _warn_of_dead_units(self) -> None:
+        """Warn where components are dead, although PCA finds more structure than there are live ones."""
+        n_active, k = self.n_active_units_, self.n_components_
+        n_structured = min(k, _n_structured(self.pca_, self.n_samples_))
+        if n_active < n_structured:
+            warnings.warn(
+                f"Only {n_active} of {k} components are active: the posterior of the others is the prior, "
+                f"though X has at least {n_structured} directions that stand out from noise. Lower beta"
+                f"={self.beta:g}, raise kl_warmup={self.kl_warmup:g}, keep init='pca', or, if "
+                f"{n_active} are enough, set n_components={max(1, n_active)}.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+
+def _n_structured(pca: Any, n: int) -> int:
+    """Number of PCA's components whose variance noise alone would hardly reach.
+
+    The largest eigenvalue that noise of variance s^2 has is about
+    s^2 (1 + sqrt(d / n))^2 (V. Marchenko, L. Pastur 1967).
+    """
+    d = pca.components_.shape[1]
+    noise = max(float(pca.noise_variance_), 1e-10 * total_variance(pca) / d)
+    return int((pca.explained_variance_ > 1.1 * noise * (1 + math.sqrt(d / n)) ** 2).sum())

@@ -1,0 +1,280 @@
+"""Variational autoencoders: the transformer with a density, from which it can draw rows."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from sklearn_ae._base import BaseAutoencoder
+from sklearn_ae._building import Slots
+from sklearn_ae._compat import Interval
+from sklearn_ae._generative import GenerativeModel
+from sklearn_ae._options import resolve
+from sklearn_ae._validation import PARAMETER_CONSTRAINTS
+from sklearn_ae._variational import FittedVAE
+from sklearn_ae.bottlenecks import Reparametrized
+from sklearn_ae.corruptions import resolve_corruption
+from sklearn_ae.divergences import DIVERGENCES, KL, Divergence
+from sklearn_ae.likelihoods import LIKELIHOODS, Likelihood
+from sklearn_ae.networks import resolve_network, resolve_sizes
+
+
+class VAETransformer(GenerativeModel, BaseAutoencoder):
+    """Variational autoencoder that takes the place of PCA and factor analysis, with a density to draw from.
+
+    ::
+
+        z ~ N(0, I),    x | z ~ likelihood(decoder(z)),    q(z | x) = N(mu(x), sigma(x)^2)
+
+    Training maximises the ELBO, a lower bound of the log-likelihood in nats. It
+    starts at probabilistic PCA, of which a VAE with a linear decoder and one noise
+    variance is the nonlinear kin: there the posterior is exact and the bound is
+    the log-likelihood. Validation rows choose the epoch, with epoch 0
+    (probabilistic PCA) as a candidate, and decide in the end whether the networks
+    are kept at all (``gate_open_``).
+
+    Parameters
+    ----------
+    n_components : int or None, default=2
+        Size of the code. None means ``min(n_samples, n_features)``; it may be more,
+        since the divergence limits the code.
+    beta : float, default=1.0
+        Weight of the divergence in training. 1 is the ELBO; more compresses the
+        codes, less makes reconstructions better and the density worse.
+    likelihood : {"gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
+        How rows are distributed around the decoded code. ``Gaussian(noise="per_column")``
+        learns one noise variance per column, "shared" one for all, and "decoder" one
+        for each entry of each row. Bernoulli takes X in [0, 1], Poisson counts.
+    divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
+        What keeps the codes near the prior: ``BetaTC(beta=6)`` disentangles them,
+        ``MMD()`` keeps more information in them.
+    n_importance_samples : int, default=1
+        Draws per row of the importance-weighted bound (IWAE), which is tighter the
+        more there are, and costs as many passes through the decoder.
+    kl_warmup : float, default=0.1
+        Share of the training over which the weight of the divergence rises from 0
+        to ``beta``, so that no component is given up before it is of use.
+    hidden_layer_sizes : array-like of int, default=(256, 128)
+        Hidden layers of the encoder; the decoder mirrors them. ``()`` gives a linear
+        VAE, which equals probabilistic PCA (with ``Gaussian(noise="per_column")``,
+        factor analysis).
+    activation : {"gelu", "relu", "elu", "silu", "tanh", "logistic", "softplus", \
+            "identity"}, default="gelu"
+        Nonlinearity of the hidden layers.
+    network : {"dense", "conv"}, Network, or pair of torch.nn.Module, default="dense"
+        Form of the networks. ``Conv(image_shape=(1, 28, 28))`` takes flat rows for
+        images; ``(encoder, decoder)`` are your own modules, of which the encoder gives
+        ``2 * n_components`` numbers: the means and then the log-variances.
+    init : {"pca", "random"}, default="pca"
+        Where training starts. "random" is the textbook network, without linear
+        path and gate.
+    corruption : {"gaussian", "masking", "salt_and_pepper", "rayleigh"}, Corruption, \
+            callable or None, default=None
+        Noise on the encoder's input in training (denoising VAE).
+    alpha : float, default=0.01
+        Decoupled weight decay (Tikhonov) on the weights of the networks.
+    tied_weights : bool, default=False
+        Decode with the transposed weights of the encoder.
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" is 64 up to 1,000 training rows, 128 up to 20,000,
+        and 256 beyond.
+    learning_rate_init : float, default=0.003
+        Peak learning rate of AdamW, after a warm-up and before a cosine decay.
+    max_iter : int or "auto", default="auto"
+        Epochs. "auto" is 150, but no more than 4,000 steps need.
+    early_stopping : bool, default=True
+        Hold out validation rows, keep the best epoch, and gate. Up to 1,000 rows, a
+        model that has passed is trained again on all of them, for as many epochs.
+        False trains for ``max_iter`` epochs on all rows and keeps the last one.
+    validation_fraction : float, default=0.1
+        Share of the rows held out, unless ``fit`` is given ``X_val``.
+    n_iter_no_change : int, default=150
+        Epochs without an improvement over ``tol`` after which training stops.
+    tol : float, default=1e-4
+        Least improvement of the validation objective, relative to the best.
+    warm_start : bool, default=False
+        Go on from the previous fit, with its anchor and scale.
+    random_state : int, RandomState instance or None, default=None
+        Decides the split, the weights, the batches and the noises. None takes
+        fresh entropy and leaves NumPy's global generator alone.
+    device : str, default="cpu"
+        Where to train; "auto" takes cuda, mps or cpu. A fitted model rests, and
+        transforms, on the CPU.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the training steps; "auto" takes bfloat16 where the hardware has it and
+        the layers are wide enough to gain.
+    callbacks : list of skorch.callbacks.Callback or None, default=None
+        Called by the training engine.
+    verbose : int, default=0
+        1 shows a progress bar with the losses and the time left.
+
+    Attributes
+    ----------
+    gate_open_ : bool
+        Whether the networks are in use. False where the model is probabilistic PCA:
+        nothing was to be gained on the validation rows, or too few could tell.
+    n_components_ : int
+        Size of the code.
+    n_active_units_ : int
+        Components whose posterior mean varies between the training rows (variance
+        over 0.01, where the prior's is 1).
+    n_samples_ : int
+        Rows that the model was fitted on.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the rows that the anchor was fitted on.
+    scale_ : float
+        The scalar that X was divided by, the root of the mean column variance.
+    noise_variance_ : float or ndarray of shape (n_features,)
+        Learned noise variance of a Gaussian likelihood, in squared units of X, set
+        right on validation rows where there were any; AttributeError otherwise.
+    components_ : ndarray of shape (n_components_, n_features)
+        The decoder's matrix, where it is linear, as that of ``FactorAnalysis``.
+    pca_ : PCA
+        The anchor.
+    loss_curve_, validation_curve_ : list of float
+        Negative ELBO of each epoch, in nats per row, in the units of X.
+    n_iter_ : int
+        Epochs run; 1 where there was nothing to train.
+    best_iter_ : int
+        Epoch whose weights were kept; 0 is probabilistic PCA.
+    net_ : skorch.NeuralNet
+        The fitted skorch net.
+    module_ : torch.nn.Module
+        What transforms: encoder, bottleneck and decoder in working units.
+    network_, corruption_, likelihood_, divergence_ : Option or None
+        The resolved slots.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had any.
+
+    See Also
+    --------
+    AutoencoderTransformer : Smaller reconstruction errors; a density only on top.
+    sklearn.decomposition.FactorAnalysis : The linear model with a noise per column.
+
+    References
+    ----------
+    .. [1] D. Kingma, M. Welling (2014), Auto-encoding variational Bayes, ICLR.
+    .. [2] D. Rezende, S. Mohamed, D. Wierstra (2014), Stochastic backpropagation and
+       approximate inference in deep generative models, ICML.
+    .. [3] Y. Burda, R. Grosse, R. Salakhutdinov (2016), Importance weighted
+       autoencoders, ICLR.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn_ae import VAETransformer
+    >>> X = load_digits().data
+    >>> pca = PCA(n_components=8).fit(X[:1400])
+    >>> vae = VAETransformer(n_components=8, random_state=0).fit(X[:1400])
+    >>> mean, std = vae.posterior(X[1400:])
+    >>> mean.shape, vae.n_active_units_
+    ((397, 8), 8)
+    >>> bool(vae.score(X[1400:]) > pca.score(X[1400:]))
+    True
+    >>> vae.sample(5, random_state=0).shape
+    (5, 64)
+    """
+
+    _parameter_constraints = {
+        **PARAMETER_CONSTRAINTS,
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        beta=1.0,
+        likelihood="gaussian",
+        divergence="kl",
+        n_importance_samples=1,
+        kl_warmup=0.1,
+        hidden_layer_sizes=(256, 128),
+        activation="gelu",
+        network="dense",
+        init="pca",
+        corruption=None,
+        alpha=0.01,
+        tied_weights=False,
+        batch_size="auto",
+        learning_rate_init=0.003,
+        max_iter="auto",
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=150,
+        tol=1e-4,
+        warm_start=False,
+        random_state=None,
+        device="cpu",
+        precision="auto",
+        callbacks=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.beta = beta
+        self.likelihood = likelihood
+        self.divergence = divergence
+        self.n_importance_samples = n_importance_samples
+        self.kl_warmup = kl_warmup
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.network = network
+        self.init = init
+        self.corruption = corruption
+        self.alpha = alpha
+        self.tied_weights = tied_weights
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.precision = precision
+        self.callbacks = callbacks
+        self.verbose = verbose
+
+    def _resolve_slots(self) -> Slots:
+        divergence = resolve(self.divergence, DIVERGENCES, "divergence", Divergence)
+        if self.n_importance_samples > 1 and not isinstance(divergence, KL):
+            raise ValueError(
+                f"n_importance_samples={self.n_importance_samples} is defined for divergence='kl' only; "
+                f"got {divergence!r}. Set n_importance_samples=1."
+            )
+        return Slots(
+            network=resolve_network(self.network),
+            hidden_layer_sizes=resolve_sizes(self.hidden_layer_sizes),
+            bottleneck=Reparametrized(self.n_importance_samples),
+            corruption=resolve_corruption(self.corruption),
+            loss=resolve(self.likelihood, LIKELIHOODS, "likelihood", Likelihood),
+            divergence=divergence,
+            beta=float(self.beta),
+            kl_warmup=float(self.kl_warmup),
+        )
+
+    def _fitted_slots(self, slots: Slots) -> dict[str, Any]:
+        return {
+            "network_": slots.network,
+            "corruption_": slots.corruption,
+            "likelihood_": slots.loss,
+            "divergence_": slots.divergence,
+        }
+
+    def _take_over(self, fit: Any) -> None:
+        super()._take_over(fit)
+        self._warn_of_dead_units()
+
+    def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+        codes = self._description.moments.landmarks
+        return FittedVAE(self.module_).score_samples(X, codes, n_draws)
