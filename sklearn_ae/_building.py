@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Generator, nn
+from torch import Generator
 
 from sklearn_ae._anchor import (
     build_residuals,
@@ -29,6 +29,7 @@ from sklearn_ae.divergences import KL, Divergence
 from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import Dense, Modules, Network, Shape
 from sklearn_ae.penalties import Penalty
+from sklearn_ae.priors import Prior
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Slots:
     divergence: Divergence | None = None
     beta: float = 1.0
     kl_warmup: float = 0.0
+    prior: Prior | None = None
 
     @property
     def limited(self) -> bool:
@@ -69,8 +71,11 @@ class Slots:
         """Whether the user's own code may draw from torch's global generator."""
         return isinstance(self.corruption, CallableNoise) or isinstance(self.network, Modules)
 
-    def objective(self, n_rows: int, n_features: int, scale: float) -> nn.Module:
-        """What training minimises, for this many rows in working units of this scale."""
+    def objective(self, n_rows: int, n_features: int, scale: float, warm: bool) -> Objective | Elbo:
+        """What training minimises, for this many rows in working units of this scale.
+
+        A warm start needs no other warm-up.
+        """
         if self.divergence is None:
             return Objective(self.loss, self.penalty)
         log_jacobian = 0.0 if self.loss.discrete else n_features * math.log(scale)
@@ -79,7 +84,7 @@ class Slots:
             self.loss,
             self.divergence,
             self.beta,
-            self.kl_warmup,
+            0.0 if warm else self.kl_warmup,
             n_samples,
             n_rows,
             n_features,

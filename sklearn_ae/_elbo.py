@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from sklearn_ae._module import Autoencoder, Pass
+from sklearn_ae._module import Autoencoder, Noise, Pass
 from sklearn_ae.bottlenecks import split_posterior
 from sklearn_ae.divergences import Divergence, log_normal
 from sklearn_ae.likelihoods import Likelihood
@@ -141,17 +141,18 @@ def misfit(eta: Tensor, x: Tensor, log_noise: Tensor) -> Tensor:
     return ((eta.view(-1, *x.shape) - x).square() * precision).mean()
 
 
-def noise_calibration(module: Autoencoder, blocks: Iterable[Tensor], generator: Generator) -> float:
-    """Factor that sets the noise variance right for working rows, usually held-out ones.
+@torch.no_grad()
+def calibrate_noise(noise: Noise, module: Autoencoder, blocks: Iterable[Tensor], seed: int) -> None:
+    """Set the noise variance right for working rows, usually held-out ones.
 
-    It is the maximum-likelihood factor, given the posterior.
+    It is multiplied by the maximum-likelihood factor, given ``module``'s posterior.
     """
+    generator = Generator().manual_seed(seed)
     factors, sizes = [], []
-    with torch.no_grad():
-        for x in blocks:
-            z = module.bottleneck.evaluate(module.encoder(x), generator)
-            log_noise = module.log_noise(z)
-            assert log_noise is not None
-            factors.append(float(misfit(module.decode(z), x, log_noise)))
-            sizes.append(len(x))
-    return float(np.average(factors, weights=sizes))
+    for x in blocks:
+        z = module.bottleneck.evaluate(module.encoder(x), generator)
+        log_noise = module.log_noise(z)
+        assert log_noise is not None
+        factors.append(float(misfit(module.decode(z), x, log_noise)))
+        sizes.append(len(x))
+    noise.log_variance += math.log(max(float(np.average(factors, weights=sizes)), 1e-10))

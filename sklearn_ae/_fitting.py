@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -24,8 +23,7 @@ from sklearn_ae._batches import Rows
 from sklearn_ae._building import Slots, build_module, inference_copy, is_pca
 from sklearn_ae._callbacks import BestEpoch, Progress, StopAfter
 from sklearn_ae._describing import describe, describe_pca, squared_errors, working_blocks
-from sklearn_ae._elbo import noise_calibration
-from sklearn_ae._module import Autoencoder
+from sklearn_ae._elbo import calibrate_noise
 from sklearn_ae._resources import (
     private_global_generator,
     resolve_device,
@@ -33,9 +31,11 @@ from sklearn_ae._resources import (
     use_bf16,
 )
 from sklearn_ae._training import AutoencoderNet
+from sklearn_ae._variational import fit_prior
 
 _MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
-_MAX_EPOCHS = 150  # and the epochs that it is bounded by
+_MAX_EPOCHS = 150  # and the epochs that it is bounded by, if it starts at PCA
+_MAX_EPOCHS_RANDOM = 600  # and if it starts anywhere
 _SMALL = 1_000  # rows up to which each one counts: small batches, and a second training on all rows
 _LARGE = 20_000  # rows from which larger batches see more of them in as many steps
 _BATCH_SIZES = (64, 128, 256)  # of batch_size="auto", up to _SMALL, up to _LARGE, and beyond
@@ -77,6 +77,7 @@ class Fit:
         self.seed = int(rng.randint(np.iinfo(np.int32).max))
         self.generator = Generator().manual_seed(self.seed)
         self.best: BestEpoch | None = None
+        self.warm = False
 
     # -- split and anchor -----------------------------------------------------
 
@@ -159,13 +160,14 @@ class Fit:
         auto = _BATCH_SIZES[(n > _SMALL) + (n > _LARGE)]
         self.batch_size = min(auto if p.batch_size == "auto" else p.batch_size, n)
         n_batches = -(-n // self.batch_size)
-        max_iter = min(_MAX_EPOCHS, -(-_MAX_STEPS // n_batches)) if p.max_iter == "auto" else p.max_iter
+        most = _MAX_EPOCHS if self.anchored else _MAX_EPOCHS_RANDOM
+        max_iter = min(most, -(-_MAX_STEPS // n_batches)) if p.max_iter == "auto" else p.max_iter
         callbacks = list(p.callbacks or [])
         if p.verbose:
             callbacks.append(("progress", Progress()))
         net = AutoencoderNet(
             copy.deepcopy(self.module).float(),
-            self.slots.objective(n, self.X.shape[1], self.module.scale),
+            self.slots.objective(n, self.X.shape[1], self.module.scale, self.warm),
             lr=p.learning_rate_init,
             max_epochs=max_iter,
             batch_size=self.batch_size,
@@ -265,19 +267,14 @@ class Fit:
         held_out = self._held_out()
         self.description = describe(self.inference, self.X, judged, held_out)
         if self.inference.noise is not None:
-            self._calibrate(judged, held_out)
+            calibrate_noise(self.inference.noise, judged, working_blocks(judged, held_out), self.seed)
+        if self.slots.prior is not None:
+            data = self.X, self.X_val, self.valid
+            self.inference.prior = fit_prior(self.slots.prior, judged, self.inference, *data)
         if isinstance(self.n_components, float):
             reached = np.cumsum(self.description.explained) >= self.n_components
             k = 1 + int(np.argmax(reached)) if reached.any() else judged.width
             self.inference.n_kept, self.description = k, self.description.truncated(k)
-
-    def _calibrate(self, judged: Autoencoder, held_out: Any) -> None:
-        """Raise or lower the learned noise variance to what the held-out rows have."""
-        noise = self.inference.noise
-        assert noise is not None
-        generator = Generator().manual_seed(self.seed)
-        factor = noise_calibration(judged, working_blocks(judged, held_out), generator)
-        noise.log_variance += math.log(max(factor, 1e-10))
 
     @property
     def worth_refitting(self) -> bool:

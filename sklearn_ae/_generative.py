@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
@@ -27,8 +26,12 @@ class GenerativeModel(LinearAttributes):
     # set by fit
     pca_: Any
     likelihood_: Any
-    _description: Any
+    mean_: np.ndarray
+    n_samples_: int
+    beta: float
+    kl_warmup: float
     _is_pca: bool
+    _description: Any
 
     def posterior(self, X):
         """Mean and standard deviation of the approximate posterior q(z | x).
@@ -51,7 +54,7 @@ class GenerativeModel(LinearAttributes):
         return mean.astype(X.dtype), std.astype(X.dtype)
 
     def kl_divergence(self, X):
-        """KL divergence of each row's posterior from the prior, in closed form.
+        """KL divergence of each row's posterior from N(0, I), in closed form.
 
         Parameters
         ----------
@@ -110,9 +113,10 @@ class GenerativeModel(LinearAttributes):
         check_is_fitted(self)
         check_positive("n_samples", n_samples)
         rng = private_random_state(random_state)
-        z = torch.from_numpy(rng.standard_normal((int(n_samples), self.n_components_)))
+        model = FittedVAE(self.module_)
+        z = model.draw_codes(int(n_samples), rng)
         generator = Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
-        rows = FittedVAE(self.module_).draw(z, generator if noise else None)
+        rows = model.draw(z, generator if noise else None)
         return rows.astype(self.mean_.dtype)
 
     # -- attributes ---------------------------------------------------------------------
@@ -141,8 +145,10 @@ class GenerativeModel(LinearAttributes):
 
     def _code_variances(self) -> np.ndarray:
         """Variance of each component's posterior means over the training rows."""
-        root = self._description.moments.root
-        return np.square(root).sum(axis=0)
+        if self._is_pca:
+            noise = max(float(self.pca_.noise_variance_), np.finfo(float).tiny)
+            return 1.0 - noise / np.maximum(self.pca_.explained_variance_, noise)
+        return np.square(self._description.moments.root).sum(axis=0)
 
     def _directions(self) -> np.ndarray:
         return self.scale_ * self._loadings()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._latent_model import Decode, LatentModel, decode_all, jacobian, n_rows
-from sklearn_ae._likelihood import LOG_2PI, Proposals, importance_log_likelihood, log_det
+from sklearn_ae._likelihood import Proposals, importance_log_likelihood, log_det
 from sklearn_ae._observations import Observation
 
 N_STARTS = 5
@@ -76,17 +76,17 @@ class _Posterior:
     """The joint density of rows x and their u."""
 
     def __init__(self, x: Tensor, decode: Decode, model: LatentModel, observation: Observation) -> None:
-        self.x, self.observation = x, observation
+        self.x, self.model, self.observation = x, model, observation
         self.decode: Decode = lambda u: decode(model.colour(u))
 
     def energy(self, u: Tensor, rows: Tensor) -> Tensor:
-        """Minus the log of the joint density, without the prior's constant."""
+        """Minus the log of the joint density."""
         size = n_rows(max(self.x.shape[1], 256))
         misfit = [
             self.observation.misfit(self.decode(v), self.x[i])
             for v, i in zip(u.split(size), rows.split(size), strict=True)
         ]
-        value = torch.cat(misfit) + 0.5 * u.square().sum(1)
+        value = torch.cat(misfit) - self.model.log_prior(u)
         return torch.nan_to_num(value, nan=math.inf)
 
     def on(self, rows: Tensor) -> Callable[[Tensor], Tensor]:
@@ -95,19 +95,20 @@ class _Posterior:
         def log_joint(u: Tensor) -> Tensor:
             b, n_draws, k = u.shape
             energy = self.energy(u.reshape(-1, k), rows.repeat_interleave(n_draws))
-            return -energy.view(b, n_draws) - 0.5 * k * LOG_2PI
+            return -energy.view(b, n_draws)
 
         return log_joint
 
     def gauss_newton(self, u: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of the energy, and Cholesky factor of I + J'WJ."""
+        """Gradient of the energy, and Cholesky factor of J'WJ plus the prior's curvature (I if normal)."""
         size = n_rows(max(self.x.shape[1], 256) * (u.shape[1] + 1))
         gradients, factors = [], []
         for v, i in zip(u.split(size), rows.split(size), strict=True):
             value, jac = jacobian(self.decode, v)
             slope = self.observation.slope(value, self.x[i])
-            gradients.append(v - (slope[:, None] @ jac)[:, 0])
-            factors.append(_cholesky(self.observation.information(value, jac)))
+            gradient, curvature = self.model.pull(v)
+            gradients.append(gradient - (slope[:, None] @ jac)[:, 0])
+            factors.append(_cholesky(self.observation.information(value, jac), curvature))
         return torch.cat(gradients), torch.cat(factors)
 
 
@@ -117,6 +118,7 @@ class _Starts:
     def __init__(self, decode: Decode, model: LatentModel, observation: Observation, n_starts: int) -> None:
         self.model, self.observation = model, observation
         self.u = model.whiten(model.landmarks)
+        self.log_prior = model.log_prior(self.u)
         self.output = decode_all(decode, model.landmarks)
         self.n_landmarks = min(n_starts - 1, len(self.u))
         n_near = min(len(self.u) - 1, 2 + 2 * self.u.shape[1], 16)
@@ -132,7 +134,7 @@ class _Starts:
         return torch.cat([own, landmarks], 1), used
 
     def _best(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        score = -self.observation.misfits(self.output, x) - 0.5 * self.u.square().sum(1)
+        score = self.log_prior - self.observation.misfits(self.output, x)
         beaten = score < score[:, self.near].amax(-1)
         top = score.masked_fill(beaten, -math.inf).topk(self.n_landmarks)
         return self.u[top.indices], ~top.values.isinf()
@@ -210,15 +212,16 @@ def _merge(means: Tensor, factors: Tensor, evidence: Tensor) -> Proposals:
     return Proposals(means, factors, (0.8 * share + 0.2 * even).log())
 
 
-def _cholesky(gram: Tensor) -> Tensor:
-    """Lower factor of I + gram, with jitter if rounding made it indefinite."""
+def _cholesky(gram: Tensor, base: Tensor) -> Tensor:
+    """Lower factor of base + gram, with jitter if rounding made it indefinite."""
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
     size = gram.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
-    factor, info = torch.linalg.cholesky_ex(gram + eye)
+    gram = gram + base
+    factor, info = torch.linalg.cholesky_ex(gram)
     for jitter in (1e-13, 1e-10, 1e-6):
         bad = info > 0
         if not bad.any():
             break
-        shifted = gram[bad] + (1.0 + jitter * size[bad]) * eye
+        shifted = gram[bad] + jitter * size[bad] * eye
         factor[bad], info[bad] = torch.linalg.cholesky_ex(shifted)
     return factor

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from sklearn_ae._likelihood import normal_draws
+from sklearn_ae._likelihood import LOG_2PI, normal_draws
 
 Decode = Callable[[Tensor], Tensor]
 
@@ -30,11 +31,14 @@ class LatentModel:
         Lower-triangular root of the prior covariance.
     landmarks : Tensor of shape (n_landmarks, k)
         Training codes, and draws within and beyond the prior.
+    prior : FittedMixture or None
+        Of u, in the place of N(0, I).
     """
 
     mean: Tensor
     scale: Tensor
     landmarks: Tensor
+    prior: Any = None
 
     @classmethod
     def fit(
@@ -63,11 +67,12 @@ class LatentModel:
         return cls._with_draws(mean, torch.linalg.qr(floored.T).R.T, codes)
 
     @classmethod
-    def standard(cls, codes: Tensor) -> LatentModel:
-        """The prior N(0, I), with some training codes to start from."""
+    def standard(cls, codes: Tensor, prior: Any = None) -> LatentModel:
+        """The prior N(0, I), or the one given, with some training codes to start from."""
         _load_forward_mode()
         k = codes.shape[1]
-        return cls._with_draws(codes.new_zeros(k), torch.eye(k, dtype=codes.dtype), codes)
+        model = cls._with_draws(codes.new_zeros(k), torch.eye(k, dtype=codes.dtype), codes)
+        return replace(model, prior=prior)
 
     @classmethod
     def _with_draws(cls, mean: Tensor, scale: Tensor, codes: Tensor) -> LatentModel:
@@ -83,6 +88,18 @@ class LatentModel:
         """Map codes z to u."""
         centred = (codes - self.mean).T
         return torch.linalg.solve_triangular(self.scale, centred, upper=False).T
+
+    def log_prior(self, u: Tensor) -> Tensor:
+        """Log-density of u (..., k)."""
+        if self.prior is not None:
+            return self.prior.log_prob(u)
+        return -0.5 * (u.square().sum(-1) + u.shape[-1] * LOG_2PI)
+
+    def pull(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (n, k) of minus the log-prior, and its curvature (n, k, k) or (k, k)."""
+        if self.prior is not None:
+            return self.prior.pull(u)
+        return u, torch.eye(u.shape[1], dtype=u.dtype)
 
     def colour(self, u: Tensor) -> Tensor:
         """Map u to codes z."""

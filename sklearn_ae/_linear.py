@@ -101,6 +101,7 @@ class PCAAttributes(LinearAttributes):
     trained by gradient, have the attributes that follow from their decoder.
     """
 
+    n_components: Any
     # set by fit
     pca_: Any
     bottleneck_: Any

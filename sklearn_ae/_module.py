@@ -11,7 +11,7 @@ model is PCA; a textbook autoencoder has no linear path.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -150,6 +150,7 @@ class Autoencoder(nn.Module):
         self.scale = scale
         self.width = width
         self.noise = noise
+        self.prior: Any = None  # of the codes, once trained; None is N(0, I)
         self.n_kept = width  # fewer after truncation
         self.needs_input_grad = False  # set for penalties that differentiate the code
         self.register_buffer("offset", offset)

@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 
 from sklearn_ae._batches import Batches, Rows
 from sklearn_ae._callbacks import StopTraining, WeightAverage
+from sklearn_ae._elbo import Elbo
 from sklearn_ae._module import Autoencoder, Objective
 
 _STEEP = 0.05  # fall of the loss over the last tenth of the epochs that calls for a warning
@@ -47,7 +48,7 @@ class AutoencoderNet(NeuralNet):
     def __init__(
         self,
         module: Autoencoder,
-        criterion: Objective,
+        criterion: Objective | Elbo,
         *,
         alpha: float = 0.0,
         seed: int = 0,

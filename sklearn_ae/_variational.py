@@ -19,7 +19,7 @@ from torch import Tensor
 from sklearn_ae._describing import working_blocks
 from sklearn_ae._laplace import log_likelihood
 from sklearn_ae._latent_model import Decode, LatentModel, n_rows
-from sklearn_ae._likelihood import gaussian_log_likelihood, normal_draws
+from sklearn_ae._likelihood import LOG_2PI, gaussian_log_likelihood, normal_draws
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._observations import (
     DiscreteObservation,
@@ -30,6 +30,9 @@ from sklearn_ae._observations import (
 from sklearn_ae._resources import threads_for
 from sklearn_ae.bottlenecks import split_posterior
 from sklearn_ae.divergences import kl_per_component
+from sklearn_ae.priors import Prior, StandardNormal
+
+_MAX_CODES = 10_000  # that a prior is fitted to
 
 
 class FittedVAE:
@@ -64,6 +67,12 @@ class FittedVAE:
         low = torch.finfo(value.dtype).min
         return torch.nan_to_num(value, nan=low, neginf=low)
 
+    def draw_codes(self, n: int, rng: np.random.RandomState) -> Tensor:
+        """Codes drawn from the prior, shape (n, k)."""
+        prior = self.module.prior
+        shape = n, self.module.width
+        return torch.from_numpy(rng.standard_normal(shape) if prior is None else prior.draw(n, rng))
+
     def draw(self, z: Tensor, generator: torch.Generator | None) -> np.ndarray:
         """Rows decoded from z, in the units of X, with noise where there is a generator."""
         with torch.no_grad():
@@ -80,7 +89,7 @@ class FittedVAE:
         return mu, np.exp(0.5 * log_var)
 
     def kl_divergence(self, X: Any) -> np.ndarray:
-        """KL(q(z | x) || p(z)) of each row."""
+        """KL(q(z | x) || N(0, I)) of each row."""
         return self._over(X, lambda x: (kl_per_component(*self.posterior(x)).sum(1),))[0]
 
     def elbo(self, X: Any, n_draws: int) -> np.ndarray:
@@ -94,10 +103,10 @@ class FittedVAE:
         true posterior, whose normal approximations are the proposals: with as many
         draws q(z | x), which has no correlations, is several times less exact.
         """
-        if self.module.has_affine_decoder():
+        if self.module.has_affine_decoder() and self.module.prior is None:
             log_p = self._over(X, lambda x: (self._closed_form(x),))[0]
             return log_p, np.zeros_like(log_p)
-        latent = LatentModel.standard(torch.from_numpy(codes))
+        latent = LatentModel.standard(torch.from_numpy(codes), self.module.prior)
         log_p, std = self._over(X, lambda x: self._estimate(x, latent, n_draws))
         log_jacobian = 0.0 if self.likelihood.discrete else X.shape[1] * math.log(self.module.scale)
         return log_p - log_jacobian, std
@@ -117,7 +126,11 @@ class FittedVAE:
         mu, log_var = self.posterior(x)
         draws = standardised(normal_draws(n_draws, mu.shape[1], seed=2)[1])
         z = mu[:, None] + (0.5 * log_var).exp()[:, None] * draws
-        return self.log_likelihood(x, z).mean(1) - kl_per_component(mu, log_var).sum(1)
+        bound = self.log_likelihood(x, z).mean(1) - kl_per_component(mu, log_var).sum(1)
+        if self.module.prior is None:
+            return bound
+        normal = -0.5 * (z.square().sum(2) + z.shape[2] * LOG_2PI)
+        return bound + (self.module.prior.log_prob(z) - normal).mean(1)
 
     def _estimate(self, x: Tensor, latent: LatentModel, n_draws: int) -> tuple[Tensor, Tensor]:
         """Log-density of working rows (log-probability for discrete likelihoods)."""
@@ -166,3 +179,38 @@ def standardised(draws: Tensor) -> Tensor:
         return centred
     root = torch.linalg.cholesky(centred.mT @ centred / n)
     return torch.linalg.solve_triangular(root, centred.mT, upper=False).mT
+
+
+def fit_prior(
+    prior: Prior, judged: Autoencoder, module: Autoencoder, X: Any, X_val: Any, valid: np.ndarray | None
+) -> Any:
+    """Fit the prior to the codes of X under ``module``; rows that ``judged`` has not seen decide how.
+
+    Parameters
+    ----------
+    prior : Prior
+    judged, module : Autoencoder
+        What was trained without the held-out rows, and what is to be used.
+    X, X_val : ndarray or sparse matrix
+        X_val may be None.
+    valid : ndarray of int or None
+        The rows of X that were held out; where there are none, a tenth judges.
+    """
+    if isinstance(prior, StandardNormal):
+        return None
+    rows, held_out = X, X_val
+    if X_val is None:
+        valid = np.arange(0, X.shape[0], 10) if valid is None else valid
+        rows, held_out = X[np.setdiff1d(np.arange(X.shape[0]), valid)], X[valid]
+    codes = [_draws(*pair) for pair in ((judged, rows), (judged, held_out), (module, X))]
+    return prior.fit(*codes)
+
+
+def _draws(module: Autoencoder, X: Any) -> np.ndarray:
+    """Up to 4 draws from the posterior of each row, not many more than 10,000 in all."""
+    n = X.shape[0]
+    X = X[:: max(1, n // _MAX_CODES)]
+    mean, std = FittedVAE(module).moments(X)
+    n_each = max(1, min(4, _MAX_CODES // n))
+    normal = np.random.RandomState(0).standard_normal((n_each, *mean.shape))
+    return (mean + std * normal).reshape(-1, mean.shape[1])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from sklearn_ae import losses
@@ -110,7 +111,7 @@ class Bernoulli(Likelihood, losses.BinaryCrossEntropy):
         self.dynamic = dynamic
 
     def log_prob(self, eta, x, log_noise=None):
-        return -self(eta, x)
+        return x * eta - F.softplus(eta)
 
     def draw(self, eta, log_noise, generator):
         return torch.bernoulli(self.inverse_link(eta), generator=generator)
@@ -130,7 +131,9 @@ class Poisson(Likelihood, losses.Poisson):
     _instead = "likelihood='poisson'", "likelihood='gaussian'"
 
     def log_prob(self, eta, x, log_noise=None):
-        return losses.Poisson.log_prob(self, eta, x)
+        x = x.clamp(min=0)  # rounding may leave -1e-9 of a zero count
+        eta = eta.clamp(max=self._max_eta)
+        return x * eta - eta.exp() - torch.lgamma(x + 1)
 
     def draw(self, eta, log_noise, generator):
         return torch.poisson(self.inverse_link(eta), generator=generator)

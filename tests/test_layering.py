@@ -20,6 +20,7 @@ ORDER = (
     "bottlenecks",
     "penalties",
     "divergences",
+    "priors",
     "networks",
     "_module",
     "_elbo",
@@ -44,10 +45,14 @@ ORDER = (
     "_base",
     "_autoencoder",
     "_vae",
+    "_codes",
     "latent",
     "__init__",
 )
-SLOTS = {"losses", "likelihoods", "corruptions", "bottlenecks", "penalties", "divergences", "networks"}
+SLOTS = {
+    *("losses", "likelihoods", "corruptions", "bottlenecks"),
+    *("penalties", "divergences", "priors", "networks"),
+}
 SAME_SLOT = {"likelihoods": {"losses"}}  # a likelihood stands in the place of the loss
 OPTIONAL = ("matplotlib", "pandas", "polars", "pyarrow", "tqdm", "numpydoc")
 MAX_LINES = 330
