@@ -75,7 +75,7 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
     learning_rate_init : float, default=0.003
         Peak learning rate of AdamW, after a warm-up and before a cosine decay.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" is 150 (600 with ``init="random"``), but no more than 4,000 steps need.
+        Epochs. "auto" is as many as 4,000 steps need, and 150 at most if training starts at PCA.
     early_stopping : bool, default=True
         Hold out validation rows, keep the best epoch, and gate. Up to 1,000 rows, a
         model that has passed is trained again on all of them, for as many epochs.

@@ -155,4 +155,4 @@ def calibrate_noise(noise: Noise, module: Autoencoder, blocks: Iterable[Tensor],
         assert log_noise is not None
         factors.append(float(misfit(module.decode(z), x, log_noise)))
         sizes.append(len(x))
-    noise.log_variance += math.log(max(float(np.average(factors, weights=sizes)), 1e-10))
+    noise.log_variance.add_(math.log(max(float(np.average(factors, weights=sizes)), 1e-10)))

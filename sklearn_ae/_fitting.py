@@ -34,8 +34,7 @@ from sklearn_ae._training import AutoencoderNet
 from sklearn_ae._variational import fit_prior
 
 _MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
-_MAX_EPOCHS = 150  # and the epochs that it is bounded by, if it starts at PCA
-_MAX_EPOCHS_RANDOM = 600  # and if it starts anywhere
+_MAX_EPOCHS = 150  # and the epochs that it is bounded by, if training starts at PCA
 _SMALL = 1_000  # rows up to which each one counts: small batches, and a second training on all rows
 _LARGE = 20_000  # rows from which larger batches see more of them in as many steps
 _BATCH_SIZES = (64, 128, 256)  # of batch_size="auto", up to _SMALL, up to _LARGE, and beyond
@@ -160,8 +159,9 @@ class Fit:
         auto = _BATCH_SIZES[(n > _SMALL) + (n > _LARGE)]
         self.batch_size = min(auto if p.batch_size == "auto" else p.batch_size, n)
         n_batches = -(-n // self.batch_size)
-        most = _MAX_EPOCHS if self.anchored else _MAX_EPOCHS_RANDOM
-        max_iter = min(most, -(-_MAX_STEPS // n_batches)) if p.max_iter == "auto" else p.max_iter
+        auto = -(-_MAX_STEPS // n_batches)
+        auto = min(_MAX_EPOCHS, auto) if self.anchored else auto
+        max_iter = auto if p.max_iter == "auto" else p.max_iter
         callbacks = list(p.callbacks or [])
         if p.verbose:
             callbacks.append(("progress", Progress()))
