@@ -1,10 +1,10 @@
 """Walk, sweep and draw from the latent space of digits.
 
-Draws digits from a variational autoencoder, and from an autoencoder and PCA with a
-density fitted to their codes. A classifier trained on real digits judges them: how
-many it is sure of, and how many of the ten it finds. Then walks from digit to digit,
-sweeps a plane, and turns threes into eights. Prints a table and saves
-latent_space.png. Takes under a minute.
+Draws digits from a variational autoencoder, with its normal prior and with a mixture,
+and from an autoencoder and PCA with a density fitted to their codes. A classifier
+trained on real digits judges them: how many it is sure of, and how many of the ten it
+finds. Then walks from digit to digit, sweeps a plane, and turns threes into eights.
+Prints a table and saves latent_space.png. Takes a minute.
 
     python examples/latent_space.py
 """
@@ -44,7 +44,8 @@ def train_judge(X, y):
 
 def draw_digits(models, X):
     """New digits of every kind, as {name: rows}."""
-    drawn = {"VAE": models["VAE"].sample(N_DRAWN, random_state=0, noise=False)}
+    vaes = ("VAE", "VAE, mixture prior")
+    drawn = {name: models[name].sample(N_DRAWN, random_state=0, noise=False) for name in vaes}
     for density in ("gaussian", "mixture"):
         for name in ("Autoencoder", "PCA"):
             drawn[f"{name}, {density}"] = sample_latent(
@@ -106,7 +107,7 @@ def draw(drawn, walked, grid, moved):
     """Draw the four panels."""
     fig = plt.figure(figsize=(13, 7.5), layout="constrained")
     panels = fig.subfigures(2, 2, height_ratios=(1, 1.15))
-    shown = ("VAE", "Autoencoder, gaussian", "Autoencoder, mixture", "PCA, mixture")
+    shown = ("VAE", "VAE, mixture prior", "Autoencoder, mixture", "PCA, mixture")
     rows = {name.replace(", ", ",\n"): drawn[name][:N_SHOWN] for name in shown}
     draw_rows(panels[0, 0], f"New digits, drawn in {N_COMPONENTS} components", rows)
     draw_rows(panels[0, 1], f"From a {WALK[0]} to a {WALK[1]}", walked)
@@ -123,6 +124,7 @@ def main():
     X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, stratify=y, random_state=0)
     models = {
         "VAE": VAETransformer(n_components=N_COMPONENTS, random_state=0),
+        "VAE, mixture prior": VAETransformer(n_components=N_COMPONENTS, prior="mixture", random_state=0),
         "Autoencoder": AutoencoderTransformer(n_components=N_COMPONENTS, random_state=0),
         "PCA": PCA(n_components=N_COMPONENTS),
     }

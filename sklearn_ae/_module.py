@@ -184,7 +184,7 @@ class Autoencoder(nn.Module):
 
     def in_units(self, x: Tensor) -> Tensor:
         """Working rows in the units of X."""
-        return self.offset + self.scale * x
+        return torch.add(self.offset, x, alpha=self.scale)
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Pass:
         """Pass clean working rows through; the generator draws the noises.
@@ -192,8 +192,10 @@ class Autoencoder(nn.Module):
         Evaluation mode keeps the corruption, so that a validation loss is one of
         denoising, but of the bottleneck's randomness only what its objective is about.
         """
+        target = self.in_units(x) if self.loss.discrete else x
         if self.loss.dynamic and generator is not None:
-            x = self._binarised(x, generator)
+            target = torch.bernoulli(target.clamp_(0, 1), generator=generator)
+            x = (target - self.offset) / self.scale
         source = x
         if self.corruption is not None and generator is not None:
             source = self.corruption(x, generator, ColumnStats(self.zero, self.low, self.high))
@@ -201,13 +203,7 @@ class Autoencoder(nn.Module):
             source = source.detach().requires_grad_()
         a = self.encoder(source)
         z = (self.bottleneck if self.training else self.bottleneck.evaluate)(a, generator)
-        target = self.in_units(x) if self.loss.discrete else x
         return Pass(target, source, a, z, self.decode(z), self.log_noise(z), generator)
-
-    def _binarised(self, x: Tensor, generator: Generator) -> Tensor:
-        """Binary rows, of which X holds the probabilities."""
-        probabilities = self.in_units(x).clamp(0, 1)
-        return (torch.bernoulli(probabilities, generator=generator) - self.offset) / self.scale
 
     def has_affine_decoder(self) -> bool:
         """Whether x given z is an affine map plus noise of a fixed variance, as in PCA."""

@@ -111,7 +111,7 @@ class Bernoulli(Likelihood, losses.BinaryCrossEntropy):
         self.dynamic = dynamic
 
     def log_prob(self, eta, x, log_noise=None):
-        return x * eta - F.softplus(eta)
+        return -F.binary_cross_entropy_with_logits(eta, x.expand_as(eta), reduction="none")
 
     def draw(self, eta, log_noise, generator):
         return torch.bernoulli(self.inverse_link(eta), generator=generator)

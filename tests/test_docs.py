@@ -16,6 +16,7 @@ import pytest
 from numpydoc.validate import validate
 
 import sklearn_ae
+from sklearn_ae import latent
 from sklearn_ae._options import Option
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,10 @@ README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.?\d*")
-SLOT_MODULES = ("losses", "corruptions", "bottlenecks", "penalties", "networks")
+SLOT_MODULES = (
+    *("losses", "likelihoods", "corruptions", "bottlenecks"),
+    *("penalties", "divergences", "priors", "networks"),
+)
 
 # numpydoc's codes: a summary that ends in a period; every parameter, with its type, in order;
 # what is returned; sections with the right names, in the right order
@@ -111,6 +115,11 @@ def options():
     return found
 
 
+FUNCTIONS = {
+    f"sklearn_ae.latent.{name}": value
+    for name, value in vars(latent).items()
+    if inspect.isfunction(value) and value.__module__ == latent.__name__ and not name.startswith("_")
+}
 CLASSES = {name: value for name, value in (estimators() | options()).items() if inspect.isclass(value)}
 
 
@@ -141,15 +150,15 @@ PROPERTIES = [
 ]
 
 
-@pytest.mark.parametrize("name", [*CLASSES, *ESTIMATOR_METHODS])
+@pytest.mark.parametrize("name", [*CLASSES, *ESTIMATOR_METHODS, *FUNCTIONS])
 def test_docstring_follows_numpydoc(name):
     errors = [f"{code}: {text}" for code, text in validate(name)["errors"] if code in CODES]
     assert not errors, "\n".join(errors)
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_class_has_a_runnable_example(name):
-    doc = inspect.cleandoc(CLASSES[name].__doc__ or "")
+@pytest.mark.parametrize("name", [*CLASSES, *FUNCTIONS])
+def test_class_or_function_has_a_runnable_example(name):
+    doc = inspect.cleandoc((CLASSES | FUNCTIONS)[name].__doc__ or "")
     assert re.search(r"^Examples\n-+\n+>>> ", doc, re.MULTILINE)
 
 
@@ -163,6 +172,7 @@ def test_fitted_attributes_are_described(cls):
     """Every public attribute that ``fit`` sets stands in the class's docstring."""
     source = inspect.getsource(importlib.import_module("sklearn_ae._base"))
     assigned = set(re.findall(r"\bself\.([a-z]\w*_)\b(?=[^=\n]* = )", source))
+    assigned |= set(re.findall(r'"([a-z]\w*_)": slots\.', inspect.getsource(cls._fitted_slots)))
     described = re.findall(r"^ *(\w[\w, ]*_) : ", cls.__doc__ or "", re.MULTILINE)
     assert assigned <= {name for names in described for name in names.split(", ")}
 

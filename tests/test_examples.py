@@ -42,6 +42,18 @@ def test_replace_pca(tmp_path):
     assert (tmp_path / "replace_pca.png").read_bytes().startswith(PNG)
 
 
+def test_latent_space(tmp_path):
+    pytest.importorskip("matplotlib")
+    out = run(tmp_path, EXAMPLES / "latent_space.py")
+    found = re.findall(r"^  (\S.*?)   +([\d.]+)% +(\d+)$", out, re.MULTILINE)
+    sure = {name: float(share) for name, share, _ in found}
+    assert all(int(kinds) == 10 for name, _, kinds in found if "shuffled" not in name)
+    assert sure["VAE, mixture prior"] > sure["VAE"] > sure["PCA, gaussian"]
+    assert sure["VAE, mixture prior"] > 0.85 * sure["Real"]
+    assert sure["Real, pixels shuffled"] < 10  # the judge knows what no digit is
+    assert (tmp_path / "latent_space.png").read_bytes().startswith(PNG)
+
+
 @pytest.fixture
 def data(tmp_path):
     """A folder laid out as the benchmark expects it: a table, images, gene expression, MNIST."""

@@ -1,0 +1,128 @@
+"""Priors: the mixture agrees with scikit-learn, and is a prior of the fitted model."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import norm
+from sklearn.mixture import GaussianMixture
+
+from sklearn_ae import VAETransformer
+from sklearn_ae._variational import FittedVAE
+from sklearn_ae.priors import Mixture, StandardNormal, _fitted
+
+
+def groups(n, k=2, seed=0):
+    """Codes in three groups, together with about mean 0 and variance 1."""
+    rng = np.random.RandomState(seed)
+    centres = 1.3 * np.array([[1, 0], [-0.5, 0.87], [-0.5, -0.87]]) @ np.eye(2, k)
+    return centres[rng.randint(3, size=n)] + 0.25 * rng.normal(size=(n, k))
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    return GaussianMixture(3, random_state=0).fit(groups(500))
+
+
+@pytest.fixture(scope="module")
+def grouped():
+    """Rows in three groups, on a curved sheet in six columns."""
+    z = groups(600)
+    X = np.column_stack([z, np.sin(2 * z), z**2])
+    return X + 0.05 * np.random.RandomState(1).normal(size=X.shape)
+
+
+@pytest.fixture(scope="module")
+def fitted(grouped):
+    params = {"hidden_layer_sizes": (32,), "max_iter": 40, "random_state": 0}
+    return {
+        prior: VAETransformer(2, prior=prior, **params).fit(grouped[:500]) for prior in ("normal", "mixture")
+    }
+
+
+def test_density_is_that_of_scikit_learn(mixture):
+    z = 2 * np.random.RandomState(0).normal(size=(50, 2))
+    log_prob = _fitted(mixture).log_prob(torch.from_numpy(z))
+    np.testing.assert_allclose(log_prob, mixture.score_samples(z), rtol=1e-10)
+    torch.testing.assert_close(
+        _fitted(mixture).log_prob(torch.from_numpy(z).view(5, 10, 2)).flatten(), log_prob
+    )
+
+
+def test_pull_is_the_gradient_and_a_positive_curvature(mixture):
+    z = torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z.requires_grad_()
+    prior = _fitted(mixture)
+    (expected,) = torch.autograd.grad(-prior.log_prob(z).sum(), z)
+    gradient, curvature = prior.pull(z)
+    torch.testing.assert_close(gradient, expected)
+    assert (torch.linalg.eigvalsh(curvature) > 0).all()
+    alone = GaussianMixture(1, random_state=0).fit(groups(500))
+    _, curvature = _fitted(alone).pull(z)
+    np.testing.assert_allclose(curvature[0].detach(), alone.precisions_[0], rtol=1e-10)
+
+
+def test_draws_have_the_mixture_s_moments(mixture):
+    drawn = _fitted(mixture).draw(50_000, np.random.RandomState(0))
+    expected = mixture.sample(50_000)[0]
+    np.testing.assert_allclose(drawn.mean(0), expected.mean(0), atol=0.03)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(expected.T), atol=0.03)
+    assert mixture.score(drawn) == pytest.approx(mixture.score(expected), abs=0.03)
+
+
+def test_held_out_codes_choose_the_number_of_components():
+    codes, held_out = groups(600), groups(200, seed=1)
+    assert 3 <= len(Mixture().fit(codes, held_out, codes).means) <= 16
+    assert len(Mixture(max_components=2).fit(codes, held_out, codes).means) == 2
+    assert StandardNormal().fit(codes, held_out, codes) is None
+
+
+def test_normal_codes_stay_normal():
+    rng = np.random.RandomState(0)
+    codes, held_out = rng.normal(size=(400, 3)), rng.normal(size=(400, 3))
+    assert Mixture().fit(codes, held_out, codes) is None
+
+
+def test_training_is_the_same(grouped, fitted):
+    codes = [model.transform(grouped) for model in fitted.values()]
+    np.testing.assert_array_equal(*codes)
+    assert fitted["mixture"].validation_curve_ == fitted["normal"].validation_curve_
+
+
+def test_groups_have_a_higher_density(grouped, fitted):
+    test = grouped[500:]
+    assert fitted["mixture"].score(test) > fitted["normal"].score(test) + 0.2
+    assert fitted["mixture"].elbo(test).mean() > fitted["normal"].elbo(test).mean() + 0.2
+
+
+@pytest.mark.parametrize("prior", ["normal", "mixture"])
+def test_score_agrees_with_draws_from_the_prior(grouped, fitted, prior):
+    model, test = fitted[prior], grouped[500:540]
+    fitted_vae = FittedVAE(model.module_)
+    z = fitted_vae.draw_codes(100_000, np.random.RandomState(0)).numpy()
+    std = np.sqrt(model.noise_variance_)
+    log_p = norm.logpdf(test[:, None], model.inverse_transform(z), std).sum(2)
+    naive = logsumexp(log_p, axis=1) - np.log(len(z))
+    trusted = np.exp(2 * logsumexp(log_p, axis=1) - logsumexp(2 * log_p, axis=1)) > 200  # effective draws
+    assert trusted.sum() > 20
+    error = (model.score_samples(test) - naive)[trusted]
+    assert abs(error.mean()) < 0.02
+    assert np.abs(error).max() < 0.3
+    assert (model.elbo(test) < model.score_samples(test) + 0.01).all()
+
+
+def test_samples_come_from_the_groups(grouped, fitted):
+    """Between groups there are no rows, and a normal prior draws some there."""
+    reach = np.linalg.norm(grouped[:, :2], axis=1).min()
+    between = {
+        prior: np.mean(np.linalg.norm(model.sample(2000, random_state=0)[:, :2], axis=1) < reach)
+        for prior, model in fitted.items()
+    }
+    assert between["mixture"] < 0.5 * between["normal"]
+
+
+def test_pca_keeps_its_density():
+    X = np.random.RandomState(0).normal(size=(300, 6)) @ np.random.RandomState(1).normal(size=(6, 6))
+    model = VAETransformer(2, prior="mixture", hidden_layer_sizes=(), random_state=0).fit(X)
+    assert model.module_.prior is None
+    np.testing.assert_allclose(model.score_samples(X), model.pca_.score_samples(X), rtol=1e-8)
