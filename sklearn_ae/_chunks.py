@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.decomposition import IncrementalPCA
 from torch import Generator
 
-from sklearn_ae._anchor import as_incremental
+from sklearn_ae._anchor import as_incremental, with_chunk
 from sklearn_ae._building import Slots
 from sklearn_ae._fitting import Fit
 from sklearn_ae._resources import private_random_state
@@ -37,7 +37,7 @@ class ChunkFit(Fit):
                 f"n_components={r} must be at most the number of rows of the first chunk, {X.shape[0]}; "
                 "pass a larger chunk to the first call of partial_fit."
             )
-        return IncrementalPCA(r).partial_fit(X)
+        return with_chunk(IncrementalPCA(r), X)
 
     def _run(self, previous: Any) -> None:
         """Train for one epoch, from scratch or on from a fitted estimator."""
@@ -55,7 +55,7 @@ class ChunkFit(Fit):
 
     def _updated(self, pca: Any) -> Any:
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
-        return as_incremental(pca).partial_fit(X)
+        return with_chunk(as_incremental(pca), X)
 
     def _continue(self, previous: Any) -> None:
         self.pca, self.net = previous.pca_, previous.net_

@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -95,7 +94,7 @@ class Elbo(nn.Module):
         that is mended after training and is no reason to stop it.
         """
         if self.calibrated and out.log_noise is not None:
-            factor = misfit(out.eta, out.target, out.log_noise)
+            factor = misfit(out.eta, out.target, out.log_noise).mean()
             out = out._replace(log_noise=out.log_noise + factor.clamp_min(1e-10).log())
         return self._rows(out, self.beta)
 
@@ -127,7 +126,7 @@ def _full(x: Tensor) -> Tensor:
 
 
 def misfit(eta: Tensor, x: Tensor, log_noise: Tensor) -> Tensor:
-    """Mean squared residual in units of the noise variance; 1 where that is right.
+    """Mean squared residual of each row in units of the noise variance; 1 where that is right.
 
     Parameters
     ----------
@@ -138,21 +137,24 @@ def misfit(eta: Tensor, x: Tensor, log_noise: Tensor) -> Tensor:
     """
     precision = (-log_noise).exp()
     precision = precision.view(-1, *x.shape) if precision.ndim > 1 else precision
-    return ((eta.view(-1, *x.shape) - x).square() * precision).mean()
+    return ((eta.view(-1, *x.shape) - x).square() * precision).mean((0, 2))
 
 
 @torch.no_grad()
 def calibrate_noise(noise: Noise, module: Autoencoder, blocks: Iterable[Tensor], seed: int) -> None:
     """Set the noise variance right for working rows, usually held-out ones.
 
-    It is multiplied by the maximum-likelihood factor, given ``module``'s posterior.
+    It is multiplied by the maximum-likelihood factor, given ``module``'s posterior: always if it was
+    too small, as overfitting makes it; if it was too large, beyond two standard errors.
     """
     generator = Generator().manual_seed(seed)
-    factors, sizes = [], []
+    parts = []
     for x in blocks:
         z = module.bottleneck.evaluate(module.encoder(x), generator)
         log_noise = module.log_noise(z)
         assert log_noise is not None
-        factors.append(float(misfit(module.decode(z), x, log_noise)))
-        sizes.append(len(x))
-    noise.log_variance.add_(math.log(max(float(np.average(factors, weights=sizes)), 1e-10)))
+        parts.append(misfit(module.decode(z), x, log_noise).double())
+    rows = torch.cat(parts)
+    factor, error = float(rows.mean()), float(rows.std(correction=0)) / math.sqrt(len(rows))
+    if factor > 1.0 or factor < 1.0 - 2.0 * error:
+        noise.log_variance.add_(math.log(max(factor, 1e-10)))

@@ -228,6 +228,7 @@ class Fit:
             previous.module_.offset.shape[0] == self.X.shape[1],
             previous._hidden_layer_sizes == self.slots.hidden_layer_sizes,
             repr(previous.network_) == repr(self.slots.network),
+            getattr(previous.module_.loss, "noise", None) == getattr(self.slots.loss, "noise", None),
         )
         if not all(same):
             raise ValueError(

@@ -164,10 +164,10 @@ class GenerativeModel(LinearAttributes):
             warnings.warn(
                 f"Only {n_active} of {k} components are active: the posterior of the others is the prior, "
                 f"though X has at least {n_structured} directions that stand out from noise. Lower beta"
-                f"={self.beta:g}, raise kl_warmup={self.kl_warmup:g}, keep init='pca', or, if "
-                f"{n_active} are enough, set n_components={max(1, n_active)}.",
+                f"={self.beta:g}, raise kl_warmup={self.kl_warmup:g}, keep init='pca', or set "
+                f"n_components={max(1, n_active)} if that is enough.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 
@@ -177,6 +177,10 @@ def _n_structured(pca: Any, n: int) -> int:
     The largest eigenvalue that noise of variance s^2 has is about
     s^2 (1 + sqrt(d / n))^2 (V. Marchenko, L. Pastur 1967).
     """
-    d = pca.components_.shape[1]
-    noise = max(float(pca.noise_variance_), 1e-10 * total_variance(pca) / d)
-    return int((pca.explained_variance_ > 1.1 * noise * (1 + math.sqrt(d / n)) ** 2).sum())
+    d, variances = pca.components_.shape[1], np.asarray(pca.explained_variance_)
+    if len(variances) < min(n, d):
+        noise = float(pca.noise_variance_)
+    else:  # all are taken, and none is left for the noise: the smaller half has to tell
+        noise = float(np.sort(variances)[: max(1, len(variances) // 2)].mean())
+    noise = max(noise, 1e-10 * total_variance(pca) / d)
+    return int((variances > 1.1 * noise * (1 + math.sqrt(d / n)) ** 2).sum())

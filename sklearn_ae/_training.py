@@ -88,7 +88,7 @@ class AutoencoderNet(NeuralNet):
         self.step_, self.n_steps_ = 0, epochs * len(self.get_iterator(X[0], training=True))
         self.interrupted_ = False
         for group in self.optimizer_.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = self.lr * group["pace"]
         self.average_ = None if self.warmup is None else WeightAverage(self.module_, self.n_steps_)
         # hooks within an epoch cost a call per batch, so they are called only where there are any
         self.batch_callbacks_ = self._overridden("on_batch_begin") or self._overridden("on_batch_end")
@@ -203,7 +203,7 @@ class AutoencoderNet(NeuralNet):
         self.criterion_.schedule(t / self.n_steps_)
         rate = 0.5 * self.lr * (1 + math.cos(math.pi * t / self.n_steps_))
         for group in self.optimizer_.param_groups:
-            group["lr"] = min(1.0, (t + 1) / n_warm) * rate
+            group["lr"] = min(1.0, (t + 1) / n_warm) * rate * group["pace"]
 
     def _autocast(self) -> Any:
         if not self.bf16:

@@ -172,11 +172,9 @@ def standardised(draws: Tensor) -> Tensor:
     linear decoder is.
     """
     n, k = draws.shape
-    if n == 1:
-        return torch.zeros_like(draws)
-    centred = draws - draws.mean(0)
     if n <= k:
-        return centred
+        return draws
+    centred = draws - draws.mean(0)
     root = torch.linalg.cholesky(centred.mT @ centred / n)
     return torch.linalg.solve_triangular(root, centred.mT, upper=False).mT
 

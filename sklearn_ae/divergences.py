@@ -19,7 +19,7 @@ from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option
 
 LOG_2PI = math.log(2.0 * math.pi)
-_MAX_REFERENCES = 512  # rows whose posteriors stand for the aggregate one
+_MAX_REFERENCES = 512  # rows whose posteriors or draws stand for those of all rows
 
 
 def kl_per_component(mu: Tensor, log_var: Tensor) -> Tensor:
@@ -173,8 +173,9 @@ class MMD(Divergence):
         self.kl = kl
 
     def __call__(self, mu, log_var, z, n_rows, generator):
-        prior = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-        value = (self.weight * self.discrepancy(z, prior)).expand(len(z))
+        some = z[:_MAX_REFERENCES]
+        prior = torch.randn(some.shape, generator=generator, device=z.device, dtype=z.dtype)
+        value = (self.weight * self.discrepancy(some, prior)).expand(len(z))
         return value + self.kl * kl_per_component(mu, log_var).sum(1) if self.kl else value
 
     def discrepancy(self, z: Tensor, prior: Tensor) -> Tensor:
@@ -188,7 +189,8 @@ class MMD(Divergence):
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
         """Mean of the kernels over their widths; 1 at distance zero."""
-        distance = (a[:, None] - b).square().sum(-1)
+        distance = a.square().sum(1)[:, None] + b.square().sum(1) - 2.0 * a @ b.T
+        distance = distance.clamp_min(0.0)  # of what rounding leaves at zero
         scales = [2.0 * a.shape[1] * width for width in self._widths]
         return torch.stack([c / (c + distance) for c in scales]).mean(0)
 

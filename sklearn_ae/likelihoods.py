@@ -68,7 +68,7 @@ class Gaussian(Likelihood):
         return -0.5 * ((x - eta).square() * (-log_noise).exp() + log_noise + LOG_2PI)
 
     def log_likelihood(self, eta, x, log_noise=None):
-        if log_noise.numel() > 1:
+        if self.noise != "shared":
             return super().log_likelihood(eta, x, log_noise)
         distance = (x - eta).square().sum(-1)  # one factor for all columns
         return -0.5 * (distance * (-log_noise).exp() + x.shape[-1] * (log_noise + LOG_2PI))

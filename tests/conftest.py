@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from torch import Generator
 
+from sklearn_ae import VAETransformer
 from sklearn_ae._building import Slots, build_module
 from sklearn_ae.bottlenecks import Plain
 from sklearn_ae.losses import SquaredError
@@ -71,3 +72,10 @@ def build(X, k=4, network=None, *, bottleneck=None, corruption=None, loss=None, 
     network, bottleneck = network or Dense(), bottleneck or Plain()
     slots = Slots(network, sizes, bottleneck, corruption, loss or SquaredError(), penalty)
     return build_module(SimpleNamespace(**params), slots, pca, k, X, Generator().manual_seed(0)), pca
+
+
+def build_vae(X, k=4, **params):
+    """The variational autoencoder that training starts from, and the PCA beneath it."""
+    model = VAETransformer(k, **{"hidden_layer_sizes": (10,), **params})
+    pca = PCA(min(k, *X.shape), svd_solver="full").fit(X)
+    return build_module(model, model._resolve_slots(), pca, k, X, Generator().manual_seed(0)), pca

@@ -2,12 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
+from conftest import build_vae
 from scipy import sparse
 from sklearn.decomposition import PCA
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, truncated_pca
-from sklearn_ae.bottlenecks import TopK
+from sklearn_ae._variational import FittedVAE
+from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, TopK
+from sklearn_ae.likelihoods import Gaussian
+from sklearn_ae.networks import Conv
 
 # few epochs suffice for what is tested here
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
@@ -143,6 +148,83 @@ def test_a_shut_gate_keeps_the_users_options():
     Z, plain = model.transform(X), PCA(4, svd_solver="full").fit_transform(X)
     assert ((Z != 0).sum(1) == 2).all()
     np.testing.assert_allclose(Z[Z != 0], plain[Z != 0], rtol=1e-6)
+
+
+# -- probabilistic PCA, where a VAE starts ------------------------------------------------
+
+VAE_FORMS = {
+    "dense": {},
+    "linear": {"hidden_layer_sizes": ()},
+    "tied": {"tied_weights": True},
+    "tied linear": {"tied_weights": True, "hidden_layer_sizes": ()},
+    "convolutional": {"network": Conv((8, 8), channels=(3,))},
+    "tied convolutional": {"network": Conv((8, 8), channels=(3,)), "tied_weights": True},
+    "noise per column": {"likelihood": Gaussian("per_column")},
+    "noise of the decoder": {"likelihood": Gaussian("decoder")},
+    "importance-weighted": {"n_importance_samples": 3},
+}
+
+
+@pytest.mark.parametrize("form", VAE_FORMS)
+@pytest.mark.parametrize("n", [300, 40], ids=["tall", "wide"])
+def test_a_vae_starts_at_probabilistic_pca(form, n, digits):
+    """Its ELBO is the log-likelihood, row by row, because its posterior is the true one."""
+    X, fresh = digits[:n], digits[1000:1100]
+    module, pca = build_vae(X, 5, **VAE_FORMS[form])
+    model, expected = FittedVAE(module), pca.score_samples(fresh)
+    np.testing.assert_allclose(model.elbo(fresh, 64), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.kl_divergence(fresh) > 0, True)
+    mean, std = model.moments(fresh)
+    # the posterior of the code is that of PCA's components, each in units of its own signal
+    signal = pca.explained_variance_ - pca.noise_variance_
+    whitened = pca.transform(fresh) * np.sqrt(signal) / pca.explained_variance_
+    np.testing.assert_allclose(mean, whitened, rtol=1e-6, atol=1e-9)
+    expected = np.sqrt(pca.noise_variance_ / pca.explained_variance_)
+    np.testing.assert_allclose(std, np.tile(expected, (100, 1)), rtol=1e-6)
+
+
+def test_training_rows_fill_the_prior_at_the_start(digits):
+    """Their posteriors together are N(0, I): variances of means and posteriors add up to one."""
+    module, _ = build_vae(digits, 6)
+    mean, std = FittedVAE(module).moments(digits)
+    np.testing.assert_allclose(np.cov(mean.T) + np.diag(np.square(std[0])), np.eye(6), atol=1e-6)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_components_beyond_those_of_pca_start_at_the_prior(tied):
+    X = np.random.RandomState(0).normal(size=(200, 4)) @ np.diag([5, 3, 1, 1]) + 2
+    module, pca = build_vae(X, 7, tied_weights=tied)
+    model = FittedVAE(module)
+    mean, std = model.moments(X)
+    np.testing.assert_allclose(std[:, 4:], 1)
+    assert np.abs(mean[:, 4:]).max() < 0.05  # not zero: they could not begin to learn
+    assert np.abs(mean[:, 4:]).min() > 0
+    # what they cost is far less than what the others do
+    narrow = FittedVAE(build_vae(X, 4, tied_weights=tied)[0])
+    assert np.all(model.kl_divergence(X) - narrow.kl_divergence(X) < 0.005)
+    assert pca.n_components_ == 4
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])
+def test_discrete_vaes_start_at_the_clipped_reconstruction(likelihood, digits):
+    X = digits[:300] / 16
+    module, pca = build_vae(X, 5, likelihood=likelihood)
+    x = (torch.from_numpy(X) - module.offset) / module.scale
+    with torch.no_grad():
+        means = module.reconstruct(module.encode(x))
+    signal = 1 - pca.noise_variance_ / pca.explained_variance_  # the posterior mean shrinks the code
+    linear = pca.mean_ + (pca.transform(X) * signal) @ pca.components_
+    low, high = (0.01, 0.99) if likelihood == "bernoulli" else (0.05, np.inf)
+    np.testing.assert_allclose(means, np.clip(linear, low, high), rtol=1e-6)
+
+
+def test_noise_free_data_start_at_the_least_noise_that_can_be_learnt():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(100, 2)) @ rng.normal(size=(2, 6))
+    module, pca = build_vae(X, 2)
+    assert pca.noise_variance_ < 1e-20
+    assert float(module.log_noise(torch.zeros(1, 2)).detach()) == LOG_VARIANCE_BOUNDS[0]
+    assert np.isfinite(FittedVAE(module).elbo(X, 8)).all()
 
 
 # -- PCA beneath --------------------------------------------------------------------

@@ -6,7 +6,15 @@ import torch
 from torch import Generator
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae.bottlenecks import BOTTLENECKS, Ordered, Rectified, TopK
+from sklearn_ae.bottlenecks import (
+    BOTTLENECKS,
+    LOG_VARIANCE_BOUNDS,
+    Ordered,
+    Rectified,
+    Reparametrized,
+    TopK,
+    split_posterior,
+)
 from sklearn_ae.penalties import L1, KLSparsity
 
 # few epochs suffice for what is tested here
@@ -101,6 +109,54 @@ class TestNestedDropout:
     def test_nothing_is_dropped_in_evaluation(self):
         a = activations()
         assert torch.equal(Ordered(0.0)(a), a)
+
+
+class TestReparametrized:
+    def test_is_the_mean_without_a_generator(self, unchanged_globals):
+        a = activations(k=6)
+        assert torch.equal(Reparametrized()(a), a[:, :3])
+        assert torch.equal(Reparametrized(n_samples=5)(a), a[:, :3])
+        assert torch.equal(Reparametrized().evaluate(a, None), a[:, :3])
+
+    @pytest.mark.parametrize("n_samples", [1, 3])
+    def test_draws_are_normal_around_the_mean(self, n_samples, unchanged_globals):
+        a = torch.tensor([[1.0, -2.0, 0.0, -3.0]]).repeat(20_000, 1)
+        z = Reparametrized(n_samples)(a, generator())
+        assert torch.equal(z, Reparametrized(n_samples)(a, generator()))
+        assert z.shape == (20_000 * n_samples, 2)
+        unit = (z - torch.tensor([1.0, -2.0])) / torch.tensor([1.0, np.exp(-1.5)])
+        assert unit.mean(0).abs().max() < 4 / len(z) ** 0.5
+        np.testing.assert_allclose(np.cov(unit.T), np.eye(2), atol=0.05)
+
+    def test_draws_of_all_rows_are_stacked_on_one_another(self):
+        a = activations(n=7, k=6)
+        a[:, 3:] = -40.0  # so that a draw is nearly the mean
+        z = Reparametrized(n_samples=4)(a, generator()).view(4, 7, 3)
+        torch.testing.assert_close(z, a[:, :3].expand(4, 7, 3), atol=1e-4, rtol=0)
+        assert len({float(value) for value in z[:, 0, 0]}) > 1
+
+    def test_validation_takes_more_draws_of_the_elbo_and_as_many_of_its_tighter_bounds(self):
+        a = activations(n=5, k=6)
+        assert len(Reparametrized().evaluate(a, generator())) == 8 * 5
+        assert len(Reparametrized(n_samples=3).evaluate(a, generator())) == 3 * 5
+
+    def test_gradient_is_that_of_mean_and_deviation(self):
+        """dz/dmu = 1 and dz/dlog_var = (z - mu) / 2."""
+        a = activations(k=6).requires_grad_()
+        z = Reparametrized()(a, generator())
+        (gradient,) = torch.autograd.grad(z.sum(), a)
+        torch.testing.assert_close(gradient[:, :3], torch.ones(500, 3))
+        torch.testing.assert_close(gradient[:, 3:], 0.5 * (z - a[:, :3]).detach())
+
+    def test_log_variances_are_bounded(self):
+        low, high = LOG_VARIANCE_BOUNDS
+        mu, log_var = split_posterior(torch.tensor([[0.0, 1e9, 5.0, -1e9, 1e9, 0.5]]))
+        assert torch.equal(mu, torch.tensor([[0.0, 1e9, 5.0]]))
+        assert torch.equal(log_var, torch.tensor([[low, high, 0.5]]))
+        wild = 1e30 * activations(k=6)
+        wild[:, :3] = 0.0
+        assert Reparametrized()(wild, generator()).isfinite().all()
+        assert 1 + np.exp(0.5 * np.float32(low)) > 1  # a float32 can tell the deviation beside values of 1
 
 
 # -- ordered codes ------------------------------------------------------------------

@@ -3,22 +3,24 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae.bottlenecks import BOTTLENECKS
 from sklearn_ae.corruptions import CORRUPTIONS
+from sklearn_ae.divergences import DIVERGENCES
+from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.losses import LOSSES
 from sklearn_ae.networks import NETWORKS
 from sklearn_ae.penalties import L1, PENALTIES, Contractive
 
-# losses that refuse data outside their range, and networks that need images, cannot pass checks
-# that feed any data; they are tested in their own files
+# losses and likelihoods that refuse data outside their range, and networks that need images, cannot
+# pass checks that feed any data; they are tested in their own files
 ANY_DATA = {"losses": set(LOSSES) - {"binary_cross_entropy", "poisson"}, "networks": set(NETWORKS) - {"conv"}}
 
 
-def small(**params):
+def small(cls=AutoencoderTransformer, **params):
     """An estimator that trains on the few rows of the checks, without a gate."""
     given = {"n_components": 1, "hidden_layer_sizes": (8,), "max_iter": 3, "early_stopping": False}
-    return AutoencoderTransformer(**(given | params))
+    return cls(**(given | params))
 
 
 ESTIMATORS = [
@@ -38,6 +40,16 @@ ESTIMATORS = [
     *[small(penalty=name) for name in PENALTIES],
     *[small(loss=name) for name in sorted(ANY_DATA["losses"])],
     *[small(network=name) for name in sorted(ANY_DATA["networks"])],
+    VAETransformer(),
+    VAETransformer(hidden_layer_sizes=()),
+    VAETransformer(n_components=None),
+    small(VAETransformer, hidden_layer_sizes=(), likelihood=Gaussian("per_column")),
+    small(VAETransformer, likelihood=Gaussian("decoder")),
+    small(VAETransformer, init="random", early_stopping=True),
+    small(VAETransformer, tied_weights=True),
+    small(VAETransformer, n_importance_samples=2),
+    small(VAETransformer, corruption="gaussian"),
+    *[small(VAETransformer, divergence=name) for name in DIVERGENCES],
 ]
 
 

@@ -105,12 +105,12 @@ def estimators():
 
 
 def options():
-    """Every option that a user can build; the base class of a slot is none."""
+    """Every option that a user can build; the base class of a slot, or of a part of it, is none."""
     found = {}
     for module in SLOT_MODULES:
         for name, value in vars(importlib.import_module(f"sklearn_ae.{module}")).items():
             own = inspect.isclass(value) and value.__module__ == f"sklearn_ae.{module}"
-            if own and issubclass(value, Option) and Option not in value.__bases__:
+            if own and issubclass(value, Option) and not (value.__doc__ or "").startswith("Base of"):
                 found[f"sklearn_ae.{module}.{name}"] = value
     return found
 

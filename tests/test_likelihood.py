@@ -18,8 +18,13 @@ from sklearn_ae._likelihood import (
     importance_log_likelihood,
     normal_draws,
 )
-from sklearn_ae._observations import DiscreteObservation, GaussianObservation
+from sklearn_ae._observations import (
+    DiscreteObservation,
+    GaussianObservation,
+    HeteroscedasticObservation,
+)
 from sklearn_ae._scoring import NOISE_FLOOR
+from sklearn_ae.likelihoods import Bernoulli, Poisson
 from sklearn_ae.losses import LOSSES
 
 
@@ -290,6 +295,94 @@ def test_discrete_likelihoods_agree_with_naive_monte_carlo(name, mlp):
     assert error.median() < 0.05
     assert error.max() < 0.4
     assert std.max() < 0.4
+
+
+# -- observations --------------------------------------------------------------------------
+
+VARIANCES = torch.tensor([0.1, 1.0, 3.0, 20.0]).double()
+COUNTS = torch.tensor([[0.0, 1.0, 4.0, 2.0], [1.0, 0.0, 0.0, 30.0], [2.0, 3.0, 1.0, 0.0]]).double()
+# observation, rows of four columns, width of eta, distribution of x given eta
+OBSERVATIONS = {
+    "one variance": (GaussianObservation(0.7), COUNTS - 1.5, 4, lambda eta: normal(eta, 0.7 * VARIANCES**0)),
+    "one per column": (GaussianObservation(VARIANCES), COUNTS - 1.5, 4, lambda eta: normal(eta, VARIANCES)),
+    "one per entry": (
+        HeteroscedasticObservation(),
+        COUNTS - 1.5,
+        8,
+        lambda eta: normal(eta[..., :4], eta[..., 4:].exp()),
+    ),
+    "bernoulli": (
+        DiscreteObservation(Bernoulli()),
+        COUNTS.clamp(max=1),
+        4,
+        lambda eta: torch.distributions.Bernoulli(logits=eta),
+    ),
+    "poisson": (
+        DiscreteObservation(Poisson()),
+        COUNTS,
+        4,
+        lambda eta: torch.distributions.Poisson(eta.exp()),
+    ),
+}
+
+
+def normal(mean, variance):
+    return torch.distributions.Normal(mean, variance.sqrt())
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+class TestObservations:
+    @pytest.fixture
+    def case(self, name):
+        observation, x, width, given = OBSERVATIONS[name]
+        eta = torch.randn((3, width), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return observation, x, eta, given
+
+    def test_misfit_is_minus_the_log_density_with_its_constants(self, case):
+        observation, x, eta, given = case
+        torch.testing.assert_close(observation.misfit(eta, x), -given(eta).log_prob(x).sum(1))
+
+    def test_misfits_of_all_pairs_are_those_of_each_but_for_a_constant_of_the_row(self, case):
+        observation, x, eta, given = case
+        pairs = -torch.stack([given(eta).log_prob(row).sum(1) for row in x])
+        difference = observation.misfits(eta, x) - pairs
+        torch.testing.assert_close(difference, difference[:, :1].expand_as(difference))
+
+    def test_slope_is_the_gradient_of_the_log_density(self, case):
+        observation, x, eta, given = case
+        eta = eta.requires_grad_()
+        (expected,) = torch.autograd.grad(given(eta).log_prob(x).sum(), eta)
+        torch.testing.assert_close(observation.slope(eta.detach(), x), expected)
+
+    def test_information_is_the_expected_curvature(self, case, name):
+        """Minus the Hessian of the log density, averaged over draws where it depends on x."""
+        observation, x, eta, given = case
+        width = eta.shape[1]
+        jac = torch.randn((3, width, 2), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            draws = given(eta).sample((40_000,)) if name == "one per entry" else x[None]
+        for i in range(3):
+            hessian = torch.autograd.functional.hessian(
+                lambda e, i=i: -given(e).log_prob(draws[:, i]).sum() / len(draws), eta[i]
+            )
+            expected = jac[i].T @ hessian @ jac[i]
+            found = observation.information(eta[i : i + 1], jac[i : i + 1])[0]
+            tolerance = 0.05 if name == "one per entry" else 1e-9
+            torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_an_equal_variance_for_each_column_is_one_for_all():
+    x, eta = COUNTS, COUNTS.flip(0) + 0.3
+    one, each = GaussianObservation(0.7), GaussianObservation(torch.full((4,), 0.7).double())
+    jac = torch.ones(3, 4, 2).double()
+    for name, arguments in [
+        ("misfit", (eta, x)),
+        ("misfits", (eta, x)),
+        ("slope", (eta, x)),
+        ("information", (eta, jac)),
+    ]:
+        torch.testing.assert_close(getattr(one, name)(*arguments), getattr(each, name)(*arguments))
 
 
 # -- through the estimator ---------------------------------------------------------------------

@@ -8,13 +8,16 @@ import pytest
 from sklearn.base import clone
 from torch import nn
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae._options import Option, resolve
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
 from sklearn_ae.corruptions import CORRUPTIONS, Corruption, resolve_corruption
+from sklearn_ae.divergences import DIVERGENCES, Divergence
+from sklearn_ae.likelihoods import LIKELIHOODS, Likelihood
 from sklearn_ae.losses import LOSSES, Loss
 from sklearn_ae.networks import NETWORKS, Modules, Network, resolve_network
 from sklearn_ae.penalties import L1, PENALTIES, Contractive, Penalty, Sum
+from sklearn_ae.priors import PRIORS, Prior
 
 SLOTS = {
     "bottleneck": (BOTTLENECKS, Bottleneck),
@@ -22,13 +25,21 @@ SLOTS = {
     "loss": (LOSSES, Loss),
     "network": (NETWORKS, Network),
     "penalty": (PENALTIES, Penalty),
+    "likelihood": (LIKELIHOODS, Likelihood),
+    "divergence": (DIVERGENCES, Divergence),
+    "prior": (PRIORS, Prior),
+}
+ESTIMATORS = {
+    slot: VAETransformer if slot in ("likelihood", "divergence", "prior") else AutoencoderTransformer
+    for slot in SLOTS
 }
 RESOLVE = {
     "corruption": resolve_corruption,
     "network": resolve_network,
     **{
         slot: lambda value, slot=slot: resolve(value, SLOTS[slot][0], slot, SLOTS[slot][1])
-        for slot in ("bottleneck", "loss", "penalty")
+        for slot in SLOTS
+        if slot not in ("corruption", "network")
     },
 }
 STRINGS = [(slot, string) for slot, (registry, _) in SLOTS.items() for string in registry]
@@ -52,6 +63,11 @@ CHANGED = {
     "KLSparsity": {"weight": 2.0, "target": 0.2, "temperature": 0.3},
     "Contractive": {"weight": 3.0, "n_probes": 2},
     "Conv": {"image_shape": (2, 4, 8), "channels": (4,)},
+    "Gaussian": {"noise": "per_column"},
+    "Bernoulli": {"dynamic": True},
+    "BetaTC": {"beta": 3.0},
+    "MMD": {"weight": 20.0, "kl": 0.5},
+    "Mixture": {"max_components": 4},
 }
 
 
@@ -64,7 +80,8 @@ def changed(option):
 
 def fit(X=None, **params):
     X = np.random.RandomState(0).normal(size=(40, 6)) if X is None else X
-    return AutoencoderTransformer(2, hidden_layer_sizes=(), max_iter=1, random_state=0, **params).fit(X)
+    estimator = next((ESTIMATORS[slot] for slot in params if slot in SLOTS), AutoencoderTransformer)
+    return estimator(2, hidden_layer_sizes=(), max_iter=1, random_state=0, **params).fit(X)
 
 
 # -- from a value to an option ------------------------------------------------------
@@ -103,7 +120,7 @@ def test_wrong_objects_are_type_errors_that_name_the_slot(slot):
             fit(**{slot: wrong})
 
 
-@pytest.mark.parametrize("slot", ["bottleneck", "loss", "network"])
+@pytest.mark.parametrize("slot", ["bottleneck", "loss", "network", "likelihood", "divergence", "prior"])
 def test_slots_that_cannot_be_empty_refuse_none(slot):
     with pytest.raises((TypeError, ValueError), match=slot):
         fit(**{slot: None})
@@ -126,7 +143,7 @@ def test_parameters_are_checked_within_a_sum():
 
 @pytest.mark.parametrize("option", CLASSES)
 def test_resolving_copies_the_object(option):
-    (slot,) = (slot for slot, (_, base) in SLOTS.items() if issubclass(option, base))
+    (slot,) = (slot for slot, (registry, _) in SLOTS.items() if option in registry.values())
     mine = changed(option)
     resolved = RESOLVE[slot](mine)
     assert resolved is not mine
@@ -159,7 +176,7 @@ def test_clone_repr_and_pickle_keep_the_parameters(option):
 def test_nested_parameters_are_reached_from_the_estimator(slot, string, parameter):
     option = SLOTS[slot][0][string]
     value = CHANGED[option.__name__][parameter]
-    model = AutoencoderTransformer(**{slot: option()})
+    model = ESTIMATORS[slot](**{slot: option()})
     assert model.get_params()[f"{slot}__{parameter}"] == getattr(option(), parameter)
     model.set_params(**{f"{slot}__{parameter}": value})
     assert getattr(getattr(model, slot), parameter) == value

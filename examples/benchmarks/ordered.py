@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from versus_pca import find_sets
+from versus_pca import LOADERS, find_sets
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.bottlenecks import Ordered
@@ -38,7 +38,7 @@ def main():
     parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder with the sets")
     parser.add_argument("--seeds", type=int, default=2, help="splits of each set (default: 2)")
     args = parser.parse_args()
-    sets = find_sets(args.data)
+    sets = find_sets(args.data, *LOADERS)
     columns = [f"full_rate={rate}" for rate in FULL_RATES]
     print(f"{'set':22} {'k':>3} {'seed':>4} {columns[0]:>14} {columns[1]:>14}  gate (plain)")
     ratios = []

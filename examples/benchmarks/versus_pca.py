@@ -51,17 +51,17 @@ HEADER = ("set", "rows", "cols", "k", "seed", "AE", "MLP", "torch", "gate", "AE 
 # -- data --------------------------------------------------------------------------------
 
 
-def find_sets(folder):
-    """Names of the sets that there are, and a function that loads each."""
-    sets = {f"sklearn/{name}": partial(load_bundled, name) for name in BUNDLED}
+def find_sets(folder, bundled, adbench, matrix, mnist):
+    """Names of the sets that there are, and what loads each, made of a function for every kind."""
+    sets = {f"sklearn/{name}": partial(bundled, name) for name in BUNDLED}
     if folder is None:
         return sets
     for path in sorted(folder.glob("adbench/*.npz")):
-        sets[f"adbench/{path.stem.partition('_')[2] or path.stem}"] = partial(load_adbench, path)
+        sets[f"adbench/{path.stem.partition('_')[2] or path.stem}"] = partial(adbench, path)
     for path in sorted(folder.glob("matrices/*.mat")):
-        sets[f"matrices/{path.stem}"] = partial(load_matrix, path)
+        sets[f"matrices/{path.stem}"] = partial(matrix, path)
     if (folder / "mnist.npz").exists():
-        sets["mnist"] = partial(load_mnist, folder / "mnist.npz")
+        sets["mnist"] = partial(mnist, folder / "mnist.npz")
     return sets
 
 
@@ -87,6 +87,9 @@ def load_matrix(path, seed):
 def load_mnist(path, seed):
     with np.load(path) as file:
         return [file[name].reshape(-1, 784) / 255 for name in ("X_train", "X_test")]
+
+
+LOADERS = (load_bundled, load_adbench, load_matrix, load_mnist)
 
 
 def split(X, seed):
@@ -243,7 +246,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    sets = find_sets(args.data)
+    sets = find_sets(args.data, *LOADERS)
     wanted = args.only or (QUICK if args.quick else [""])
     sets = {
         name: load

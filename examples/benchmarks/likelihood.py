@@ -1,0 +1,446 @@
+"""Held-out log-likelihood of the variational autoencoder, beside what people use today.
+
+Part ``mnist``: nats per image of dynamically binarised MNIST against seconds of training, for a
+textbook VAE as one writes it in PyTorch and for VAETransformer. Each row of the table is one
+training of VAETransformer; the textbook loop trains once and is judged at the same seconds. Both
+are judged by the same importance sampling, here in this file: log p(x) from draws of q(z | x), on
+the same binarised test rows. Lower is better; published after 3,280 epochs of the textbook's network:
+86.76 (Burda, Grosse, Salakhutdinov, 2016). VAETransformer has wider layers, which cost less than
+they gain; --textbook-hidden gives them to the textbook loop too. One stochastic layer of 50 units
+on both sides.
+
+Part ``tables``: mean log-density of held-out rows, in nats per row, on scikit-learn's bundled sets
+and on what there is of adbench/*.npz (normal rows), matrices/*.mat and mnist.npz (10,000 rows) in
+the folder given by --data, with 2, 5 and 10 components. Higher is better. All models see the same
+rows: a fifth is held out, columns that are constant in training are dropped, ties are broken by
+uniform noise (see `dequantised`), and each column is standardised by the training rows.
+
+    python examples/benchmarks/likelihood.py --data DIR              # both parts
+    python examples/benchmarks/likelihood.py --data DIR --quick      # a few minutes
+    python examples/benchmarks/likelihood.py --data DIR --full       # all draws, rows and epochs
+    python examples/benchmarks/likelihood.py --part mnist --data DIR --device cuda
+"""
+
+import argparse
+import copy
+import csv
+import math
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from scipy.io import loadmat
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
+from sklearn import datasets
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from versus_pca import QUICK, QUICK_ROWS, exact_pca, find_sets, sizes_under_rank, split, standardised
+
+from sklearn_ae import AutoencoderTransformer, VAETransformer
+from sklearn_ae.likelihoods import Bernoulli, Gaussian
+
+# -- MNIST -------------------------------------------------------------------------------
+
+WIDTH = 50
+OURS = {  # of VAETransformer, where its defaults are for tables
+    "hidden_layer_sizes": (500, 500),
+    "activation": "silu",
+    "init": "random",
+    "batch_size": 512,
+    "learning_rate_init": 6e-3,
+}
+
+
+class TextbookVAE(nn.Module):
+    """784-200-200-50-200-200-784 with tanh, unless another width is given."""
+
+    def __init__(self, hidden, d=784, k=WIDTH):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Linear(d, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 2 * k)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(k, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, d)
+        )
+
+    def encode(self, x):
+        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        return mean, torch.exp(0.5 * log_variance)
+
+    def loss(self, x):
+        mean, std = self.encode(x)
+        z = mean + std * torch.randn_like(std)
+        reconstruction = binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
+        kl = 0.5 * (mean**2 + std**2 - 1 - 2 * torch.log(std)).sum()
+        return (reconstruction + kl) / len(x)
+
+
+def train_textbook(X, hidden, moments, device, seed):
+    """Train with Adam; yield the model and its epochs at each of the given seconds of training."""
+    torch.manual_seed(seed)
+    X = torch.from_numpy(X).to(device)
+    vae = TextbookVAE(hidden).to(device)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
+    moments, n_steps, seconds = list(moments), 0, 0.0
+    while moments:
+        start = time.perf_counter()
+        for index in torch.randperm(len(X), device=device).split(100):
+            grey = X[index]
+            x = (torch.rand_like(grey) < grey).float()  # binarised anew at every step
+            optimizer.zero_grad()
+            loss = vae.loss(x)
+            loss.backward()
+            optimizer.step()
+            n_steps += 1
+            if seconds + time.perf_counter() - start >= moments[0]:
+                synchronise(device)
+                seconds += time.perf_counter() - start
+                yield vae, n_steps * 100 / len(X)
+                start = time.perf_counter()
+                moments.pop(0)
+                if not moments:
+                    return
+        seconds += time.perf_counter() - start
+
+
+def train_ours(X, epochs, device, seed):
+    vae = VAETransformer(
+        WIDTH,
+        likelihood=Bernoulli(dynamic=True),
+        max_iter=epochs,
+        early_stopping=False,
+        random_state=seed,
+        device=device,
+        **OURS,
+    )
+    return vae.fit(X)
+
+
+def encode_ours(vae, x):
+    mean, std = vae.posterior(x.cpu().numpy())
+    return (torch.as_tensor(part, dtype=torch.float32, device=x.device) for part in (mean, std))
+
+
+@torch.no_grad()
+def log_likelihood(encode, decode, x, n_draws, seed=0, at_once=20_000):
+    """log p(x) of binary rows: the log of the mean of p(x, z) / q(z | x) over draws from q(z | x).
+
+    ``encode`` maps rows to the posterior's mean and standard deviation, ``decode`` codes to logits;
+    the prior is N(0, I). Its expectation is a lower bound, which rises with the number of draws.
+    """
+    generator = torch.Generator(x.device).manual_seed(seed)
+    mean, std = encode(x)
+    total = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    n_rows = max(1, at_once // n_draws)
+    for rows in torch.arange(len(x), device=x.device).split(n_rows):
+        weights = []
+        for n in [min(at_once, n_draws - done) for done in range(0, n_draws, at_once)]:
+            noise = torch.randn(len(rows), n, mean.shape[1], generator=generator, device=x.device)
+            z = mean[rows, None] + std[rows, None] * noise
+            logits = decode(z.flatten(0, 1)).float().view(len(rows), n, -1)
+            log_p_x = (logits @ x[rows, :, None])[:, :, 0] - softplus(logits).sum(2)
+            log_p_z_over_q = 0.5 * (noise**2 - z**2).sum(2) + std[rows].log().sum(1, keepdim=True)
+            weights.append((log_p_x + log_p_z_over_q).double())
+        total[rows] = torch.logsumexp(torch.cat(weights, 1), 1) - math.log(n_draws)
+    return total
+
+
+def run_mnist(args):
+    device = resolve(args.device)
+    with np.load(args.data / "mnist.npz") as file:
+        X, X_test = (file[name].reshape(-1, 784).astype(np.float32) / 255 for name in ("X_train", "X_test"))
+    X = X[:10_000] if args.quick else X
+    x = np.random.RandomState(0).uniform(size=X_test.shape) < X_test
+    x = torch.from_numpy(x[: args.rows].astype(np.float32)).to(device)
+    print(f"\n## MNIST, binarised anew at every step: nats per image ({len(x):,} test rows, ", end="")
+    print(f"{args.draws:,} draws, {device}; lower is better)\n")
+    print("| seed | seconds | textbook epochs | textbook | VAETransformer epochs | VAETransformer | gain |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    for seed in range(args.mnist_seeds):
+        ours = []
+        for epochs in args.epochs:
+            start = time.perf_counter()
+            vae = train_ours(X, epochs, device, seed)
+            synchronise(device)
+            seconds = time.perf_counter() - start
+            decoder = copy.deepcopy(vae.module_).float().to(device)
+            nats = log_likelihood(partial(encode_ours, vae), decoder.decode, x, args.draws)
+            ours.append((seconds, epochs, -nats.mean().item()))
+        ours.sort()
+        textbook = train_textbook(X, args.textbook_hidden, [row[0] for row in ours], device, seed)
+        for (seconds, epochs, own), (vae, peer_epochs) in zip(ours, textbook, strict=True):
+            peer = -log_likelihood(vae.encode, vae.decoder, x, args.draws).mean().item()
+            row = (seed, f"{seconds:.0f}", f"{peer_epochs:.1f}", f"{peer:.2f}")
+            row += (epochs, f"{own:.2f}", f"{peer - own:.2f}")
+            print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+def resolve(device):
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def synchronise(device):
+    if str(device).startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+# -- tables: the data --------------------------------------------------------------------
+
+MNIST_ROWS = 10_000
+TEST_ROWS = 1_000
+COARSE = 1_000  # levels up to which a lattice counts as coarse
+TIED = 0.05  # share of rows with the same value, or of distinct values, that marks a column as tied
+RESOLUTION = 0.01  # smallest step of a tied column, in its standard deviations
+
+
+def load_bundled(name):
+    return getattr(datasets, f"load_{name}")().data
+
+
+def load_adbench(path):
+    with np.load(path) as file:
+        return file["X"][file["y"] == 0]
+
+
+def load_matrix(path):
+    return loadmat(path)["X"]
+
+
+def load_mnist(path):
+    with np.load(path) as file:
+        X = file["X_train"].reshape(-1, 784)
+    return X[np.random.RandomState(0).permutation(len(X))[:MNIST_ROWS]]
+
+
+def step_of(column):
+    """Width of the uniform noise that a column needs to have a density; 0 for none.
+
+    Values on a lattice of at most 1,000 steps need one step of it. Other columns need noise where
+    they are tied: where a value is shared by over 5 % of the rows, or the distinct values are fewer
+    than 5 % of the rows. Their step is the median gap between distinct values, at least 1 % of their
+    standard deviation.
+    """
+    values, counts = np.unique(column, return_counts=True)
+    if len(values) < 2:
+        return 0.0
+    gaps = np.diff(values)
+    step = gaps[gaps > 1e-9 * np.ptp(values)].min()
+    n_steps = (values - values[0]) / step
+    if n_steps[-1] <= COARSE and np.abs(n_steps - n_steps.round()).max() < 0.01:
+        return step
+    tied = counts.max() > TIED * len(column) or len(values) < TIED * len(column)
+    return max(np.median(gaps), RESOLUTION * column.std()) if tied else 0.0
+
+
+def dequantised(X, rng):
+    """X plus noise, uniform from 0 to the step of each column: densities of ties are unbounded."""
+    steps = np.array([step_of(column) for column in X.T])
+    return X + steps * rng.uniform(size=X.shape), np.mean(steps > 0)
+
+
+def prepare(load, seed, quick):
+    """Training and test rows, and the share of their columns that were dequantised."""
+    X = load().astype(float)
+    train, _ = split(X, seed)
+    varies = np.ptp(train, axis=0) > 1e-12 * np.abs(train).max(axis=0)
+    X, share = dequantised(X[:, varies], np.random.RandomState(seed))
+    train, test = standardised(*split(X, seed))
+    return train[: QUICK_ROWS if quick else None], test[:TEST_ROWS], share
+
+
+# -- tables: the models ------------------------------------------------------------------
+# Each is fitted on the training rows and returns the log-density of each test row.
+
+GRID = np.geomspace(0.03, 10, 24)  # bandwidths
+
+
+def pca(train, test, k, seed):
+    return PCA(k, svd_solver="full", random_state=seed).fit(train).score_samples(test)
+
+
+def factor_analysis(train, test, k, seed):
+    return FactorAnalysis(k, random_state=seed).fit(train).score_samples(test)
+
+
+def mixture(train, test, k, seed):
+    return GaussianMixture(k, random_state=seed).fit(train).score_samples(test)
+
+
+def kernel_density(train, test, k, seed):
+    """The bandwidth is that of the best leave-one-out density of at most 2,000 training rows."""
+    own = np.random.RandomState(seed).permutation(len(train))[:2_000]
+    squared = cdist(train[own], train, "sqeuclidean")
+    squared[np.arange(len(own)), own] = np.inf
+    scores = [logsumexp(-0.5 * squared / h**2, axis=1).mean() - train.shape[1] * math.log(h) for h in GRID]
+    bandwidth = GRID[int(np.argmax(scores))]
+    return KernelDensity(bandwidth=bandwidth).fit(train).score_samples(test)
+
+
+def autoencoder(train, test, k, seed):
+    return AutoencoderTransformer(k, random_state=seed).fit(train).score_samples(test)
+
+
+def vae(train, test, k, seed):
+    return VAETransformer(k, random_state=seed).fit(train).score_samples(test)
+
+
+def vae_per_column(train, test, k, seed):
+    likelihood = Gaussian(noise="per_column")
+    return VAETransformer(k, likelihood=likelihood, random_state=seed).fit(train).score_samples(test)
+
+
+def vae_mixture_prior(train, test, k, seed):
+    return VAETransformer(k, prior="mixture", random_state=seed).fit(train).score_samples(test)
+
+
+METHODS = {
+    "PCA": pca,
+    "FactorAnalysis": factor_analysis,
+    "GaussianMixture": mixture,
+    "KernelDensity": kernel_density,
+    "AutoencoderTransformer": autoencoder,
+    "VAETransformer": vae,
+    "VAE, mixture prior": vae_mixture_prior,
+    "VAE, per column": vae_per_column,
+}
+
+
+# -- tables: the cases -------------------------------------------------------------------
+
+
+def run_case(name, train, test, k, seed, share, methods):
+    """Mean nats per test row of each method, and the seconds of fit and score."""
+    case = {"set": name, "n": len(train), "d": train.shape[1], "dequantised": share, "k": k, "seed": seed}
+    torch.set_num_threads(1)
+    for method in methods:
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            case[method] = METHODS[method](train, test, k, seed).mean()
+        case[f"{method}_s"] = time.perf_counter() - start
+    return case
+
+
+def cases(sets, args):
+    """Yield the cases as delayed calls; sets are loaded when their turn comes."""
+    for name, load in sets.items():
+        for seed in range(args.seeds):
+            train, test, share = prepare(load, seed, args.quick)
+            spectrum = exact_pca(train)
+            for k in sizes_under_rank(spectrum):
+                if not args.quick or k == 5 or len(spectrum.components_) <= 5:
+                    yield delayed(run_case)(name, train, test, k, seed, share, args.methods)
+
+
+def run_tables(args):
+    sets = find_sets(args.data, load_bundled, load_adbench, load_matrix, load_mnist)
+    wanted = args.only or (QUICK if args.quick else [""])
+    sets = {name: load for name, load in sets.items() if any(part in name for part in wanted)}
+    if not sets:
+        raise SystemExit(f"No set is called {' or '.join(wanted)}.")
+    print("\n## Held-out rows: mean nats per row (higher is better)\n")
+    print("| set | rows | columns | dequantised | k | seed | " + " | ".join(args.methods) + " |")
+    print("| --- " * (6 + len(args.methods)) + "|", flush=True)
+    results = []
+    for case in Parallel(args.jobs, return_as="generator", pre_dispatch="n_jobs")(cases(sets, args)):
+        print_case(case, args.methods)
+        results.append(case)
+        if args.save is not None:
+            save(results, args.save)
+    print_summary(results, args.methods)
+
+
+def print_case(case, methods):
+    best = max(case[method] for method in methods)
+    nats = [f"**{case[m]:.2f}**" if case[m] == best else f"{case[m]:.2f}" for m in methods]
+    about = [case["set"], case["n"], case["d"], f"{case['dequantised']:.0%}", case["k"], case["seed"]]
+    print("| " + " | ".join(map(str, about + nats)) + " |", flush=True)
+
+
+def print_summary(results, methods):
+    """Print a Markdown table with one row per method."""
+    nats = np.array([[case[method] for method in methods] for case in results])
+    nats = np.where(np.isnan(nats), -np.inf, nats)
+    rank = (nats[:, :, None] < nats[:, None, :]).sum(2) + 1
+    print(f"\n{len(results)} cases; each VAE is first where it beats all that are none:\n")
+    print("| | first | mean rank | below PCA by over 0.1 % or 0.01 nats | worst against PCA | ", end="")
+    print("median nats above PCA | seconds |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for i, method in enumerate(methods):
+        rivals = [j for j, other in enumerate(methods) if j != i and not other.startswith("VAE")]
+        row = [method, (nats[:, i] > nats[:, rivals].max(1)).sum(), f"{rank[:, i].mean():.2f}"]
+        if "PCA" in methods:
+            reference = nats[:, methods.index("PCA")]
+            gain = nats[:, i] - reference
+            worst = results[int(gain.argmin())]
+            row.append(np.sum(gain < -np.maximum(0.01, 1e-3 * np.abs(reference))))
+            row.append(f"{gain.min():.2f} ({worst['set']}, k={worst['k']})")
+            row.append(f"{np.median(gain):.2f}")
+        else:
+            row += ["-", "-", "-"]
+        row.append(f"{np.mean([case[f'{method}_s'] for case in results]):.1f}")
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+def save(results, path):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, results[0])
+        writer.writeheader()
+        writer.writerows(results)
+
+
+# -- command line ------------------------------------------------------------------------
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=("mnist", "tables", "both"), default="both")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with mnist.npz and more sets")
+    parser.add_argument("--quick", action="store_true", help="short trainings; few sets, one split, k = 5")
+    parser.add_argument("--full", action="store_true", help="long trainings, 10,000 rows x 5,000 draws")
+    parser.add_argument("--epochs", type=int, nargs="+", help="trainings of VAETransformer on MNIST")
+    parser.add_argument("--rows", type=int, help="binarised test rows of MNIST")
+    parser.add_argument("--draws", type=int, help="importance samples for each of them")
+    parser.add_argument("--textbook-hidden", type=int, default=200, help="width of its layers (default: 200)")
+    parser.add_argument("--mnist-seeds", type=int, default=1, help="trainings of each length (default: 1)")
+    parser.add_argument("--device", default="cpu", help="of part mnist: cpu, cuda or auto (default: cpu)")
+    parser.add_argument("--seeds", type=int, help="splits of each set (default: 1; with --full 3)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="sets whose name contains NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of part tables (default: 1)")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="CSV file for the cases of part tables")
+    args = parser.parse_args()
+    short, long = (args.quick, args.full) if args.quick != args.full else (False, False)
+    args.epochs = args.epochs or ([2, 5] if short else [5, 20, 60, 200] if long else [5, 20, 60])
+    args.rows = args.rows or (200 if short else 10_000 if long else 1_000)
+    args.draws = args.draws or (200 if short else 5_000 if long else 1_000)
+    args.seeds = args.seeds or (3 if long else 1)
+    return args
+
+
+def main():
+    args = parse_args()
+    start = time.perf_counter()
+    if args.part != "tables":
+        if args.data is None or not (args.data / "mnist.npz").exists():
+            print("Part mnist needs mnist.npz in the folder given by --data; skipped.")
+        else:
+            run_mnist(args)
+    if args.part != "mnist":
+        run_tables(args)
+    print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes with {args.jobs} process(es).")
+
+
+if __name__ == "__main__":
+    main()
