@@ -74,7 +74,8 @@ class GenerativeModel(LinearAttributes):
 
         It never exceeds the log-likelihood but by the error of its draws, and
         equals it where the posterior is exact. ``beta`` and ``divergence``, which
-        steer the training, have no part in it.
+        steer the training, have no part in it; with ``prior="mixture"`` the
+        divergence is that from the mixture, averaged over the draws.
 
         Parameters
         ----------

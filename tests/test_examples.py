@@ -109,3 +109,19 @@ def test_engine(tmp_path):
     rows = [line.split() for line in run(tmp_path, "-c", code).splitlines()[1:]]
     assert [row[:2] for row in rows] == [["tiny", "neither"], ["tiny", "both"]]
     assert all(float(row[-1]) > 0 for row in rows)
+
+
+def test_likelihood(data):
+    script = EXAMPLES / "benchmarks" / "likelihood.py"
+    short = ("--epochs", 1, 2, "--rows", 10, "--draws", 20, "--only", "curve", "linnerud")
+    out = run(data, script, "--data", data, "--quick", *short)
+    mnist, tables = out.split("## Held-out rows")
+    trainings = [line.split("|")[1:-1] for line in mnist.splitlines() if line.startswith("| 0 ")]
+    assert {int(training[4]) for training in trainings} == {1, 2}  # epochs, by their seconds
+    for _, _, _, textbook, _, ours, gain in trainings:
+        assert float(textbook) - float(ours) == pytest.approx(float(gain), abs=0.011)
+        assert 0 < float(ours) < 784
+    cases = [line for line in tables.splitlines() if re.match(r"\| (sklearn|adbench)/", line)]
+    assert [case.count("**") for case in cases] == [2, 2]  # the best of each
+    for method in ("PCA", "GaussianMixture", "VAETransformer", "VAE, mixture prior"):
+        assert f"\n| {method} | " in tables
