@@ -218,25 +218,29 @@ def zero_last_layer(network: nn.Module) -> None:
         nn.init.zeros_(last.bias)
 
 
-def gate_opens(anchor: np.ndarray, network: np.ndarray) -> bool:
+def gate_opens(anchor: np.ndarray, network: np.ndarray, in_nats: bool = False) -> bool:
     """Whether the network's objective on validation rows is credibly below the anchor's.
 
     Two paired t statistics must be high. That of the root of each row's
     objective, because in the objective itself a few rows can carry the mean: as
     improbable by chance as 2.5 standard errors are with many rows. And that of
-    the objective itself, over one.
+    the objective itself, over one; in nats, whose mean is the promise and where a
+    few rows far from the model can outweigh all others, as high as the first.
 
     Parameters
     ----------
     anchor, network : ndarray of shape (n,)
         Objective of each validation row.
+    in_nats : bool
+        Whether the objective is minus a log-likelihood.
     """
     n = len(anchor)
     if n < GATE_MIN_ROWS:
         return False
     low = min(0.0, float(np.min(anchor)), float(np.min(network)))  # a user's loss may be negative
     roots = _t(np.sqrt(anchor - low) - np.sqrt(network - low))
-    return roots > stats.t.ppf(stats.norm.cdf(2.5), n - 1) and _t(anchor - network) > 1
+    high = float(stats.t.ppf(stats.norm.cdf(2.5), n - 1))
+    return roots > high and _t(anchor - network) > (high if in_nats else 1.0)
 
 
 def _t(gain: np.ndarray) -> float:

@@ -208,7 +208,8 @@ class Fit:
         if anchor is None or self.best is None:
             self.gate_open = True
         else:
-            self.gate_open = gate_opens(anchor, self.best.best_losses_)
+            in_nats = self.slots.divergence is not None
+            self.gate_open = gate_opens(anchor, self.best.best_losses_, in_nats)
 
     def _nothing_left(self) -> bool:
         """Whether PCA explains the validation rows already."""
