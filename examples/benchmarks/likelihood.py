@@ -379,7 +379,11 @@ def print_summary(results, methods):
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for i, method in enumerate(methods):
         rivals = [j for j, other in enumerate(methods) if j != i and not other.startswith("VAE")]
-        row = [method, (nats[:, i] > nats[:, rivals].max(1)).sum(), f"{rank[:, i].mean():.2f}"]
+        row = [
+            method,
+            (nats[:, i] > nats[:, rivals].max(1, initial=-np.inf)).sum(),
+            f"{rank[:, i].mean():.2f}",
+        ]
         if "PCA" in methods:
             reference = nats[:, methods.index("PCA")]
             gain = nats[:, i] - reference
