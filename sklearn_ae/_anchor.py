@@ -85,13 +85,13 @@ def as_incremental(pca: Any) -> IncrementalPCA:
     return twin
 
 
-def with_chunk(pca: IncrementalPCA, X: np.ndarray) -> IncrementalPCA:
+def with_chunk(pca: IncrementalPCA, X: Any) -> IncrementalPCA:
     """The PCA of all chunks and one more.
 
     NOTE[DIFF]: scikit-learn's noise variance is that of what it left out of the last chunk's update,
     which forgets what was left out before; here it is PCA's, from the variance of all rows.
     """
-    pca.partial_fit(X)
+    pca.partial_fit(X.toarray() if sparse.issparse(X) else X)
     n_rest = min(int(pca.n_samples_seen_), X.shape[1]) - pca.n_components_
     rest = total_variance(pca) - float(pca.explained_variance_.sum())
     pca.noise_variance_ = max(rest, 0.0) / n_rest if n_rest else 0.0

@@ -154,7 +154,7 @@ def _paths(params: Any, slots: Slots, pca: Any, k: int, scale: float, generator:
 
 def _noise(params: Any, slots: Slots, pca: Any, k: int, scale: float, generator: Generator) -> Noise | None:
     """Noise of a Gaussian likelihood, at PCA's noise variance or at that of X."""
-    kind = getattr(slots.loss, "noise", None)
+    kind = slots.loss.noise
     if kind is None:
         return None
     d = pca.components_.shape[1]

@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.decomposition import IncrementalPCA
 from torch import Generator
 
@@ -30,14 +29,14 @@ class ChunkFit(Fit):
         self.train = self.valid = None
 
     def _anchor(self, indices: np.ndarray | None) -> Any:
-        X = self.X.toarray() if sparse.issparse(self.X) else self.X
-        r = min(self.n_components, X.shape[1])
-        if X.shape[0] < r:
+        n, d = self.X.shape
+        r = min(self.n_components, d)
+        if n < r:
             raise ValueError(
-                f"n_components={r} must be at most the number of rows of the first chunk, {X.shape[0]}; "
+                f"n_components={r} must be at most the number of rows of the first chunk, {n}; "
                 "pass a larger chunk to the first call of partial_fit."
             )
-        return with_chunk(IncrementalPCA(r), X)
+        return with_chunk(IncrementalPCA(r), self.X)
 
     def _run(self, previous: Any) -> None:
         """Train for one epoch, from scratch or on from a fitted estimator."""
@@ -54,8 +53,7 @@ class ChunkFit(Fit):
             self._describe()
 
     def _updated(self, pca: Any) -> Any:
-        X = self.X.toarray() if sparse.issparse(self.X) else self.X
-        return with_chunk(as_incremental(pca), X)
+        return with_chunk(as_incremental(pca), self.X)
 
     def _continue(self, previous: Any) -> None:
         self.pca, self.net = previous.pca_, previous.net_

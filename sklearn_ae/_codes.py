@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from numbers import Real
 from typing import Any
 
@@ -11,11 +10,12 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import norm
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
+
+from sklearn_ae.priors import fit_mixture
 
 # -- rows and codes -----------------------------------------------------------------------
 
@@ -202,9 +202,6 @@ _PATHS = {"linear": _linear, "spherical": _spherical}
 # -- densities ----------------------------------------------------------------------------
 
 _MIXTURE_SIZES = (1, 2, 4, 8, 16, 32)
-# Least variance of a mixture's component, as a share of that of the codes. With it a component
-# that collapses onto a few rows gains less likelihood than BIC charges for it.
-_MIXTURE_FLOOR = 1e-3
 
 
 def check_density(density: Any) -> None:
@@ -241,9 +238,7 @@ def _mixture(white: np.ndarray, rng: np.random.RandomState) -> GaussianMixture |
     sizes = [size for size in _MIXTURE_SIZES if 2 * size * (rank + 1) <= n] if rank else []
     if len(sizes) < 2:
         return None
-    with warnings.catch_warnings():  # BIC judges what has not converged, too
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fits = [GaussianMixture(k, reg_covar=_MIXTURE_FLOOR, random_state=rng).fit(white) for k in sizes]
+    fits = [fit_mixture(white, k, rng, max_iter=100) for k in sizes]
     return min(fits, key=lambda mixture: mixture.bic(white))
 
 

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 
 from sklearn_ae._module import Autoencoder, Noise, Pass
 from sklearn_ae.bottlenecks import split_posterior
-from sklearn_ae.divergences import Divergence, log_normal
+from sklearn_ae.divergences import Divergence, log_normal, log_standard_normal
 from sklearn_ae.likelihoods import Likelihood
 
 
@@ -103,8 +103,7 @@ class Elbo(nn.Module):
         z = _full(out.codes).view(-1, *mu.shape)
         log_p = self._log_likelihood(out, len(z))
         if self.n_samples > 1:
-            zero = torch.zeros_like(mu)
-            log_ratio = log_normal(z, mu, log_var) - log_normal(z, zero, zero)
+            log_ratio = log_normal(z, mu, log_var) - log_standard_normal(z)
             log_w = log_p - weight * log_ratio.sum(2)
             return self.log_jacobian - (log_w.logsumexp(0) - math.log(len(z)))
         generator: Any = out.generator

@@ -229,7 +229,7 @@ class Fit:
             previous.module_.offset.shape[0] == self.X.shape[1],
             previous._hidden_layer_sizes == self.slots.hidden_layer_sizes,
             repr(previous.network_) == repr(self.slots.network),
-            getattr(previous.module_.loss, "noise", None) == getattr(self.slots.loss, "noise", None),
+            previous.module_.loss.noise == self.slots.loss.noise,
         )
         if not all(same):
             raise ValueError(
@@ -271,8 +271,9 @@ class Fit:
         if self.inference.noise is not None:
             calibrate_noise(self.inference.noise, judged, working_blocks(judged, held_out), self.seed)
         if self.slots.prior is not None:
-            data = self.X, self.X_val, self.valid
-            self.inference.prior = fit_prior(self.slots.prior, judged, self.inference, *data)
+            self.inference.prior = fit_prior(
+                self.slots.prior, judged, self.inference, self.X, self.X_val, self.valid
+            )
         if isinstance(self.n_components, float):
             reached = np.cumsum(self.description.explained) >= self.n_components
             k = 1 + int(np.argmax(reached)) if reached.any() else judged.width

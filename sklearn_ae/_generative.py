@@ -33,6 +33,11 @@ class GenerativeModel(LinearAttributes):
     _is_pca: bool
     _description: Any
 
+    @property
+    def _model(self) -> FittedVAE:
+        """The fitted module as a probability model of X."""
+        return FittedVAE(self.module_)
+
     def posterior(self, X):
         """Mean and standard deviation of the approximate posterior q(z | x).
 
@@ -50,7 +55,7 @@ class GenerativeModel(LinearAttributes):
         """
         check_is_fitted(self)
         X = validate_rows(self, X)
-        mean, std = FittedVAE(self.module_).moments(X)
+        mean, std = self._model.moments(X)
         return mean.astype(X.dtype), std.astype(X.dtype)
 
     def kl_divergence(self, X):
@@ -67,7 +72,7 @@ class GenerativeModel(LinearAttributes):
             In nats, summed over the components: what a code tells of its row.
         """
         check_is_fitted(self)
-        return FittedVAE(self.module_).kl_divergence(validate_rows(self, X))
+        return self._model.kl_divergence(validate_rows(self, X))
 
     def elbo(self, X, *, n_draws=N_DRAWS):
         """Evidence lower bound of each row: expected log p(x | z) less the KL divergence.
@@ -91,7 +96,7 @@ class GenerativeModel(LinearAttributes):
         """
         check_is_fitted(self)
         check_positive("n_draws", n_draws)
-        return FittedVAE(self.module_).elbo(validate_rows(self, X), int(n_draws))
+        return self._model.elbo(validate_rows(self, X), int(n_draws))
 
     def sample(self, n_samples=1, random_state=None, *, noise=True):
         """Draw new rows from the model.
@@ -114,7 +119,7 @@ class GenerativeModel(LinearAttributes):
         check_is_fitted(self)
         check_positive("n_samples", n_samples)
         rng = private_random_state(random_state)
-        model = FittedVAE(self.module_)
+        model = self._model
         z = model.draw_codes(int(n_samples), rng)
         generator = Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
         rows = model.draw(z, generator if noise else None)
@@ -135,7 +140,7 @@ class GenerativeModel(LinearAttributes):
             "noise_variance_",
             "the decoder gives each row its own; it shows in score_samples and sample",
         )
-        variance = module.noise(None).double().exp().numpy() * self.scale_**2
+        variance = module.noise.common.double().exp().numpy() * self.scale_**2
         return float(variance[0]) if self.likelihood_.noise == "shared" else variance.copy()
 
     @property

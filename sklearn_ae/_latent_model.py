@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from sklearn_ae._likelihood import LOG_2PI, normal_draws
+from sklearn_ae._likelihood import normal_draws
+from sklearn_ae.divergences import log_standard_normal
 
 Decode = Callable[[Tensor], Tensor]
 
@@ -70,9 +71,14 @@ class LatentModel:
     def standard(cls, codes: Tensor, prior: Any = None) -> LatentModel:
         """The prior N(0, I), or the one given, with some training codes to start from."""
         _load_forward_mode()
-        k = codes.shape[1]
-        model = cls._with_draws(codes.new_zeros(k), torch.eye(k, dtype=codes.dtype), codes)
-        return replace(model, prior=prior)
+        unit = cls.unit(codes.shape[1])
+        return replace(cls._with_draws(unit.mean, unit.scale, codes), prior=prior)
+
+    @classmethod
+    def unit(cls, k: int) -> LatentModel:
+        """The prior N(0, I), with nowhere to start from."""
+        scale = torch.eye(k, dtype=torch.float64)
+        return cls(scale.new_zeros(k), scale, scale[:0])
 
     @classmethod
     def _with_draws(cls, mean: Tensor, scale: Tensor, codes: Tensor) -> LatentModel:
@@ -93,7 +99,7 @@ class LatentModel:
         """Log-density of u (..., k)."""
         if self.prior is not None:
             return self.prior.log_prob(u)
-        return -0.5 * (u.square().sum(-1) + u.shape[-1] * LOG_2PI)
+        return log_standard_normal(u).sum(-1)
 
     def pull(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient (n, k) of minus the log-prior, and its curvature (n, k, k) or (k, k)."""

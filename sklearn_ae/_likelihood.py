@@ -17,7 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LOG_2PI = math.log(2.0 * math.pi)
+from sklearn_ae.likelihoods import LOG_2PI
+
 # Shares of the draws: the modes, the modes widened; the rest go to the prior.
 NARROW, BROAD = 0.6, 0.25
 

@@ -41,11 +41,12 @@ class LinearAttributes:
 
     def _loadings(self) -> np.ndarray:
         """W of shape (k, d): working rows are ``z W`` plus a constant."""
-        module = copy.deepcopy(self.module_).double()
+        return self._matrix(LatentModel.unit(self.n_components_))
+
+    def _matrix(self, latent: LatentModel) -> np.ndarray:
+        """L of shape (k, d): working rows are ``u L`` plus a constant, for the u of a prior."""
         with torch.no_grad():
-            b = module.decode(torch.zeros(1, self.n_components_, dtype=torch.float64))
-            W = module.decode(torch.eye(self.n_components_, dtype=torch.float64)) - b
-        return W.numpy()
+            return loadings(copy.deepcopy(self.module_).double(), latent)[1].numpy()
 
     def _directions(self) -> np.ndarray:
         """W for the codes that the user sees, in units of X."""
@@ -130,8 +131,7 @@ class PCAAttributes(LinearAttributes):
         return self.pca_.components_ if self._is_pca else self._loadings()
 
     def _signal(self) -> np.ndarray:
-        with torch.no_grad():
-            return self.scale_ * loadings(copy.deepcopy(self.module_).double(), self._latent())[1].numpy()
+        return self.scale_ * self._matrix(self._latent())
 
     def _require_pca(self, name: str) -> None:
         instead = "use explained_variance_ratio_ of ordered codes instead"

@@ -98,9 +98,15 @@ class Noise(nn.Module):
         self.log_variance = nn.Parameter(log_variance)
         self.network = network
 
+    @property
+    def common(self) -> Tensor:
+        """What all rows share: all there is, where there is no network."""
+        return self.log_variance.clamp(*LOG_VARIANCE_BOUNDS)
+
     def forward(self, z: Tensor) -> Tensor:
-        value = self.log_variance if self.network is None else self.log_variance + self.network(z)
-        return value.clamp(*LOG_VARIANCE_BOUNDS)
+        if self.network is None:
+            return self.common
+        return (self.log_variance + self.network(z)).clamp(*LOG_VARIANCE_BOUNDS)
 
 
 class Autoencoder(nn.Module):
@@ -218,8 +224,9 @@ class Autoencoder(nn.Module):
         """Parameters for the optimizer: weight decay on the weights of f and g alone, a faster noise."""
         decayed = {id(p) for p in self._network_weights()}
         noise = [] if self.noise is None else [self.noise.log_variance]
+        apart = decayed | {id(p) for p in noise}
         weights = [p for p in self.parameters() if id(p) in decayed]
-        others = [p for p in self.parameters() if id(p) not in decayed and all(p is not q for q in noise)]
+        others = [p for p in self.parameters() if id(p) not in apart]
         groups = [
             {"params": weights, "weight_decay": alpha, "pace": 1.0},
             {"params": others, "weight_decay": 0.0, "pace": 1.0},

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sklearn_ae._likelihood import LOG_2PI
+from sklearn_ae.likelihoods import LOG_2PI
 from sklearn_ae.losses import Loss
 
 

@@ -13,7 +13,6 @@ from sklearn_ae._compat import Interval
 from sklearn_ae._generative import GenerativeModel
 from sklearn_ae._options import resolve
 from sklearn_ae._validation import PARAMETER_CONSTRAINTS
-from sklearn_ae._variational import FittedVAE
 from sklearn_ae.bottlenecks import Reparametrized
 from sklearn_ae.corruptions import resolve_corruption
 from sklearn_ae.divergences import DIVERGENCES, KL, Divergence
@@ -287,4 +286,4 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
 
     def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
         codes = self._description.moments.landmarks
-        return FittedVAE(self.module_).score_samples(X, codes, n_draws)
+        return self._model.score_samples(X, codes, n_draws)

@@ -19,7 +19,7 @@ from torch import Tensor
 from sklearn_ae._describing import working_blocks
 from sklearn_ae._laplace import log_likelihood
 from sklearn_ae._latent_model import Decode, LatentModel, n_rows
-from sklearn_ae._likelihood import LOG_2PI, gaussian_log_likelihood, normal_draws
+from sklearn_ae._likelihood import gaussian_log_likelihood, normal_draws
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._observations import (
     DiscreteObservation,
@@ -28,8 +28,9 @@ from sklearn_ae._observations import (
     Observation,
 )
 from sklearn_ae._resources import threads_for
+from sklearn_ae._scoring import loadings
 from sklearn_ae.bottlenecks import split_posterior
-from sklearn_ae.divergences import kl_per_component
+from sklearn_ae.divergences import kl_per_component, log_standard_normal
 from sklearn_ae.priors import Prior, StandardNormal
 
 _MAX_CODES = 10_000  # that a prior is fitted to
@@ -129,8 +130,7 @@ class FittedVAE:
         bound = self.log_likelihood(x, z).mean(1) - kl_per_component(mu, log_var).sum(1)
         if self.module.prior is None:
             return bound
-        normal = -0.5 * (z.square().sum(2) + z.shape[2] * LOG_2PI)
-        return bound + (self.module.prior.log_prob(z) - normal).mean(1)
+        return bound + (self.module.prior.log_prob(z) - log_standard_normal(z).sum(2)).mean(1)
 
     def _estimate(self, x: Tensor, latent: LatentModel, n_draws: int) -> tuple[Tensor, Tensor]:
         """Log-density of working rows (log-probability for discrete likelihoods)."""
@@ -140,7 +140,7 @@ class FittedVAE:
         if noise is None:
             observation = DiscreteObservation(module.loss)
         elif noise.network is None:
-            observation = GaussianObservation(noise(x).exp())
+            observation = GaussianObservation(noise.common.exp())
         else:
             observation = HeteroscedasticObservation()
             decode = self._decode_with_noise
@@ -155,12 +155,9 @@ class FittedVAE:
     def _closed_form(self, x: Tensor) -> Tensor:
         """Log-density where x = b + z W + noise, with columns brought to unit noise."""
         module = self.module
-        zero = torch.zeros(1, module.width, dtype=torch.float64)
-        b = module.decode(zero)
-        W = module.decode(torch.eye(module.width, dtype=torch.float64)) - b
-        log_noise = module.log_noise(zero)
-        assert log_noise is not None
-        unit = (-0.5 * log_noise).exp().expand(x.shape[1])
+        assert module.noise is not None
+        b, W = loadings(module, LatentModel.unit(module.width))
+        unit = (-0.5 * module.noise.common).exp().expand(x.shape[1])
         log_p = gaussian_log_likelihood((x - b) * unit, W * unit, 1.0)
         return log_p + unit.log().sum() - x.shape[1] * math.log(module.scale)
 

@@ -32,6 +32,11 @@ def log_normal(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
     return -0.5 * ((z - mu).square() * (-log_var).exp() + log_var + LOG_2PI)
 
 
+def log_standard_normal(z: Tensor) -> Tensor:
+    """Log-density of each entry under the prior N(0, 1)."""
+    return -0.5 * (z.square() + LOG_2PI)
+
+
 class Divergence(Option):
     """Base of the divergences."""
 

@@ -24,9 +24,6 @@ LOG_2PI = math.log(2.0 * math.pi)
 class Likelihood(losses.Loss):
     """Base of the likelihoods."""
 
-    #: how the noise variance varies: "shared", "per_column", "decoder", or None where there is none
-    noise: str | None = None
-
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         """Log-density or log-probability of each entry, in nats."""
         raise NotImplementedError

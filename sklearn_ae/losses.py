@@ -28,6 +28,8 @@ class Loss(Option):
     discrete = False
     #: whether entries of X are probabilities, of which binary rows are drawn anew in every step
     dynamic = False
+    #: how a learnt noise variance varies: "shared", "per_column", "decoder", or None where there is none
+    noise: str | None = None
 
     def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
         """Loss of each entry (``reduction="none"``), or their mean or sum, as torch names them."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 import warnings
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
@@ -22,6 +24,8 @@ from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option
 
 LOG_2PI = math.log(2.0 * math.pi)
+_FLOOR = 1e-3  # added to the variances of a mixture's components, where that of the codes is about 1
+_MAX_ITER = 50  # of a prior's mixture
 
 
 class FittedMixture(nn.Module):
@@ -136,18 +140,17 @@ class Mixture(Prior):
     """
 
     _parameter_constraints = {"max_components": [Interval(Integral, 1, None, closed="left")]}
-    _floor = 1e-3  # added to the variances, of which the prior's is 1
 
     def __init__(self, max_components: int = 64):
         self.max_components = max_components
 
     def fit(self, codes, held_out, everything):
-        normal = -0.5 * (np.square(held_out).sum(1) + held_out.shape[1] * LOG_2PI)
+        normal = norm.logpdf(held_out).sum(1)
         best, n_components = normal, 0
         for c in 2 ** np.arange(int(math.log2(self.max_components)) + 1):
             if len(codes) < 2 * c * (codes.shape[1] + 1):
                 break
-            log_prob = self._mixture(int(c), codes).score_samples(held_out)
+            log_prob = fit_mixture(codes, int(c), 0, _MAX_ITER).score_samples(held_out)
             if log_prob.mean() > best.mean():
                 best, n_components = log_prob, int(c)
             elif c > 4 * max(n_components, 1):
@@ -155,13 +158,18 @@ class Mixture(Prior):
         gain = best - normal
         if not n_components or gain.mean() < gain.std() / math.sqrt(len(gain)):
             return None
-        return _fitted(self._mixture(n_components, everything))
+        return _fitted(fit_mixture(everything, n_components, 0, _MAX_ITER))
 
-    def _mixture(self, n_components: int, codes: np.ndarray) -> GaussianMixture:
-        mixture = GaussianMixture(n_components, reg_covar=self._floor, max_iter=50, random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out rows judge
-            return mixture.fit(codes)
+
+def fit_mixture(codes: np.ndarray, n_components: int, random_state: Any, max_iter: int) -> GaussianMixture:
+    """Fit scikit-learn's mixture to codes of about unit variance, whether or not it converges.
+
+    Something else judges how well it fits; the floor keeps components from collapsing onto a few rows.
+    """
+    mixture = GaussianMixture(n_components, reg_covar=_FLOOR, max_iter=max_iter, random_state=random_state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(codes)
 
 
 def _fitted(mixture: GaussianMixture) -> FittedMixture:
