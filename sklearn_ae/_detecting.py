@@ -1,0 +1,193 @@
+"""What a detector's ensemble consists of: autoencoders, each judged by rows it has not seen.
+
+    rows outside a fold -> core (if robust) -> autoencoder -> gauges
+    rows of the fold    -> scale of the gauges, and scores that fresh rows are compared with
+
+A :class:`Member` is a whole detector of one fold: not even the choice of the core
+has seen the held-out rows, so that their scores are like those of fresh rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold
+
+from sklearn_ae._autoencoder import AutoencoderTransformer
+from sklearn_ae._scatter import Core
+from sklearn_ae._validation import N_DRAWS
+from sklearn_ae.scores import Gauge, Rows, Score
+
+_MIN_FOLDS = 5
+_BLOCK_VALUES = 2**18  # entries of X that are scored at a time
+_STEPS = 500  # of an autoencoder of the default ensemble
+_BATCH = 128
+_MAX_COMPONENTS = 16
+_LEAST_MEASURE = 1e-4  # squared distances under this part of the median count as equal
+_LEAST_SPREAD = 0.05  # of the logarithms of squared distances (and of nats), between median and 90 %
+
+
+def default_autoencoder(n: int, d: int) -> AutoencoderTransformer:
+    """A small autoencoder for the width of X, trained briefly: an ensemble has several."""
+    steps_per_epoch = -(-n // _BATCH)
+    return AutoencoderTransformer(
+        min(_MAX_COMPONENTS, -(-d // 4), n),
+        hidden_layer_sizes=(128, 64),
+        batch_size=_BATCH,
+        max_iter=min(150, -(-_STEPS // steps_per_epoch)),
+    )
+
+
+def folds(n: int, n_estimators: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and held-out row numbers of each member; the same rows where there are too few to split."""
+    n_folds = min(max(_MIN_FOLDS, n_estimators), n // 2)
+    if n_folds < 2:
+        return [(np.arange(n), np.arange(n))] * n_estimators
+    splits = list(KFold(n_folds, shuffle=True, random_state=seed).split(np.empty(n)))
+    return [splits[i % n_folds] for i in range(n_estimators)]
+
+
+def blocks(X: Any) -> Iterator[Any]:
+    """X in parts of so many rows that they can be scored at a time."""
+    size = max(1, _BLOCK_VALUES // X.shape[1])
+    for start in range(0, X.shape[0], size):
+        yield X[start : start + size]
+
+
+def dense(X: Any) -> np.ndarray:
+    return (X.toarray() if sparse.issparse(X) else X).astype(np.float64, copy=False)
+
+
+@dataclass
+class Scale:
+    """Where a gauge's measures lie for held-out rows: their middle, and how far the last tenth is from it."""
+
+    least: float
+    centre: float
+    spread: float
+
+    @classmethod
+    def of(cls, gauge: Gauge, measured: np.ndarray) -> Scale:
+        positive = measured[measured > 0]
+        least = _LEAST_MEASURE * float(np.median(positive)) if len(positive) else 1.0
+        levels = _levels(gauge, measured, least)
+        centre, last_tenth = np.quantile(levels, [0.5, 0.9])
+        return cls(least, float(centre), max(float(last_tenth - centre), _LEAST_SPREAD))
+
+    def standardise(self, gauge: Gauge, measured: np.ndarray) -> np.ndarray:
+        """0 for a row in the middle, 1 for one that is farther out than nine tenths."""
+        return (_levels(gauge, measured, self.least) - self.centre) / self.spread
+
+    def typical(self, gauge: Gauge) -> float:
+        """What contributions are divided by to be compared between gauges."""
+        return float(np.exp(self.centre)) if gauge.squared else self.spread
+
+
+def _levels(gauge: Gauge, measured: np.ndarray, least: float) -> np.ndarray:
+    return np.log(np.maximum(measured, least)) if gauge.squared else measured
+
+
+class Member:
+    """One autoencoder of a detector's ensemble and the gauges fitted to its training rows.
+
+    Parameters
+    ----------
+    autoencoder : BaseAutoencoder
+        Fitted.
+    gauges : list of Gauge
+    """
+
+    def __init__(self, autoencoder: Any, gauges: list[Gauge]):
+        self.autoencoder = autoencoder
+        self.gauges = gauges
+        self.scales: list[Scale] = []
+        self.held_out_scores = np.empty(0)
+
+    @property
+    def natural(self) -> bool:
+        """Whether scores are in the unit of the only gauge."""
+        return len(self.gauges) == 1
+
+    @classmethod
+    def fit(
+        cls, autoencoder: Any, score: Score, X: Any, train: Any, held_out: Any, robust: bool, seed: int
+    ) -> Member:
+        """Fit a copy of the autoencoder, None for the default one, without the held-out rows."""
+        rng = np.random.RandomState(seed)
+        judging = held_out
+        if robust:
+            core = Core.fit(dense(X[train]), rng)
+            train = train[core.contains(dense(X[train]))]
+            inside = core.contains(dense(X[held_out]))
+            judging = held_out[inside] if inside.any() else held_out
+        model = _fitted(autoencoder, X[train], rng.randint(np.iinfo(np.int32).max))
+        member = cls(model, score.gauges(_rows(model, X[train]), rng))
+        member._calibrate(X[judging])
+        member.held_out_scores = np.sort(member.score(X[held_out]))
+        return member
+
+    def _calibrate(self, X: Any) -> None:
+        measured = [[gauge.measure(rows) for gauge in self.gauges] for rows in self.views(X)]
+        columns = [np.concatenate(column) for column in zip(*measured, strict=True)]
+        self.scales = [Scale.of(gauge, column) for gauge, column in zip(self.gauges, columns, strict=True)]
+
+    def views(self, X: Any) -> Iterator[Rows]:
+        """Blocks of X with their reconstructions."""
+        return (_rows(self.autoencoder, block) for block in blocks(X))
+
+    def score(self, X: Any) -> np.ndarray:
+        """Higher is more normal: minus the only gauge's measure, or minus the largest in their scales."""
+        return np.concatenate([self._score(rows) for rows in self.views(X)])
+
+    def _score(self, rows: Rows) -> np.ndarray:
+        if self.natural:
+            return -self.gauges[0].measure(rows)
+        return -self._standardised(rows).max(axis=0)
+
+    def _standardised(self, rows: Rows) -> np.ndarray:
+        pairs = zip(self.gauges, self.scales, strict=True)
+        return np.stack([scale.standardise(gauge, gauge.measure(rows)) for gauge, scale in pairs])
+
+    def contributions(self, X: Any) -> np.ndarray:
+        """What each column adds to the gauge that decides; of several, relative to a typical row's."""
+        return np.concatenate([self._contributions(rows) for rows in self.views(X)])
+
+    def _contributions(self, rows: Rows) -> np.ndarray:
+        if self.natural:
+            return self.gauges[0].contributions(rows)
+        decides = self._standardised(rows).argmax(axis=0)
+        out = np.empty_like(rows.x)
+        for i, (gauge, scale) in enumerate(zip(self.gauges, self.scales, strict=True)):
+            chosen = decides == i
+            if chosen.any():
+                out[chosen] = gauge.contributions(rows[chosen]) / scale.typical(gauge)
+        return out
+
+    def count_at_most(self, scores: np.ndarray) -> np.ndarray:
+        """How many held-out rows are at most as normal."""
+        return np.searchsorted(self.held_out_scores, scores, side="right")
+
+
+def _fitted(autoencoder: Any, X: Any, seed: int) -> Any:
+    """Fit a clone; the default autoencoder's budget is not the user's to raise."""
+    if autoencoder is not None:
+        return clone(autoencoder).set_params(random_state=seed).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return default_autoencoder(*X.shape).set_params(random_state=seed).fit(X)
+
+
+def _rows(model: Any, X: Any) -> Rows:
+    """Rows with their reconstructions, in double precision."""
+    return Rows(
+        dense(X),
+        model._inverse_transform(model._transform(X)).astype(np.float64, copy=False),
+        lambda x: model._score_samples(x.astype(X.dtype, copy=False), N_DRAWS)[0],
+    )
