@@ -115,7 +115,7 @@ class AEOutlierDetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Outli
     >>> t = rng.uniform(-2, 2, 500)
     >>> X = np.column_stack([t, t**2, np.sin(2 * t)]) + 0.05 * rng.normal(size=(500, 3))
     >>> detector = AEOutlierDetector(robust=False, random_state=0).fit(X)
-    >>> detector.predict([[1.0, 1.0, 0.9], [0.0, 3.0, 0.0]])  # usual values, unusual together
+    >>> detector.predict([[0.0, 0.0, 0.0], [0.0, 3.0, 0.0]])  # 3 is usual, beside zeros it is not
     array([ 1, -1])
     """
 

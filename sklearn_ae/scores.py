@@ -156,8 +156,8 @@ class Reconstruction(Score):
     Examples
     --------
     >>> from sklearn_ae import AEOutlierDetector
-    >>> AEOutlierDetector(score="reconstruction").score
-    'reconstruction'
+    >>> AEOutlierDetector(score="reconstruction")
+    AEOutlierDetector(score='reconstruction')
     """
 
     def gauges(self, rows, rng):
@@ -185,8 +185,8 @@ class LogLikelihood(Score):
     Examples
     --------
     >>> from sklearn_ae import AEOutlierDetector
-    >>> AEOutlierDetector(score="log_likelihood").score
-    'log_likelihood'
+    >>> AEOutlierDetector(score="log_likelihood")
+    AEOutlierDetector(score='log_likelihood')
     """
 
     def gauges(self, rows, rng):
@@ -237,8 +237,8 @@ class Mahalanobis(Score):
     Examples
     --------
     >>> from sklearn_ae import AEOutlierDetector
-    >>> AEOutlierDetector(score="mahalanobis").score
-    'mahalanobis'
+    >>> AEOutlierDetector(score="mahalanobis")
+    AEOutlierDetector(score='mahalanobis')
     """
 
     _parameter_constraints = {"residuals": ["boolean"]}
@@ -290,8 +290,8 @@ class Neighbors(Score):
     --------
     >>> from sklearn_ae import AEOutlierDetector
     >>> from sklearn_ae.scores import Neighbors
-    >>> AEOutlierDetector(score=Neighbors(n_neighbors=3)).score
-    Neighbors(n_neighbors=3)
+    >>> AEOutlierDetector(score=Neighbors(n_neighbors=3))
+    AEOutlierDetector(score=Neighbors(n_neighbors=3))
     """
 
     _parameter_constraints = {
