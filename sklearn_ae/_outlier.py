@@ -7,22 +7,26 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import median_abs_deviation
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._compat import Interval, StrOptions, _fit_context
 from sklearn_ae._detecting import Member, folds
+from sklearn_ae._judging import Judge
 from sklearn_ae._options import resolve
 from sklearn_ae._resources import private_random_state
+from sklearn_ae._score_parameter import ScoreParameter
 from sklearn_ae._validation import validate_rows
 from sklearn_ae.scores import SCORES, Score
 
 _FENCE = 2.5  # deviations from the median to the threshold of contamination="auto"
 
 
-class AEOutlierDetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator):
+class AEOutlierDetector(
+    ScoreParameter, Judge, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Outlier detector that judges rows by what autoencoders make of them.
 
     ::
@@ -57,7 +61,8 @@ class AEOutlierDetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Outli
         times the median absolute deviation) under the median of the training scores.
         Of scores that are squared distances, the roots are compared.
     robust : bool, default=True
-        Whether the training rows may hold outliers; they should be fewer than two fifths.
+        Whether the training rows may hold outliers, up to a quarter of them. Normal rows
+        should then be one cloud: where they fall into many clusters, the core loses some.
     n_estimators : int, default=5
         Autoencoders. With fewer than 5, each is still trained without a fifth of the rows.
     n_jobs : int or None, default=None
@@ -86,7 +91,6 @@ class AEOutlierDetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Outli
     --------
     sklearn.ensemble.IsolationForest : Faster on many rows, and indifferent to the scales of columns.
     sklearn.neighbors.LocalOutlierFactor : Better where outliers are odd only beside their neighbours.
-    AutoencoderTransformer : The model of which copies are made.
 
     Notes
     -----
@@ -151,41 +155,6 @@ class AEOutlierDetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Outli
         self.random_state = random_state
         self.verbose = verbose
 
-    # -- the parameter called score ---------------------------------------------------
-    # scikit-learn takes an attribute of this name for the method score(X, y), so there is none
-
-    @property
-    def score(self):
-        raise AttributeError(
-            "score is a parameter of AEOutlierDetector, not a method: read it by get_params()['score'], "
-            "and rows by score_samples(X). To search over parameters, give scoring='roc_auc' and labels."
-        )
-
-    @score.setter
-    def score(self, value):
-        self.__dict__["score"] = value
-
-    def get_params(self, deep=True):
-        """Get parameters for this estimator.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to include those of the autoencoder and of the score.
-
-        Returns
-        -------
-        params : dict
-            Parameter names mapped to their values.
-        """
-        params = {name: self.__dict__[name] for name in self._get_param_names()}
-        parts = (
-            {name: value for name, value in params.items() if hasattr(value, "get_params")} if deep else {}
-        )
-        for name, value in parts.items():
-            params |= {f"{name}__{key}": inner for key, inner in value.get_params().items()}
-        return params
-
     # -- fit ----------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -233,121 +202,6 @@ class AEOutlierDetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Outli
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
-
-    # -- judge rows -----------------------------------------------------------------
-
-    def score_samples(self, X):
-        """Score each row; higher is more normal.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,)
-            Mean over the ensemble. "reconstruction": minus the squared error, in squared
-            units of X. "mahalanobis": minus the squared distance. "log_likelihood": nats.
-            Others: see the notes of the class.
-        """
-        check_is_fitted(self)
-        return self._score_samples(validate_rows(self, X))
-
-    def _score_samples(self, X: Any) -> np.ndarray:
-        return np.mean([member.score(X) for member in self._members], axis=0)
-
-    def decision_function(self, X):
-        """Score of each row less ``offset_``: negative for outliers.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        decision : ndarray of shape (n_samples,)
-        """
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        """Tell outliers from inliers.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            -1 for outliers, +1 for inliers.
-        """
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def pvalues(self, X):
-        """Conformal p-value of each row: how rare rows are that are as far out.
-
-        Each autoencoder compares the row with those of its fold, which it has not
-        seen. For rows like the training rows, the p-values are uniform on (0, 1),
-        but for the few steps of ``1 / (n_samples + 1)``; outliers among the
-        training rows make them larger, never smaller. Adjusted by
-        ``scipy.stats.false_discovery_control`` they keep the share of false alarms
-        under its nominal rate.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows that the detector was not fitted on.
-
-        Returns
-        -------
-        p : ndarray of shape (n_samples,)
-
-        References
-        ----------
-        .. [1] S. Bates, E. Candes, L. Lei, Y. Romano, M. Sesia (2023), Testing for
-           outliers with conformal p-values, Annals of Statistics 51.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from scipy.stats import false_discovery_control
-        >>> from sklearn_ae import AEOutlierDetector
-        >>> rng = np.random.RandomState(0)
-        >>> detector = AEOutlierDetector(robust=False, random_state=0).fit(rng.normal(size=(500, 3)))
-        >>> p = detector.pvalues(np.vstack([rng.normal(size=(50, 3)), rng.normal(8, 1, size=(5, 3))]))
-        >>> np.flatnonzero(false_discovery_control(p) <= 0.1)
-        array([50, 51, 52, 53, 54])
-        """
-        check_is_fitted(self)
-        X = validate_rows(self, X)
-        at_most = np.sum([member.count_at_most(member.score(X)) for member in self._members], axis=0)
-        return (1.0 + at_most) / (1.0 + sum(len(member.held_out_scores) for member in self._members))
-
-    def explain(self, X):
-        """What each column contributes to how far out a row is.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        contributions : ndarray of shape (n_samples, n_features)
-            The larger, the more the column makes the row an outlier; mean over the
-            ensemble. "reconstruction" and "mahalanobis": parts of the squared error or
-            distance, which add up to ``-score_samples(X)``. "auto", "neighbors" and
-            scores joined by ``|``: parts of the squared distance that decides, divided by
-            that of a typical row, so that rows in the middle have a sum of about 1.
-            "log_likelihood": nats that are gained where the column's value is replaced by
-            its reconstruction.
-        """
-        check_is_fitted(self)
-        X = validate_rows(self, X)
-        return np.mean([member.contributions(X) for member in self._members], axis=0)
 
     # -- transform --------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ from sklearn.decomposition import PCA
 
 _FLAT = 0.1  # least standard deviation of a column, relative to the root mean square of all
 _LEAST_SHRINKAGE = 1e-6  # keeps null directions from infinite weights
-_CORE = 0.6  # share of the rows that location and scatter are estimated from
+_ESTIMATED = 0.6  # share of the rows that location and scatter are estimated from
 _REACH = 2.0  # robust standard deviations from the median distance to the edge of the core
+_LEAST = 0.75  # share of the rows in the core
 _MAX_ROWS = 5_000  # that the concentration steps see
 _MAX_DIRECTIONS = 100  # and directions
 _MAX_STEPS = 50
@@ -87,10 +88,11 @@ class Core:
     scatter of the rows in the core, take the 60 % of all rows that are nearest by
     it, and repeat until they stay. The first core is the half that is nearest by
     the spatial sign covariance [3]_, in which no row weighs more than another. In
-    the end all rows are taken in whose distance is no farther from the median
-    distance than two robust standard deviations. Nothing here is random but the
-    choice of rows beyond 5,000; of more than 100 columns, the leading principal
-    components are used, and the length of what they leave.
+    the end all rows are taken in whose distance exceeds the median distance by no
+    more than two robust standard deviations, and three quarters of them in any
+    case. Nothing here is random but the choice of rows beyond 5,000; of more than
+    100 columns, the leading principal components are used, and the length of what
+    they leave.
 
     References
     ----------
@@ -118,7 +120,7 @@ class Core:
         scatter = _concentrated(view)
         lengths = np.sqrt(scatter.distance(view))
         reach = np.median(lengths) + _REACH * median_abs_deviation(lengths, scale="normal")
-        radius = max(reach, np.quantile(lengths, _CORE, method="higher"))
+        radius = max(reach, np.quantile(lengths, _LEAST, method="higher"))
         return cls(pca, scatter, float(radius))
 
     def contains(self, X: np.ndarray) -> np.ndarray:
@@ -136,7 +138,7 @@ def _view(X: np.ndarray, pca: PCA | None) -> np.ndarray:
 
 
 def _concentrated(X: np.ndarray) -> Scatter:
-    n_core = max(2, int(np.ceil(_CORE * len(X))))
+    n_core = max(2, int(np.ceil(_ESTIMATED * len(X))))
     nearest = np.argsort(_sign_distance(X), kind="stable")[: max(2, (len(X) + 1) // 2)]
     for _ in range(_MAX_STEPS):
         scatter = Scatter.fit(X[nearest])

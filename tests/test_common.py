@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ae import AutoencoderTransformer, VAETransformer
+from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
 from sklearn_ae.bottlenecks import BOTTLENECKS
 from sklearn_ae.corruptions import CORRUPTIONS
 from sklearn_ae.divergences import DIVERGENCES
@@ -11,6 +11,7 @@ from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.losses import LOSSES
 from sklearn_ae.networks import NETWORKS
 from sklearn_ae.penalties import L1, PENALTIES, Contractive
+from sklearn_ae.scores import SCORES, Mahalanobis, Neighbors
 
 # losses and likelihoods that refuse data outside their range, and networks that need images, cannot
 # pass checks that feed any data; they are tested in their own files
@@ -50,6 +51,12 @@ ESTIMATORS = [
     small(VAETransformer, n_importance_samples=2),
     small(VAETransformer, corruption="gaussian"),
     *[small(VAETransformer, divergence=name) for name in DIVERGENCES],
+    AEOutlierDetector(),
+    AEOutlierDetector(robust=False),
+    AEOutlierDetector(n_estimators=1),
+    AEOutlierDetector(VAETransformer(hidden_layer_sizes=())),
+    *[AEOutlierDetector(small(), score=name) for name in SCORES],
+    AEOutlierDetector(small(), score=Neighbors(3) | Mahalanobis()),
 ]
 
 

@@ -45,15 +45,23 @@ ORDER = (
     "_base",
     "_autoencoder",
     "_vae",
+    "_scatter",
+    "_gauges",
+    "scores",
+    "_detecting",
+    "_score_parameter",
+    "_judging",
+    "_outlier",
     "_codes",
     "latent",
     "__init__",
 )
 SLOTS = {
     *("losses", "likelihoods", "corruptions", "bottlenecks"),
-    *("penalties", "divergences", "priors", "networks"),
+    *("penalties", "divergences", "priors", "networks", "scores"),
 }
-SAME_SLOT = {"likelihoods": {"losses"}}  # a likelihood stands in the place of the loss
+# a likelihood stands in the place of the loss; scores are made of gauges
+SAME_SLOT = {"likelihoods": {"losses"}, "scores": {"_gauges", "_scatter"}}
 OPTIONAL = ("matplotlib", "pandas", "polars", "pyarrow", "tqdm", "numpydoc")
 MAX_LINES = 330
 MEDIAN_BODY = 12
