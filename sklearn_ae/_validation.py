@@ -57,9 +57,28 @@ def validate_rows(estimator: Any, X: Any, reset: bool = False, name: str = "X") 
             ensure_min_samples=2 if reset else 1,
         )
     except ValueError as error:
+        text = _text_columns(X)
+        if text:
+            raise ValueError(
+                f"{name} has columns that are not numeric: {', '.join(map(repr, text))}. Encode them first, "
+                "for example by OneHotEncoder in make_column_transformer."
+            ) from error
         if name == "X":
             raise
         raise ValueError(f"{name} is not like X: {error}") from error
+
+
+def _text_columns(X: Any) -> list[Any]:
+    """Names of a data frame's columns that cannot be read as numbers."""
+    return [name for name in getattr(X, "columns", ()) if not _numeric(X[name])]
+
+
+def _numeric(column: Any) -> bool:
+    try:
+        np.asarray(column, dtype=float)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def check_slots(params: Any, X: Any) -> Slots:

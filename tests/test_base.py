@@ -403,3 +403,10 @@ def test_one_hidden_layer_may_be_given_as_a_number(labelled):
 def test_validation_rows_of_another_width_are_named(labelled):
     with pytest.raises(ValueError, match="X_val"):
         quick(2).fit(labelled[0], X_val=labelled[0][:, :3])
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_text_columns_are_named_with_a_remedy(make):
+    X = make({"width": [1.0, 2.0, 3.0], "colour": ["red", "green", "red"], "kind": ["a", "b", "b"]})
+    with pytest.raises(ValueError, match=r"not numeric: 'colour', 'kind'\. Encode them first"):
+        AutoencoderTransformer(1).fit(X)
