@@ -30,6 +30,7 @@ _BLOCK_VALUES = 2**18  # entries of X that are scored at a time
 _STEPS = 500  # of an autoencoder of the default ensemble
 _BATCH = 128
 _MAX_COMPONENTS = 16
+_ROUNDING = 1e-9  # relative differences of scores that count as none
 _LEAST_MEASURE = 1e-4  # squared distances under this part of the median count as equal
 _LEAST_SPREAD = 0.05  # of the logarithms of squared distances (and of nats), between median and 90 %
 
@@ -170,9 +171,30 @@ class Member:
                 out[chosen] = gauge.contributions(rows[chosen]) / scale.typical(gauge)
         return out
 
-    def count_at_most(self, scores: np.ndarray) -> np.ndarray:
-        """How many held-out rows are at most as normal."""
-        return np.searchsorted(self.held_out_scores, scores, side="right")
+    def rank(self, scores: np.ndarray) -> np.ndarray:
+        """Share of the held-out rows that are at most as normal."""
+        return share_at_most(scores, self.held_out_scores)
+
+
+def share_at_most(scores: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Share of the ordered scores that are at most as high, but for rounding."""
+    return np.searchsorted(ordered, scores + _ROUNDING * np.abs(scores), side="right") / len(ordered)
+
+
+def training_ranks(scores: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Mean over the members of each training row's rank, as that of a fresh row would be; ordered.
+
+    Scores have a row for each member. A member ranks the rows it was trained on
+    among themselves, and the held-out ones among themselves, a row itself not
+    counted: both ranks are then spread evenly, as those of fresh rows are, whether
+    or not the member has learnt its rows by heart.
+    """
+    ranks = np.zeros_like(scores)
+    for of_member, member_scores, split in zip(ranks, scores, splits, strict=True):
+        for rows in split:
+            among = member_scores[rows]
+            of_member[rows] = share_at_most(among, np.sort(among)) - 1.0 / len(rows)
+    return np.sort(ranks.mean(axis=0))
 
 
 def _fitted(autoencoder: Any, X: Any, seed: int) -> Any:

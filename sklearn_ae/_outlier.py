@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from scipy.stats import median_abs_deviation
@@ -13,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._compat import Interval, StrOptions, _fit_context
-from sklearn_ae._detecting import Member, folds
+from sklearn_ae._detecting import Member, folds, training_ranks
 from sklearn_ae._judging import Judge
 from sklearn_ae._options import resolve
 from sklearn_ae._resources import private_random_state
@@ -22,6 +21,8 @@ from sklearn_ae._validation import validate_rows
 from sklearn_ae.scores import SCORES, Score
 
 _FENCE = 2.5  # deviations from the median to the threshold of contamination="auto"
+_ROUNDING = 1e-9  # relative difference of scores that counts as none
+_MAX_SEED = np.iinfo(np.int32).max
 
 
 class AEOutlierDetector(
@@ -105,8 +106,8 @@ class AEOutlierDetector(
     ----------
     .. [1] P. Rousseeuw, K. Van Driessen (1999), A fast algorithm for the minimum
        covariance determinant estimator, Technometrics 41 (the core).
-    .. [2] R. Barber, E. Candes, A. Ramdas, R. Tibshirani (2021), Predictive
-       inference with the jackknife+, Annals of Statistics 49 (cross-fitted comparison).
+    .. [2] V. Vovk (2015), Cross-conformal predictors, Annals of Mathematics and
+       Artificial Intelligence 74 (held-out comparison, fold by fold).
     .. [3] C. Leys, C. Ley, O. Klein, P. Bernard, L. Licata (2013), Detecting outliers:
        do not use standard deviation around the mean, use absolute deviation around
        the median, J. Experimental Social Psychology 49.
@@ -175,30 +176,28 @@ class AEOutlierDetector(
         """
         X = validate_rows(self, X, reset=True)
         score = resolve(self.__dict__["score"], SCORES, "score", Score).chosen(self.robust)
-        members = self._fit_members(X, score)
-        self.score_, self._members = score, members
-        self.estimators_ = [member.autoencoder for member in members]
-        self.autoencoder_ = self.estimators_[0]
-        self.offset_ = self._threshold(self._score_samples(X))
-        return self
-
-    def _fit_members(self, X: Any, score: Score) -> list[Member]:
-        seeds = private_random_state(self.random_state).randint(
-            np.iinfo(np.int32).max, size=1 + self.n_estimators
-        )
+        seeds = private_random_state(self.random_state).randint(_MAX_SEED, size=1 + self.n_estimators)
         splits = folds(X.shape[0], self.n_estimators, int(seeds[0]))
-        return Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
-            delayed(Member.fit)(self.autoencoder, score, X, train, held_out, self.robust, seed)
-            for (train, held_out), seed in zip(splits, seeds[1:], strict=True)
+        self._members = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
+            delayed(Member.fit)(self.autoencoder, score, X, *split, self.robust, seed)
+            for split, seed in zip(splits, seeds[1:], strict=True)
         )
+        self.score_ = score
+        self.estimators_ = [member.autoencoder for member in self._members]
+        self.autoencoder_ = self.estimators_[0]
+        scores = np.stack([member.score(X) for member in self._members])
+        self._training_ranks = training_ranks(scores, splits)
+        self.offset_ = self._threshold(scores.mean(axis=0))
+        return self
 
     def _threshold(self, scores: np.ndarray) -> float:
         if self.contamination != "auto":
-            return float(np.quantile(scores, self.contamination))
-        squared = self._members[0].natural and self._members[0].gauges[0].squared
-        distances = np.sqrt(-scores) if squared else -scores
-        cut = np.median(distances) + _FENCE * median_abs_deviation(distances, scale="normal")
-        return -float(cut**2 if squared else cut)
+            cut = float(np.quantile(scores, self.contamination))
+        elif self._members[0].natural and self._members[0].gauges[0].squared:
+            cut = -(_fence(np.sqrt(-scores)) ** 2)
+        else:
+            cut = -_fence(-scores)
+        return cut - _ROUNDING * abs(cut)  # a row at the threshold is an inlier, whatever its batch
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
@@ -246,3 +245,7 @@ class AEOutlierDetector(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _fence(distances: np.ndarray) -> float:
+    return float(np.median(distances) + _FENCE * median_abs_deviation(distances, scale="normal"))

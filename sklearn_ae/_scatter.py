@@ -1,8 +1,8 @@
 """Location and scatter of rows: shrunk, scaled column by column; and the core of rows.
 
 Distances are those of the shrunk correlation matrix, so that they exist for any
-number of rows and columns, and do not depend on the units of the columns. Their
-squares are sums of one part per column.
+number of rows and columns, and do not depend on the units of columns that vary at
+least a tenth as much as the others. Their squares are sums of one part per column.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Scatter:
         A = (X - mean) / scale
         shrinkage = np.clip(ledoit_wolf_shrinkage(A, assume_centered=True), _LEAST_SHRINKAGE, 1.0)
         variances, axes = _principal_axes(A)
-        other = shrinkage * max(np.mean(np.square(A)), np.finfo(float).tiny)
+        other = shrinkage * (np.mean(np.square(A)) or 1.0)
         weights = 1.0 / ((1.0 - shrinkage) * variances + other) - 1.0 / other
         return cls(mean, scale, axes, weights, 1.0 / other)
 
@@ -113,7 +113,7 @@ class Core:
         """Find the core of rows of shape (n, d)."""
         sample = X[np.sort(rng.permutation(len(X))[:_MAX_ROWS])]
         pca = None
-        if X.shape[1] > _MAX_DIRECTIONS:
+        if X.shape[1] > _MAX_DIRECTIONS and np.ptp(sample, axis=0).any():
             n_directions = min(_MAX_DIRECTIONS, len(sample) - 1)
             pca = PCA(n_directions, svd_solver="randomized", random_state=rng).fit(sample)
         view = _view(sample, pca)
@@ -153,5 +153,5 @@ def _sign_distance(X: np.ndarray) -> np.ndarray:
     D = X - np.median(X, axis=0)
     length = np.linalg.norm(D, axis=1, keepdims=True)
     variances, axes = _principal_axes(D / np.maximum(length, np.finfo(float).tiny))
-    floor = _LEAST_SHRINKAGE * max(variances.max(), np.finfo(float).tiny)
+    floor = _LEAST_SHRINKAGE * (variances.max() or 1.0)
     return (np.square(D @ axes.T) / (variances + floor)).sum(axis=1)

@@ -43,7 +43,7 @@ class ScoreParameter(BaseEstimator):
             Parameter names mapped to their values.
         """
         params = {name: self.__dict__[name] for name in self._get_param_names()}
-        parts = {name: value for name, value in params.items() if hasattr(value, "get_params")}
-        for name, value in parts.items() if deep else ():
-            params |= {f"{name}__{key}": inner for key, inner in value.get_params().items()}
+        for name, value in list(params.items()) if deep else ():
+            if hasattr(value, "get_params") and not isinstance(value, type):
+                params |= {f"{name}__{key}": inner for key, inner in value.get_params().items()}
         return params

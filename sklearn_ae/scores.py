@@ -60,6 +60,9 @@ class Either(Score):
         self.first = first
         self.second = second
 
+    def chosen(self, robust):
+        return Either(self.first.chosen(robust), self.second.chosen(robust))
+
     def gauges(self, rows, rng):
         return self.first.gauges(rows, rng) + self.second.gauges(rows, rng)
 

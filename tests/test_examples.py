@@ -125,3 +125,16 @@ def test_likelihood(data):
     assert [case.count("**") for case in cases] == [2, 2]  # the best of each
     for method in ("PCA", "GaussianMixture", "VAETransformer", "VAE, mixture prior"):
         assert f"\n| {method} | " in tables
+
+
+def test_outliers_benchmark(tmp_path):
+    """On scikit-learn's bundled sets, by the smaller parts of the script."""
+    script = EXAMPLES / "benchmarks" / "outliers.py"
+    out = run(tmp_path, script, "--quick", "--without-pyod", "--part", "sets", "--part", "contamination")
+    line = r"^one class +(\S.*\S)  +([\d.]+) +[\d.]+ +[\d.]+ +[\d.]+ +3$"
+    means = dict(re.findall(line, out, re.MULTILINE))
+    assert len(means) == 7
+    assert float(means["AEOutlierDetector"]) > float(means["PCA reconstruction"])
+    gains = re.findall(r"^(\d+%) +robust=(True|False) +([\d.]+)", out, re.MULTILINE)
+    assert len(gains) == 8
+    assert all(float(auc) > 70 for *_, auc in gains)

@@ -104,7 +104,7 @@ def test_a_constant_column_counts_where_it_differs_later(n):
     assert scatter.contributions(row)[0, -1] == pytest.approx(gain, rel=0.01)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("n", [2, 5])
 def test_rows_without_any_variance_have_finite_distances(n):
     scatter = Scatter.fit(np.ones((n, 3)))
     at, off = scatter.distance(np.array([[1.0, 1, 1], [1, 2, 1]]))

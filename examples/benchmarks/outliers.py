@@ -10,7 +10,8 @@ judged by the rows it was fitted on. PCA keeps half as many components as there 
 is the empirical covariance, "MCD" the robust one. pyod's AutoEncoder and VAE take part if pyod is installed.
 Part ``scores``: the scores of AEOutlierDetector, with the same networks.
 Part ``contamination``: what ``robust`` gains where 0, 5, 10 and 20 % of the training rows are outliers:
-half of the normal rows for training, with outliers mixed in; the other normal rows and outliers are judged.
+half of the normal rows for training (fewer if there are too few outliers) with half of the outliers at most
+mixed in; the other normal rows and outliers are judged.
 Part ``speed``: fit on 10,000 x 30, and one row at a time, beside IsolationForest.
 
 Sets: adbench/*.npz in the folder given by --data (X, and y with 1 for outliers); without it scikit-learn's
@@ -94,7 +95,8 @@ def contaminate(X, y, share, seed):
     train, rest = np.array_split(rng.permutation(np.flatnonzero(y == 0)), 2)
     odd = rng.permutation(np.flatnonzero(y == 1))
     n_odd = min(round(share / (1 - share) * len(train)), len(odd) // 2)
-    train = np.concatenate([train, odd[:n_odd]])
+    n_normal = round((1 - share) / share * n_odd) if n_odd else len(train)  # few outliers: fewer rows
+    train = np.concatenate([train[:n_normal], odd[:n_odd]])
     judged = np.concatenate([rest, odd[len(odd) // 2 :]])
     scaler = StandardScaler().fit(X[train])
     return scaler.transform(X[train]), scaler.transform(X[judged]), y[judged]
