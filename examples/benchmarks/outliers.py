@@ -51,7 +51,7 @@ QUICK_ROWS = 2_000
 MAX_LIKELIHOOD_ROWS = 2_000  # rows of a set for the log-likelihood, which takes milliseconds a row
 SHARES = (0.0, 0.05, 0.1, 0.2)  # of outliers among the training rows
 WITHOUT_DATA = {"breast_cancer": 0, "wine": 2, "digits": 8}  # and the class that is odd
-LEAST_OUTLIERS = 10  # of a set in the part on contamination
+LEAST_OUTLIERS = 15  # of a set in the part on contamination
 
 
 # -- data --------------------------------------------------------------------------------
