@@ -39,7 +39,7 @@ def default_autoencoder(n: int, d: int) -> AutoencoderTransformer:
     """A small autoencoder for the width of X, trained briefly: an ensemble has several."""
     steps_per_epoch = -(-n // _BATCH)
     return AutoencoderTransformer(
-        min(_MAX_COMPONENTS, -(-d // 4), n),
+        min(_MAX_COMPONENTS, -(-d // 4), max(1, n // 4)),
         hidden_layer_sizes=(128, 64),
         batch_size=_BATCH,
         max_iter=min(150, -(-_STEPS // steps_per_epoch)),

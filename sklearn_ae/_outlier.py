@@ -48,8 +48,8 @@ class AEOutlierDetector(
     ----------
     autoencoder : AutoencoderTransformer, VAETransformer or None, default=None
         What to make copies of; its ``random_state`` is replaced. None takes a small
-        AutoencoderTransformer of ``min(16, ceil(n_features / 4))`` components,
-        trained for about 500 steps.
+        AutoencoderTransformer of ``min(16, ceil(n_features / 4))`` components (at most
+        a quarter of its rows), trained for about 500 steps.
     score : {"auto", "reconstruction", "log_likelihood", "mahalanobis", "neighbors"} \
             or Score, default="auto"
         How far out a row is, by itself and its reconstruction. "auto" is what won

@@ -275,7 +275,8 @@ def test_members_of_very_few_rows_are_finite(n, robust):
 @pytest.mark.parametrize(("d", "k"), [(1, 1), (4, 1), (5, 2), (30, 8), (64, 16), (1000, 16)])
 def test_the_default_has_a_component_for_four_columns_and_sixteen_at_most(d, k):
     assert default_autoencoder(1000, d).n_components == k
-    assert default_autoencoder(3, d).n_components == min(3, k)
+    assert default_autoencoder(20, d).n_components == min(5, k)
+    assert default_autoencoder(3, d).n_components == 1
 
 
 @pytest.mark.parametrize("n", [10, 300, 2000, 10**5])
