@@ -10,13 +10,14 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._base import BaseAutoencoder
+from sklearn_ae._autoencoder import AutoencoderTransformer
 from sklearn_ae._compat import Interval, StrOptions, _fit_context
 from sklearn_ae._detecting import Member, folds, training_ranks
 from sklearn_ae._judging import Judge
 from sklearn_ae._options import resolve
 from sklearn_ae._resources import private_random_state
 from sklearn_ae._score_parameter import ScoreParameter
+from sklearn_ae._vae import VAETransformer
 from sklearn_ae._validation import validate_rows
 from sklearn_ae.scores import SCORES, Score
 
@@ -125,7 +126,7 @@ class AEOutlierDetector(
     """
 
     _parameter_constraints = {
-        "autoencoder": [BaseAutoencoder, None],
+        "autoencoder": [AutoencoderTransformer, VAETransformer, None],
         "score": [str, Score],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "robust": ["boolean"],
