@@ -606,7 +606,10 @@ def test_members_have_seeds_of_their_own():
 
 @pytest.mark.parametrize("wrong", [AutoencoderTransformer, PCA(2), "pca", 3], ids=str)
 def test_what_is_no_autoencoder_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"'autoencoder' parameter of AEOutlierDetector.*BaseAutoencoder"):
+    with pytest.raises(
+        ValueError,
+        match=r"'autoencoder' parameter of AEOutlierDetector.*AutoencoderTransformer.*VAETransformer",
+    ):
         AEOutlierDetector(wrong).fit(correlated(30))
 
 
