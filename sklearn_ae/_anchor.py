@@ -20,6 +20,7 @@ from sklearn.decomposition import PCA, IncrementalPCA
 from torch import Generator, nn
 from torch.nn.utils import skip_init
 
+from sklearn_ae._batches import dense
 from sklearn_ae._module import Residual
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
 from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
@@ -91,7 +92,7 @@ def with_chunk(pca: IncrementalPCA, X: Any) -> IncrementalPCA:
     NOTE[DIFF]: scikit-learn's noise variance is that of what it left out of the last chunk's update,
     which forgets what was left out before; here it is PCA's, from the variance of all rows.
     """
-    pca.partial_fit(X.toarray() if sparse.issparse(X) else X)
+    pca.partial_fit(dense(X))
     n_rest = min(int(pca.n_samples_seen_), X.shape[1]) - pca.n_components_
     rest = total_variance(pca) - float(pca.explained_variance_.sum())
     pca.noise_variance_ = max(rest, 0.0) / n_rest if n_rest else 0.0

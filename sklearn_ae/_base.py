@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from sklearn_ae._batches import dense
 from sklearn_ae._building import Slots
 from sklearn_ae._chunks import ChunkFit
 from sklearn_ae._compat import _fit_context
@@ -222,8 +222,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         check_is_fitted(self)
         X = validate_rows(self, X)
         X_hat = self._inverse_transform(self._transform(X))
-        X = X.toarray() if sparse.issparse(X) else X
-        return np.square(X - X_hat).sum(axis=1)
+        return np.square(dense(X) - X_hat).sum(axis=1)
 
     def score_samples(self, X, *, n_draws=N_DRAWS, return_std=False):
         """Log-likelihood of each row, in nats, on the scale of ``PCA.score_samples``.

@@ -15,6 +15,18 @@ from torch.utils.data import Dataset
 _BLOCK_BYTES = 2**26  # of rows converted at a time
 
 
+def dense(X: Any) -> np.ndarray:
+    """Rows as an array, whether or not they are sparse."""
+    return X.toarray() if sparse.issparse(X) else X
+
+
+def row_blocks(X: Any, n_values: int) -> Iterator[np.ndarray]:
+    """Dense parts of X with so many entries, or one row."""
+    size = max(1, n_values // X.shape[1])
+    for start in range(0, X.shape[0], size):
+        yield dense(X[start : start + size])
+
+
 class Rows(Dataset):
     """Rows of X in working units: centred in X's precision, divided by one scalar, float32.
 
@@ -63,7 +75,7 @@ class Rows(Dataset):
 
     def _convert(self, indices: np.ndarray) -> np.ndarray:
         part = self.X[indices]
-        part = part.toarray() if sparse.issparse(part) else part
+        part = dense(part)
         return ((part - self.offset) / self.scale).astype(np.float32)
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ae._batches import dense
 from sklearn_ae.priors import fit_mixture
 
 # -- rows and codes -----------------------------------------------------------------------
@@ -41,7 +42,7 @@ def encode(model: Any, X: Any, name: str) -> np.ndarray:
     except Exception as error:
         error.add_note(f"Raised by {type(model).__name__}.transform for {name}.")
         raise
-    return check_array(_dense(codes), dtype=[np.float64, np.float32], input_name=f"transform({name})")
+    return check_array(dense(codes), dtype=[np.float64, np.float32], input_name=f"transform({name})")
 
 
 def _as_rows(x: Any) -> Any:
@@ -53,12 +54,8 @@ def _as_rows(x: Any) -> Any:
 
 def decode(model: Any, codes: np.ndarray, dtype: Any) -> np.ndarray:
     """Decode codes of shape (..., n_components)."""
-    rows = _dense(model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(dtype)))
+    rows = np.asarray(dense(model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(dtype))))
     return rows.reshape(*codes.shape[:-1], rows.shape[-1])
-
-
-def _dense(X: Any) -> np.ndarray:
-    return X.toarray() if sparse.issparse(X) else np.asarray(X)
 
 
 def code_quantiles(model: Any, X: Any, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -252,7 +249,7 @@ def draw_from_estimator(
     density.set_params(**unset).fit(codes)
     takes_state = "random_state" in inspect.signature(density.sample).parameters
     drawn = density.sample(n_samples, **({"random_state": rng} if takes_state else {}))
-    drawn = _dense(drawn[0] if isinstance(drawn, tuple) else drawn)  # GaussianMixture adds labels
+    drawn = np.asarray(dense(drawn[0] if isinstance(drawn, tuple) else drawn))  # GaussianMixture adds labels
     if drawn.shape != (n_samples, codes.shape[1]):
         raise ValueError(
             f"density={density!r} drew an array of shape {drawn.shape} instead of "

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from sklearn_ae._anchor import total_variance
+from sklearn_ae._batches import row_blocks
 from sklearn_ae._module import Autoencoder
 
 N_LANDMARKS = 512
@@ -149,9 +149,5 @@ def squared_errors(module: Autoencoder, X: Any, sizes: Iterable[int]) -> tuple[n
 def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
     """Rows of X in working units and in the module's precision, in blocks that fit the cache."""
     offset = module.offset.numpy().astype(np.float64)
-    n, d = X.shape
-    block = max(1, _BLOCK_VALUES // d)
-    for start in range(0, n, block):
-        part = X[start : start + block]
-        part = part.toarray() if sparse.issparse(part) else part
+    for part in row_blocks(X, _BLOCK_VALUES):
         yield torch.from_numpy((part - offset) / module.scale).to(module.offset.dtype)

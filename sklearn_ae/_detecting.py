@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
 from sklearn_ae._autoencoder import AutoencoderTransformer
+from sklearn_ae._batches import dense, row_blocks
+from sklearn_ae._resources import MAX_SEED
 from sklearn_ae._scatter import Core
 from sklearn_ae._validation import N_DRAWS
 from sklearn_ae.scores import Gauge, Rows, Score
@@ -30,7 +31,7 @@ _BLOCK_VALUES = 2**18  # entries of X that are scored at a time
 _STEPS = 500  # of an autoencoder of the default ensemble
 _BATCH = 128
 _MAX_COMPONENTS = 16
-_ROUNDING = 1e-9  # relative differences of scores that count as none
+ROUNDING = 1e-9  # relative differences of scores that count as none
 _LEAST_MEASURE = 1e-4  # squared distances under this part of the median count as equal
 _LEAST_SPREAD = 0.05  # of the logarithms of squared distances (and of nats), between median and 90 %
 
@@ -53,17 +54,6 @@ def folds(n: int, n_estimators: int, seed: int) -> list[tuple[np.ndarray, np.nda
         return [(np.arange(n), np.arange(n))] * n_estimators
     splits = list(KFold(n_folds, shuffle=True, random_state=seed).split(np.empty(n)))
     return [splits[i % n_folds] for i in range(n_estimators)]
-
-
-def blocks(X: Any) -> Iterator[Any]:
-    """X in parts of so many rows that they can be scored at a time."""
-    size = max(1, _BLOCK_VALUES // X.shape[1])
-    for start in range(0, X.shape[0], size):
-        yield X[start : start + size]
-
-
-def dense(X: Any) -> np.ndarray:
-    return (X.toarray() if sparse.issparse(X) else X).astype(np.float64, copy=False)
 
 
 @dataclass
@@ -122,39 +112,45 @@ class Member:
     ) -> Member:
         """Fit a copy of the autoencoder, None for the default one, without the held-out rows."""
         rng = np.random.RandomState(seed)
-        judging = held_out
+        judging = np.ones(len(held_out), dtype=bool)
         if robust:
-            core = Core.fit(dense(X[train]), rng)
-            train = train[core.contains(dense(X[train]))]
-            inside = core.contains(dense(X[held_out]))
-            judging = held_out[inside] if inside.any() else held_out
-        model = _fitted(autoencoder, X[train], rng.randint(np.iinfo(np.int32).max))
-        member = cls(model, score.gauges(_rows(model, X[train]), rng))
-        member._calibrate(X[judging])
-        member.held_out_scores = np.sort(member.score(X[held_out]))
+            rows = _double(X[train])
+            core = Core.fit(rows, rng)
+            train = train[core.contains(rows)]
+            inside = core.contains(_double(X[held_out]))
+            judging = inside if inside.any() else judging
+        model = _fitted(autoencoder, X[train], rng.randint(MAX_SEED))
+        member = cls(model, score.gauges(_rows(model, dense(X[train])), rng))
+        member._compare_with(X[held_out], judging)
         return member
 
-    def _calibrate(self, X: Any) -> None:
-        measured = [[gauge.measure(rows) for gauge in self.gauges] for rows in self.views(X)]
-        columns = [np.concatenate(column) for column in zip(*measured, strict=True)]
-        self.scales = [Scale.of(gauge, column) for gauge, column in zip(self.gauges, columns, strict=True)]
+    def _compare_with(self, X: Any, judging: np.ndarray) -> None:
+        """Set the gauges' scales by those held-out rows that are judging, and keep the scores of all."""
+        measured = self._measure(X)
+        self.scales = [Scale.of(gauge, m[judging]) for gauge, m in zip(self.gauges, measured, strict=True)]
+        self.held_out_scores = np.sort(self._scores(measured))
 
     def views(self, X: Any) -> Iterator[Rows]:
         """Blocks of X with their reconstructions."""
-        return (_rows(self.autoencoder, block) for block in blocks(X))
+        return (_rows(self.autoencoder, block) for block in row_blocks(X, _BLOCK_VALUES))
+
+    def _measure(self, X: Any) -> np.ndarray:
+        """What each gauge says of each row, of shape (n_gauges, n)."""
+        return np.hstack([self._measure_block(rows) for rows in self.views(X)])
+
+    def _measure_block(self, rows: Rows) -> np.ndarray:
+        return np.stack([gauge.measure(rows) for gauge in self.gauges])
 
     def score(self, X: Any) -> np.ndarray:
         """Higher is more normal: minus the only gauge's measure, or minus the largest in their scales."""
-        return np.concatenate([self._score(rows) for rows in self.views(X)])
+        return self._scores(self._measure(X))
 
-    def _score(self, rows: Rows) -> np.ndarray:
-        if self.natural:
-            return -self.gauges[0].measure(rows)
-        return -self._standardised(rows).max(axis=0)
+    def _scores(self, measured: np.ndarray) -> np.ndarray:
+        return -measured[0] if self.natural else -self._standardised(measured).max(axis=0)
 
-    def _standardised(self, rows: Rows) -> np.ndarray:
-        pairs = zip(self.gauges, self.scales, strict=True)
-        return np.stack([scale.standardise(gauge, gauge.measure(rows)) for gauge, scale in pairs])
+    def _standardised(self, measured: np.ndarray) -> np.ndarray:
+        each = zip(self.gauges, self.scales, measured, strict=True)
+        return np.stack([scale.standardise(gauge, m) for gauge, scale, m in each])
 
     def contributions(self, X: Any) -> np.ndarray:
         """What each column adds to the gauge that decides; of several, relative to a typical row's."""
@@ -163,7 +159,7 @@ class Member:
     def _contributions(self, rows: Rows) -> np.ndarray:
         if self.natural:
             return self.gauges[0].contributions(rows)
-        decides = self._standardised(rows).argmax(axis=0)
+        decides = self._standardised(self._measure_block(rows)).argmax(axis=0)
         out = np.empty_like(rows.x)
         for i, (gauge, scale) in enumerate(zip(self.gauges, self.scales, strict=True)):
             chosen = decides == i
@@ -173,12 +169,12 @@ class Member:
 
     def rank(self, scores: np.ndarray) -> np.ndarray:
         """Share of the held-out rows that are at most as normal."""
-        return share_at_most(scores, self.held_out_scores)
+        return count_at_most(scores, self.held_out_scores) / len(self.held_out_scores)
 
 
-def share_at_most(scores: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Share of the ordered scores that are at most as high, but for rounding."""
-    return np.searchsorted(ordered, scores + _ROUNDING * np.abs(scores), side="right") / len(ordered)
+def count_at_most(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """How many of the ordered values are at most as high, but for rounding."""
+    return np.searchsorted(ordered, values + ROUNDING * np.abs(values), side="right")
 
 
 def training_ranks(scores: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -193,7 +189,7 @@ def training_ranks(scores: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray
     for of_member, member_scores, split in zip(ranks, scores, splits, strict=True):
         for rows in split:
             among = member_scores[rows]
-            of_member[rows] = share_at_most(among, np.sort(among)) - 1.0 / len(rows)
+            of_member[rows] = (count_at_most(among, np.sort(among)) - 1) / len(rows)
     return np.sort(ranks.mean(axis=0))
 
 
@@ -206,10 +202,14 @@ def _fitted(autoencoder: Any, X: Any, seed: int) -> Any:
         return default_autoencoder(*X.shape).set_params(random_state=seed).fit(X)
 
 
-def _rows(model: Any, X: Any) -> Rows:
+def _rows(model: Any, X: np.ndarray) -> Rows:
     """Rows with their reconstructions, in double precision."""
     return Rows(
-        dense(X),
-        model._inverse_transform(model._transform(X)).astype(np.float64, copy=False),
+        _double(X),
+        _double(model._inverse_transform(model._transform(X))),
         lambda x: model._score_samples(x.astype(X.dtype, copy=False), N_DRAWS)[0],
     )
+
+
+def _double(X: Any) -> np.ndarray:
+    return dense(X).astype(np.float64, copy=False)

@@ -25,6 +25,7 @@ from sklearn_ae._callbacks import BestEpoch, Progress, StopAfter
 from sklearn_ae._describing import describe, describe_pca, squared_errors, working_blocks
 from sklearn_ae._elbo import calibrate_noise
 from sklearn_ae._resources import (
+    MAX_SEED,
     private_global_generator,
     resolve_device,
     threads_for,
@@ -73,7 +74,7 @@ class Fit:
         linear = is_linear(slots.network, slots.hidden_layer_sizes)
         self.at_optimum = self.anchored and slots.plain and linear
         self.train, self.valid = self._split(rng)
-        self.seed = int(rng.randint(np.iinfo(np.int32).max))
+        self.seed = int(rng.randint(MAX_SEED))
         self.generator = Generator().manual_seed(self.seed)
         self.best: BestEpoch | None = None
         self.warm = False

@@ -60,7 +60,6 @@ class Gauge(Protocol):
         ...
 
 
-@dataclass
 class SquaredError:
     squared = True
 
@@ -71,7 +70,6 @@ class SquaredError:
         return np.square(rows.residual)
 
 
-@dataclass
 class Nats:
     squared = False
 

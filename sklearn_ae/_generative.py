@@ -13,7 +13,7 @@ from torch import Generator
 
 from sklearn_ae._anchor import total_variance
 from sklearn_ae._linear import LinearAttributes
-from sklearn_ae._resources import private_random_state
+from sklearn_ae._resources import MAX_SEED, private_random_state
 from sklearn_ae._validation import N_DRAWS, check_positive, validate_rows
 from sklearn_ae._variational import FittedVAE
 
@@ -121,7 +121,7 @@ class GenerativeModel(LinearAttributes):
         rng = private_random_state(random_state)
         model = self._model
         z = model.draw_codes(int(n_samples), rng)
-        generator = Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
+        generator = Generator().manual_seed(int(rng.randint(MAX_SEED)))
         rows = model.draw(z, generator if noise else None)
         return rows.astype(self.mean_.dtype)
 

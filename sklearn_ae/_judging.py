@@ -8,10 +8,8 @@ import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._detecting import Member
+from sklearn_ae._detecting import Member, count_at_most
 from sklearn_ae._validation import validate_rows
-
-_ROUNDING = 1e-9  # of a mean of shares
 
 
 class Judge(OutlierMixin):
@@ -38,10 +36,11 @@ class Judge(OutlierMixin):
             Others: see the notes of the class.
         """
         check_is_fitted(self)
-        return self._score_samples(validate_rows(self, X))
+        return self._member_scores(validate_rows(self, X)).mean(axis=0)
 
-    def _score_samples(self, X: Any) -> np.ndarray:
-        return np.mean([member.score(X) for member in self._members], axis=0)
+    def _member_scores(self, X: Any) -> np.ndarray:
+        """Scores of the rows by each member, of shape (n_estimators, n)."""
+        return np.stack([member.score(X) for member in self._members])
 
     def decision_function(self, X):
         """Score of each row less ``offset_``: negative for outliers.
@@ -112,9 +111,9 @@ class Judge(OutlierMixin):
         check_is_fitted(self)
         X = validate_rows(self, X)
         # NOTE[DIFF]: the mean of p-values that differ is too often near the middle; its rank is uniform
-        rank = np.mean([member.rank(member.score(X)) for member in self._members], axis=0)
-        ranks = self._training_ranks
-        return (1.0 + np.searchsorted(ranks, rank + _ROUNDING, side="right")) / (1.0 + len(ranks))
+        each = zip(self._members, self._member_scores(X), strict=True)
+        rank = np.mean([member.rank(scores) for member, scores in each], axis=0)
+        return (1.0 + count_at_most(rank, self._training_ranks)) / (1.0 + len(self._training_ranks))
 
     def explain(self, X):
         """What each column contributes to how far out a row is.

@@ -24,6 +24,26 @@ class Option(BaseEstimator):
     _parameter_constraints: dict[str, list[Any]] = {}
 
 
+class Pair(Option):
+    """Base of two options of one slot that are joined into one.
+
+    Subclasses name the slot's base class and what is said of anything else.
+    """
+
+    _slot: type[Option]
+    _refusal: str
+
+    def __init__(self, first: Any, second: Any):
+        self.first = first
+        self.second = second
+
+    def _validate_params(self) -> None:
+        for part in (self.first, self.second):
+            if not isinstance(part, self._slot):
+                raise TypeError(f"{self._refusal}; got {part!r}.")
+            part._validate_params()
+
+
 def resolve(
     value: Any,
     registry: Mapping[str, type[Option]],

@@ -12,18 +12,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._autoencoder import AutoencoderTransformer
 from sklearn_ae._compat import Interval, StrOptions, _fit_context
-from sklearn_ae._detecting import Member, folds, training_ranks
+from sklearn_ae._detecting import ROUNDING, Member, folds, training_ranks
 from sklearn_ae._judging import Judge
 from sklearn_ae._options import resolve
-from sklearn_ae._resources import private_random_state
+from sklearn_ae._resources import MAX_SEED, private_random_state
 from sklearn_ae._score_parameter import ScoreParameter
 from sklearn_ae._vae import VAETransformer
 from sklearn_ae._validation import validate_rows
 from sklearn_ae.scores import SCORES, Score
 
 _FENCE = 2.5  # deviations from the median to the threshold of contamination="auto"
-_ROUNDING = 1e-9  # relative difference of scores that counts as none
-_MAX_SEED = np.iinfo(np.int32).max
 
 
 class AEOutlierDetector(
@@ -177,7 +175,7 @@ class AEOutlierDetector(
         """
         X = validate_rows(self, X, reset=True)
         score = resolve(self.__dict__["score"], SCORES, "score", Score).chosen(self.robust)
-        seeds = private_random_state(self.random_state).randint(_MAX_SEED, size=1 + self.n_estimators)
+        seeds = private_random_state(self.random_state).randint(MAX_SEED, size=1 + self.n_estimators)
         splits = folds(X.shape[0], self.n_estimators, int(seeds[0]))
         self._members = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
             delayed(Member.fit)(self.autoencoder, score, X, *split, self.robust, seed)
@@ -186,7 +184,7 @@ class AEOutlierDetector(
         self.score_ = score
         self.estimators_ = [member.autoencoder for member in self._members]
         self.autoencoder_ = self.estimators_[0]
-        scores = np.stack([member.score(X) for member in self._members])
+        scores = self._member_scores(X)
         self._training_ranks = training_ranks(scores, splits)
         self.offset_ = self._threshold(scores.mean(axis=0))
         return self
@@ -198,7 +196,7 @@ class AEOutlierDetector(
             cut = -(_fence(np.sqrt(-scores)) ** 2)
         else:
             cut = -_fence(-scores)
-        return cut - _ROUNDING * abs(cut)  # a row at the threshold is an inlier, whatever its batch
+        return cut - ROUNDING * abs(cut)  # a row at the threshold is an inlier, whatever its batch
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")

@@ -46,6 +46,9 @@ def use_bf16(precision: str, device: torch.device, module: Autoencoder, batch_si
     return wide and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+MAX_SEED = np.iinfo(np.int32).max  # of what a random state hands on as a seed
+
+
 def private_random_state(random_state: Any) -> np.random.RandomState:
     """As ``check_random_state``, but None means fresh entropy, not NumPy's global generator."""
     return np.random.RandomState() if random_state is None else check_random_state(random_state)

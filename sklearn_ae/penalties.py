@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from sklearn_ae._compat import Interval
-from sklearn_ae._options import Option
+from sklearn_ae._options import Option, Pair
 
 
 class Penalty(Option):
@@ -33,7 +33,7 @@ class Penalty(Option):
         return Sum(self, other)
 
 
-class Sum(Penalty):
+class Sum(Pair, Penalty):
     """Sum of two penalties, as ``first + second`` builds it.
 
     Parameters
@@ -48,9 +48,8 @@ class Sum(Penalty):
     Sum(first=Contractive(), second=L1())
     """
 
-    def __init__(self, first: Penalty, second: Penalty):
-        self.first = first
-        self.second = second
+    _slot = Penalty
+    _refusal = "Only penalties can be added to a penalty"
 
     @property
     def needs_input_grad(self) -> bool:  # type: ignore[override]
@@ -59,12 +58,6 @@ class Sum(Penalty):
     @property
     def sparse(self) -> bool:  # type: ignore[override]
         return self.first.sparse or self.second.sparse
-
-    def _validate_params(self) -> None:
-        for term in (self.first, self.second):
-            if not isinstance(term, Penalty):
-                raise TypeError(f"Only penalties can be added to a penalty; got {term!r}.")
-            term._validate_params()
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
         return self.first(x, a, z, generator) + self.second(x, a, z, generator)

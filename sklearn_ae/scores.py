@@ -22,7 +22,7 @@ import numpy as np
 
 from sklearn_ae._compat import Interval
 from sklearn_ae._gauges import Gauge, Nats, Nearest, Rows, SquaredError, Whitened
-from sklearn_ae._options import Option
+from sklearn_ae._options import Option, Pair
 from sklearn_ae._scatter import Scatter
 
 
@@ -41,7 +41,7 @@ class Score(Option):
         return Either(self, other)
 
 
-class Either(Score):
+class Either(Pair, Score):
     """The farther out of two scores, as ``first | second`` builds it.
 
     Parameters
@@ -56,21 +56,14 @@ class Either(Score):
     Either(first=Neighbors(n_neighbors=3), second=Mahalanobis())
     """
 
-    def __init__(self, first: Score, second: Score):
-        self.first = first
-        self.second = second
+    _slot = Score
+    _refusal = "Scores are joined with scores such as Mahalanobis()"
 
     def chosen(self, robust):
         return Either(self.first.chosen(robust), self.second.chosen(robust))
 
     def gauges(self, rows, rng):
         return self.first.gauges(rows, rng) + self.second.gauges(rows, rng)
-
-    def _validate_params(self):
-        for part in (self.first, self.second):
-            if not isinstance(part, Score):
-                raise TypeError(f"Scores are joined with scores such as Mahalanobis(); got {part!r}.")
-            part._validate_params()
 
 
 class Auto(Score):
