@@ -9,6 +9,7 @@ from scipy.linalg import solve_triangular
 
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._building import Slots
+from sklearn_ae._laplace import N_STARTS
 from sklearn_ae._linear import PCAAttributes
 from sklearn_ae._options import resolve
 from sklearn_ae._scoring import score_rows
@@ -262,5 +263,5 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
         mean, L = self._description.moments.whitening()
         return (Z @ L.T + mean).astype(Z.dtype)
 
-    def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-        return score_rows(self.module_, self._description, self._pca_or_none(), X, n_draws)
+    def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:
+        return score_rows(self.module_, self._description, self._pca_or_none(), X, n_draws, n_starts)

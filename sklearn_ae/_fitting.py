@@ -31,14 +31,9 @@ from sklearn_ae._resources import (
     threads_for,
     use_bf16,
 )
-from sklearn_ae._training import AutoencoderNet
+from sklearn_ae._training import SMALL, AutoencoderNet, batches_and_epochs
 from sklearn_ae._variational import fit_prior
 
-_MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
-_MAX_EPOCHS = 150  # and the epochs that it is bounded by, if training starts at PCA
-_SMALL = 1_000  # rows up to which each one counts: small batches, and a second training on all rows
-_LARGE = 20_000  # rows from which larger batches see more of them in as many steps
-_BATCH_SIZES = (64, 128, 256)  # of batch_size="auto", up to _SMALL, up to _LARGE, and beyond
 _NOTHING_LEFT = 1e-10  # share of the variance under which PCA is taken to explain everything
 
 
@@ -157,12 +152,7 @@ class Fit:
     def _net(self) -> AutoencoderNet:
         p = self.params
         n = self.X.shape[0] if self.train is None else len(self.train)
-        auto = _BATCH_SIZES[(n > _SMALL) + (n > _LARGE)]
-        self.batch_size = min(auto if p.batch_size == "auto" else p.batch_size, n)
-        n_batches = -(-n // self.batch_size)
-        auto = -(-_MAX_STEPS // n_batches)
-        auto = min(_MAX_EPOCHS, auto) if self.anchored else auto
-        max_iter = auto if p.max_iter == "auto" else p.max_iter
+        self.batch_size, max_iter = batches_and_epochs(p, n)
         callbacks = list(p.callbacks or [])
         if p.verbose:
             callbacks.append(("progress", Progress()))
@@ -284,7 +274,7 @@ class Fit:
     def worth_refitting(self) -> bool:
         """Whether rows are few, some were held out, and the training was not that of a warm start."""
         trained = self.gate_open and self.best is not None and self.best.best_epoch_ > 0
-        return trained and self.valid is not None and self.X.shape[0] <= _SMALL and not self.warm
+        return trained and self.valid is not None and self.X.shape[0] <= SMALL and not self.warm
 
     def _refit(self) -> None:
         """Train again on all rows for as many epochs as were best: of few rows, each one counts.

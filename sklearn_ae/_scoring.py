@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._describing import Description, working_blocks
-from sklearn_ae._laplace import log_likelihood
+from sklearn_ae._laplace import N_STARTS, log_likelihood
 from sklearn_ae._latent_model import LatentModel
 from sklearn_ae._likelihood import gaussian_log_likelihood
 from sklearn_ae._module import Autoencoder
@@ -52,7 +52,7 @@ def loadings(module: Autoencoder, latent: LatentModel) -> tuple[Tensor, Tensor]:
 
 
 def score_rows(
-    module: Autoencoder, description: Description, pca: Any, X: Any, n_draws: int
+    module: Autoencoder, description: Description, pca: Any, X: Any, n_draws: int, n_starts: int = N_STARTS
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log-likelihood of each row of X, in the units of X, and its standard error.
 
@@ -63,13 +63,13 @@ def score_rows(
     pca : PCA or None
         Given where the model is exactly PCA.
     X : ndarray or sparse matrix of shape (n, d)
-    n_draws : int
+    n_draws, n_starts : int
     """
     module = copy.deepcopy(module).double()
     noise = noise_variance(description, pca, module.scale)
     with threads_for(module, 1):  # chunks fit the cache of one core
         latent = latent_model(module, description, noise, pca)
-        parts = [_score_block(module, latent, noise, x, n_draws) for x in working_blocks(module, X)]
+        parts = [_score_block(module, latent, noise, x, n_draws, n_starts) for x in working_blocks(module, X)]
     log_p, std = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
     if not module.loss.discrete:  # a density in the units of X
         log_p = log_p - X.shape[1] * math.log(module.scale)
@@ -78,7 +78,7 @@ def score_rows(
 
 @torch.no_grad()
 def _score_block(
-    module: Autoencoder, latent: LatentModel, noise: float, x: Tensor, n_draws: int
+    module: Autoencoder, latent: LatentModel, noise: float, x: Tensor, n_draws: int, n_starts: int
 ) -> tuple[Tensor, Tensor]:
     if module.has_affine_decoder():
         b, L = loadings(module, latent)
@@ -92,4 +92,5 @@ def _score_block(
         latent,
         DiscreteObservation(module.loss) if discrete else GaussianObservation(noise),
         n_draws=n_draws,
+        n_starts=n_starts,
     )

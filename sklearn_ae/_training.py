@@ -27,7 +27,24 @@ from sklearn_ae._callbacks import StopTraining, WeightAverage
 from sklearn_ae._elbo import Elbo
 from sklearn_ae._module import Autoencoder, Objective
 
+_MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
+_MAX_EPOCHS = 150  # and the epochs that it is bounded by, if training starts at PCA
+SMALL = 1_000  # rows up to which each one counts: small batches, and a second training on all rows
+_LARGE = 20_000  # rows from which larger batches see more of them in as many steps
+_BATCH_SIZES = (64, 128, 256)  # of batch_size="auto", up to SMALL, up to _LARGE, and beyond
 _STEEP = 0.05  # fall of the loss over the last tenth of the epochs that calls for a warning
+
+
+def batches_and_epochs(params: Any, n: int) -> tuple[int, int]:
+    """Batch size and number of epochs for n training rows, as the parameters say."""
+    size, epochs = params.batch_size, params.max_iter
+    if size == "auto":
+        size = _BATCH_SIZES[(n > SMALL) + (n > _LARGE)]
+    size = min(size, n)
+    if epochs == "auto":
+        epochs = -(-_MAX_STEPS // -(-n // size))
+        epochs = min(_MAX_EPOCHS, epochs) if params.init == "pca" else epochs
+    return size, epochs
 
 
 class AutoencoderNet(NeuralNet):
