@@ -127,6 +127,9 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
     loss_curve_, validation_curve_ : list of float
         Objective of each epoch, per row and column in working units: for squared
         error the share of the variance that is left unexplained.
+    pca_loss_ : float or None
+        Objective of PCA on the validation rows, beside ``validation_curve_``. None where none were
+        held out or training did not start at PCA.
     n_iter_ : int
         Epochs run; 1 where there was nothing to train.
     best_iter_ : int

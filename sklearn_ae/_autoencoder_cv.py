@@ -47,13 +47,19 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         within one standard error of it [2]_.
     n_jobs : int or None, default=None
         Folds that are fitted at the same time, as joblib counts them.
-    hidden_layer_sizes, activation, network, init, bottleneck, corruption, loss, penalty, \
-            alpha, tied_weights, whiten, batch_size, learning_rate_init, max_iter, \
-            early_stopping, validation_fraction, n_iter_no_change, tol, random_state, device, \
-            precision, callbacks, verbose : see AutoencoderTransformer
-        As there. ``callbacks`` and ``verbose`` attend the last fit, on all rows. In the
-        folds a third of ``max_iter`` epochs trains the nested code, and an eighth tunes
-        it to each size.
+    hidden_layer_sizes, activation, network, init, bottleneck, corruption, loss, penalty : object
+        What the autoencoder is: see ``AutoencoderTransformer``, here and below.
+    alpha, tied_weights, whiten, batch_size, learning_rate_init : object
+        As there.
+    max_iter : int or "auto", default="auto"
+        Epochs of the last fit, on all rows. In the folds a third of them trains the nested
+        code, and an eighth tunes it to each size.
+    early_stopping, validation_fraction, n_iter_no_change, tol : object
+        As there.
+    random_state, device, precision : object
+        As there; every fit draws the same numbers.
+    callbacks, verbose : object
+        As there; they attend the last fit.
 
     Attributes
     ----------
@@ -76,11 +82,14 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         Number of folds.
     refit_time_ : float
         Seconds of the fit on all rows.
-    gate_open_, n_samples_, mean_, scale_, noise_variance_, components_, \
-            explained_variance_, explained_variance_ratio_, singular_values_, pca_, \
-            loss_curve_, validation_curve_, n_iter_, best_iter_, net_, module_, network_, \
-            bottleneck_, corruption_, loss_, penalty_, n_features_in_, feature_names_in_ : object
-        Those of the ``AutoencoderTransformer`` of the chosen size.
+    gate_open_, n_samples_, n_iter_, best_iter_, loss_curve_, validation_curve_, pca_loss_ : object
+        Those of the ``AutoencoderTransformer`` of the chosen size, here and below.
+    network_, bottleneck_, corruption_, loss_, penalty_, net_, module_, pca_ : object
+        As there.
+    mean_, scale_, noise_variance_, n_features_in_, feature_names_in_ : object
+        As there.
+    components_, explained_variance_, explained_variance_ratio_, singular_values_ : ndarray
+        As there: for linear models, the ratio also for ordered codes.
 
     Raises
     ------

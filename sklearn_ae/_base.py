@@ -136,6 +136,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self.n_components_ = self.module_.n_kept
         self.n_iter_, self.best_iter_ = fit.n_iter, fit.best_iter
         self.loss_curve_, self.validation_curve_ = fit.curve("train_loss"), fit.curve("valid_loss")
+        self.pca_loss_ = fit.pca_loss
         self._is_pca, self._description = fit.is_pca, fit.description
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -72,6 +72,7 @@ class Fit:
         self.seed = int(rng.randint(MAX_SEED))
         self.generator = Generator().manual_seed(self.seed)
         self.best: BestEpoch | None = None
+        self.pca_loss: float | None = None  # the validation objective before the first step
         self.warm = False
 
     # -- split and anchor -----------------------------------------------------
@@ -185,6 +186,7 @@ class Fit:
         net, p = self.net, self.params
         train, valid = self.rows(self.X, self.train), self._validation_rows()
         anchor = net.evaluate(valid) if valid is not None and self.gated else None
+        self.pca_loss = None if anchor is None else float(anchor.mean())
         if anchor is not None and self.slots.plain and self._nothing_left():
             return
         net.criterion_.calibrated = True

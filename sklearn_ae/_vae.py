@@ -140,6 +140,9 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
         The anchor.
     loss_curve_, validation_curve_ : list of float
         Negative ELBO of each epoch, in nats per row, in the units of X.
+    pca_loss_ : float or None
+        Objective of PCA on the validation rows, beside ``validation_curve_``. None where none were
+        held out or training did not start at PCA.
     n_iter_ : int
         Epochs run; 1 where there was nothing to train.
     best_iter_ : int

@@ -3,7 +3,12 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
+from sklearn_ae import (
+    AEOutlierDetector,
+    AutoencoderTransformer,
+    AutoencoderTransformerCV,
+    VAETransformer,
+)
 from sklearn_ae.bottlenecks import BOTTLENECKS
 from sklearn_ae.corruptions import CORRUPTIONS
 from sklearn_ae.divergences import DIVERGENCES
@@ -41,6 +46,8 @@ ESTIMATORS = [
     *[small(penalty=name) for name in PENALTIES],
     *[small(loss=name) for name in sorted(ANY_DATA["losses"])],
     *[small(network=name) for name in sorted(ANY_DATA["networks"])],
+    AutoencoderTransformerCV(hidden_layer_sizes=()),
+    small(AutoencoderTransformerCV, n_components="auto", cv=2),
     VAETransformer(),
     VAETransformer(hidden_layer_sizes=()),
     VAETransformer(n_components=None),

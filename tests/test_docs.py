@@ -16,7 +16,7 @@ import pytest
 from numpydoc.validate import validate
 
 import sklearn_ae
-from sklearn_ae import latent
+from sklearn_ae import inspection, latent, metrics
 from sklearn_ae._options import Option
 
 ROOT = Path(__file__).parents[1]
@@ -115,12 +115,19 @@ def options():
     return found
 
 
+def exported(module):
+    """What a subpackage offers, by full name."""
+    return {f"{module.__name__}.{name}": getattr(module, name) for name in module.__all__}
+
+
 FUNCTIONS = {
     f"sklearn_ae.latent.{name}": value
     for name, value in vars(latent).items()
     if inspect.isfunction(value) and value.__module__ == latent.__name__ and not name.startswith("_")
-}
+} | exported(metrics)
+DISPLAYS = exported(inspection)
 CLASSES = {name: value for name, value in (estimators() | options()).items() if inspect.isclass(value)}
+CLASSES |= DISPLAYS
 
 
 def public_methods(cls):
@@ -134,9 +141,9 @@ def public_methods(cls):
             yield name, isinstance(member, property)
 
 
-ESTIMATOR_METHODS = [
+METHODS = [
     f"{path}.{name}"
-    for path, cls in estimators().items()
+    for path, cls in (estimators() | DISPLAYS).items()
     if inspect.isclass(cls)
     for name, is_property in public_methods(cls)
     if not is_property
@@ -150,7 +157,7 @@ PROPERTIES = [
 ]
 
 
-@pytest.mark.parametrize("name", [*CLASSES, *ESTIMATOR_METHODS, *FUNCTIONS])
+@pytest.mark.parametrize("name", [*CLASSES, *METHODS, *FUNCTIONS])
 def test_docstring_follows_numpydoc(name):
     errors = [f"{code}: {text}" for code, text in validate(name)["errors"] if code in CODES]
     assert not errors, "\n".join(errors)

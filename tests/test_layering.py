@@ -56,6 +56,7 @@ ORDER = (
     "_outlier",
     "_codes",
     "latent",
+    "_naming",
     "metrics",
     "inspection",
     "__init__",

@@ -1,0 +1,19 @@
+"""Displays of fitted models: ``from_estimator`` computes and draws, ``plot`` draws again."""
+
+from sklearn_ae.inspection._explained_variance import ExplainedVarianceDisplay
+from sklearn_ae.inspection._interpolation import InterpolationDisplay
+from sklearn_ae.inspection._latent_grid import LatentGridDisplay
+from sklearn_ae.inspection._latent_space import LatentSpaceDisplay
+from sklearn_ae.inspection._loss_curve import LossCurveDisplay
+from sklearn_ae.inspection._outlier_score import OutlierScoreDisplay
+from sklearn_ae.inspection._reconstruction import ReconstructionDisplay
+
+__all__ = [
+    "ExplainedVarianceDisplay",
+    "InterpolationDisplay",
+    "LatentGridDisplay",
+    "LatentSpaceDisplay",
+    "LossCurveDisplay",
+    "OutlierScoreDisplay",
+    "ReconstructionDisplay",
+]
