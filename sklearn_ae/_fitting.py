@@ -206,7 +206,8 @@ class Fit:
 
     def _nothing_left(self) -> bool:
         """Whether PCA explains the validation rows already."""
-        errors, total = squared_errors(self.module, self._held_out(), [self.module.width])
+        shortest = self.slots.bottleneck.shortest(self.module.width)
+        errors, total = squared_errors(self.module, self._held_out(), [shortest])
         return errors[-1] <= _NOTHING_LEFT * total
 
     def _held_out(self) -> Any:

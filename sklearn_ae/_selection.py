@@ -70,6 +70,9 @@ class Nested(Ordered):
     def evaluate(self, a: Tensor, generator: Generator | None) -> Tensor:
         return self(a, generator)
 
+    def shortest(self, width: int) -> int:
+        return min(self.sizes)
+
 
 @lru_cache(maxsize=64)
 def _masks(sizes: tuple[int, ...], width: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -35,6 +35,10 @@ class Bottleneck(Option):
         """Return the codes that the objective is evaluated with on validation rows."""
         return self(a)
 
+    def shortest(self, width: int) -> int:
+        """Fewest components that the objective asks to decode from, of a code of this width."""
+        return width
+
 
 class Plain(Bottleneck):
     """The code is the encoder's output.

@@ -140,6 +140,14 @@ def test_models_of_sizes_are_autoencoders_of_their_size(curve):
         assert model.gate_open_ or k == 4
 
 
+def test_a_largest_size_that_explains_everything_does_not_end_the_others(curve):
+    X = np.column_stack([curve, curve[:, :2]])  # of rank 5
+    one = AutoencoderTransformer(hidden_layer_sizes=(32,), max_iter=60, random_state=0)
+    small, whole = models_of_sizes(one, [1, 5], X)
+    assert small.gate_open_
+    assert not whole.gate_open_
+
+
 def test_a_gate_that_is_shut_leaves_the_pca_of_all_rows():
     X = np.random.RandomState(0).normal(size=(200, 6))  # nothing to gain
     for k, model in zip([1, 3], models_of_sizes(AutoencoderTransformer(**QUICK), [1, 3], X), strict=True):

@@ -1,6 +1,7 @@
 """What the documents promise: README's code runs and prints what it says, docstrings are complete.
 
-``python tests/test_docs.py`` writes the output of README's code into its text blocks.
+``python tests/test_docs.py`` writes the output of the documents' code into their text blocks
+(or of those documents that are named).
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import inspect
 import io
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +24,13 @@ from sklearn_ae._options import Option
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [ROOT / "docs" / "start.md", *sorted(ROOT.glob("docs/guide/*.md"))]
+PAGES += sorted(ROOT.glob("docs/coming_from/*.md"))
+WITH_CODE = [
+    README,
+    CONTRIBUTING,
+    *(page for page in PAGES if "```python" in page.read_text(encoding="utf-8")),
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.?\d*")
 SLOT_MODULES = (
@@ -63,7 +72,7 @@ def decimals(number):
     return len(number.partition(".")[2])
 
 
-@pytest.mark.parametrize("document", [README, CONTRIBUTING], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", WITH_CODE, ids=lambda path: path.stem)
 def test_code_runs_and_prints_what_the_document_says(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for said, printed in run_blocks(document.read_text(encoding="utf-8")):
@@ -204,7 +213,8 @@ def refresh(path):
 
 
 if __name__ == "__main__":
+    documents = [Path(name).absolute() for name in sys.argv[1:]] or WITH_CODE
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for document in (README, CONTRIBUTING):
+        for document in documents:
             refresh(document)

@@ -138,3 +138,18 @@ def test_outliers_benchmark(tmp_path):
     gains = re.findall(r"^(\d+%) +robust=(True|False) +([\d.]+)", out, re.MULTILINE)
     assert len(gains) == 8
     assert all(float(auc) > 50 for *_, auc in gains)
+
+
+def test_latent_size_benchmark(data):
+    script = EXAMPLES / "benchmarks" / "latent_size.py"
+    quick = ("--draws", 2, "--only", "adbench/curve", "sklearn/linnerud", "--max-iter", 20)
+    out = run(data, script, "--data", data, *quick)
+    counts = dict(re.findall(r"^rank found by rule='(\w+)': (\d) of 2$", out, re.MULTILINE))
+    assert set(counts) == {"best", "1se"}
+    assert all(int(count) >= 1 for count in counts.values())
+    line = r"^(\S+/\S+) +\d+ +\d+ +\d+ +(\d+) +(\d+) +([\d.]+) +([\d.]+) +(yes|NO) "
+    rows = re.findall(line, out, re.MULTILINE)
+    assert [row[0] for row in rows] == ["adbench/curve", "sklearn/linnerud"]
+    for _, _, _, below, error, agree in rows:
+        assert (agree == "yes") == (float(below) <= float(error))
+    assert re.search(r"^agree: \d of \d; time, median [\d.]+, most [\d.]+$", out, re.MULTILINE)
