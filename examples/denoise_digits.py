@@ -117,7 +117,7 @@ errors = np.array(
     [[squared_error(restore(model, rows)) for rows in inputs.values()] for model in models.values()]
 )
 
-fig, ax = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+fig, ax = plt.subplots(figsize=(6.6, 4.6), layout="constrained")
 picture = ax.imshow(errors, cmap="cividis", norm="log")
 ax.set_xticks(range(len(inputs)), [name.replace("and ", "and\n") for name in inputs])
 ax.set_yticks(range(len(models)), list(models))

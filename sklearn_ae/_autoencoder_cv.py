@@ -39,9 +39,9 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
     scoring : str, callable or None, default=None
         ``scoring(estimator, X, y)``, higher is better, such as
         ``sklearn_ae.metrics.explained_variance_scorer``. None is the mean
-        log-likelihood in nats, the estimator's own ``score``, from fewer draws. It has its
-        maximum where further components describe noise; reconstruction scores
-        rise with nearly every component, and go with ``rule="1se"``.
+        log-likelihood in nats, the estimator's own ``score``, from fewer draws. It can have its
+        maximum where further components describe noise; reconstruction scores rise with
+        nearly every component, so that the largest size wins.
     rule : {"best", "1se"}, default="best"
         "best" takes the size with the highest mean score, "1se" the smallest one
         within one standard error of it [2]_.
@@ -52,8 +52,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
     alpha, tied_weights, whiten, batch_size, learning_rate_init : object
         As there.
     max_iter : int or "auto", default="auto"
-        Epochs of the last fit, on all rows. In the folds a third of them trains the nested
-        code, and an eighth tunes it to each size.
+        Epochs of the last fit, on all rows. In the folds a third of them (30 at least, if there
+        are) trains the nested code, and an eighth (10 at least) tunes it to each size.
     early_stopping, validation_fraction, n_iter_no_change, tol : object
         As there.
     random_state, device, precision : object

@@ -38,8 +38,8 @@ from sklearn_ae._training import batches_and_epochs
 from sklearn_ae.bottlenecks import Ordered
 
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # that "auto" tries
-_NESTED_SHARE = 3  # the nested code has a third of the epochs of an autoencoder of one size
-_TUNING_SHARE = 8  # and each size an eighth more
+_NESTED_SHARE, _NESTED_LEAST = 3, 30  # a third of the epochs of an autoencoder of one size, but for few
+_TUNING_SHARE, _TUNING_LEAST = 8, 10  # and for each size an eighth more
 _N_DRAWS, _N_STARTS = 32, 2  # of the default score; more change it in the second decimal
 
 
@@ -142,15 +142,19 @@ def _tuned(wide: Any, sizes: Sequence[int], X: Any) -> list[Any]:
     """Train a nested code, and tune a copy to each size."""
     train, held_out = _split(wide, X)
     _, epochs = batches_and_epochs(wide, train.shape[0])
-    wide.set_params(bottleneck=Nested(tuple(sizes)), max_iter=-(-epochs // _NESTED_SHARE), warm_start=True)
+    long, short = _part(epochs, _NESTED_SHARE, _NESTED_LEAST), _part(epochs, _TUNING_SHARE, _TUNING_LEAST)
+    wide.set_params(bottleneck=Nested(tuple(sizes)), max_iter=long, warm_start=True)
     nested = _train(wide, train, **held_out)
     models = []
     for k in sizes:
-        model = copy.deepcopy(nested).set_params(
-            bottleneck=Nested((k,)), max_iter=-(-epochs // _TUNING_SHARE)
-        )
+        model = copy.deepcopy(nested).set_params(bottleneck=Nested((k,)), max_iter=short)
         models.append(_train(model, train, **held_out).truncate(k))
     return models
+
+
+def _part(epochs: int, share: int, least: int) -> int:
+    """A share of the epochs, but not so few that nothing is learnt."""
+    return max(-(-epochs // share), min(epochs, least))
 
 
 def _split(wide: Any, X: Any) -> tuple[Any, dict[str, Any]]:

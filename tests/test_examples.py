@@ -27,21 +27,6 @@ def run(folder, *args):
     return done.stdout
 
 
-def test_replace_pca(tmp_path):
-    pytest.importorskip("matplotlib")
-    out = run(tmp_path, EXAMPLES / "replace_pca.py")
-    rows = re.findall(r"^ +(\d+) +([\d.]+)% +([\d.]+)% +(\d+) +(\d+) +([\d.]+)$", out, re.MULTILINE)
-    table = np.array(rows, dtype=float)
-    assert table[:, 0].tolist() == [2, 4, 8, 16]
-    accuracy_pca, accuracy_ae, error_pca, error_ae, ratio = table[:, 1:].T
-    assert (error_ae < 0.8 * error_pca).all()
-    np.testing.assert_allclose(ratio, error_ae / error_pca, atol=0.02)
-    assert accuracy_ae[0] > accuracy_pca[0] + 5  # at two components
-    assert (accuracy_ae > accuracy_pca - 2).all()
-    assert [path.name for path in tmp_path.iterdir()] == ["replace_pca.png"]
-    assert (tmp_path / "replace_pca.png").read_bytes().startswith(PNG)
-
-
 def test_latent_space(tmp_path):
     pytest.importorskip("matplotlib")
     out = run(tmp_path, EXAMPLES / "latent_space.py")

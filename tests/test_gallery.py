@@ -48,7 +48,94 @@ def number(out, pattern):
 # -- what each example finds ----------------------------------------------------------------
 
 
-CHECKS = {}
+def check_replace_pca(out):
+    found = table(out)
+    assert list(found) == ["2", "4", "8", "16"]
+    accuracy_pca, accuracy_ae, error_pca, error_ae, ratio = np.array(list(found.values())).T
+    assert (error_ae < 0.8 * error_pca).all()
+    np.testing.assert_allclose(ratio, error_ae / error_pca, atol=0.02)
+    assert accuracy_ae[0] > accuracy_pca[0] + 5  # at two components
+    assert (accuracy_ae > accuracy_pca - 2).all()
+    assert accuracy_pca[-1] > accuracy_ae[-1] - 2  # PCA serves the classifier as well
+
+
+def check_choose_latent_size(out):
+    found = table(out)
+    assert found["Flat, pca"][0] == found["Flat, autoencoder"][0] == 3  # the truth
+    assert found["Flat, autoencoder"][1] == pytest.approx(found["Flat, pca"][1], abs=0.02)  # is PCA
+    assert found["Curved, pca"][0] == 5
+    assert found["Curved, autoencoder"][0] == 2  # the truth
+    assert found["Curved, autoencoder"][1] > found["Curved, pca"][1] + 2
+    assert number(out, r"explained variance and 1se: (\d+) of 6") == 6
+    assert number(out, r"nats of PCA: (\d+) of 48") == 48
+    components = [number(out, rf"{name} +(\d+) components") for name in ("PCA", "Ordered autoencoder")]
+    assert components[1] <= components[0] - 3
+    shares = [found[f"{name}, 8"][0] for name in ("PCA", "Ordered autoencoder", "Plain autoencoders")]
+    assert shares[0] + 5 < shares[1] < shares[2] - 4
+
+
+def check_denoise_digits(out):
+    found = table(out)
+    assert list(found) == ["Gaussian", "masking", "salt and pepper", "Rayleigh"]
+    noisy, pca, best_pca, plain, linear, denoising = np.array(list(found.values())).T
+    assert (denoising < 0.85 * linear).all()
+    assert (linear < 0.95 * best_pca).all()
+    assert (best_pca < 0.9 * pca).all()  # 32 components keep much of the noise
+    assert (denoising < 0.5 * plain).all()
+    assert (pca < noisy).all()
+    assert out.rstrip().endswith(": none, Gaussian, masking, salt and pepper, Rayleigh")
+
+
+def check_linear_is_pca(out):
+    same, angles, error, axes = out.split("\n\n")
+    differences = table(same)
+    assert len(differences) == 9
+    assert max(value[0] for value in differences.values()) < 1e-6
+    largest = [value[0] for value in table(angles).values()]
+    assert largest[0] > 45  # random weights
+    assert largest[2] < 20
+    assert largest[-1] < 0.1
+    assert number(error, r"PCA's: ([\d.]+)") == pytest.approx(1, abs=1e-4)
+    assert table(axes)["trained"].min() < 0.9
+    assert table(axes)["turned back"].min() > 0.999
+
+
+def check_reconstructions(out):
+    found = table(out)
+    assert list(found) == ["2", "4", "8", "16", "32"]
+    pca, dense, convolutional = np.array(list(found.values())).T
+    for errors in (dense, convolutional):
+        assert (errors[:4] < 0.75 * pca[:4]).all()
+        assert errors[4] < 0.9 * pca[4]
+    np.testing.assert_allclose(convolutional, dense, rtol=0.2)  # nothing gained
+
+
+def check_compression(out):
+    numbers, rounding, archive, lossless = out.split("\n\n")
+    errors = table(numbers.partition("\n")[2])
+    pca, small, large = (errors[name] for name in ("PCA", "Small autoencoder", "Autoencoder"))
+    assert (errors["NMF"] > pca).all()
+    assert large[2] < 1.1 * pca[4]  # 8 numbers for 16
+    assert (large[:-1] < 0.95 * small[:-1]).all()
+    assert (small < 0.85 * pca).all()
+    assert (errors["Ordered autoencoder"] < pca).all()
+    assert (errors["Ordered autoencoder"] > 1.05 * large).all()
+    assert all(-1 < share[0] < 6 for share in table(rounding).values())
+    images = {name: cells[-1] for name, cells in table(archive).items()}  # those that are ever cheaper
+    assert 3_000 < images["Small autoencoder"] < 20_000
+    assert images["Autoencoder"] > 20_000
+    assert not {"NMF", "PCA"} & set(images)
+    assert number(lossless, r"(\d+) bits") > 4 * table(archive)["Autoencoder"][0]
+
+
+CHECKS = {
+    "replace_pca": check_replace_pca,
+    "choose_latent_size": check_choose_latent_size,
+    "denoise_digits": check_denoise_digits,
+    "linear_is_pca": check_linear_is_pca,
+    "reconstructions": check_reconstructions,
+    "compression": check_compression,
+}
 
 
 # -- tests ----------------------------------------------------------------------------------
