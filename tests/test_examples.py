@@ -10,7 +10,6 @@ import pytest
 from scipy.io import savemat
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def run(folder, *args):
@@ -25,18 +24,6 @@ def run(folder, *args):
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return done.stdout
-
-
-def test_latent_space(tmp_path):
-    pytest.importorskip("matplotlib")
-    out = run(tmp_path, EXAMPLES / "latent_space.py")
-    found = re.findall(r"^  (\S.*?)   +([\d.]+)% +(\d+)$", out, re.MULTILINE)
-    sure = {name: float(share) for name, share, _ in found}
-    assert all(int(kinds) == 10 for name, _, kinds in found if "shuffled" not in name)
-    assert sure["VAE, mixture prior"] > sure["VAE"] > sure["PCA, gaussian"]
-    assert sure["VAE, mixture prior"] > 0.85 * sure["Real"]
-    assert sure["Real, pixels shuffled"] < 10  # the judge knows what no digit is
-    assert (tmp_path / "latent_space.png").read_bytes().startswith(PNG)
 
 
 @pytest.fixture

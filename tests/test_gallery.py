@@ -128,6 +128,99 @@ def check_compression(out):
     assert number(lossless, r"(\d+) bits") > 4 * table(archive)["Autoencoder"][0]
 
 
+def check_contractive_curve(out):
+    found = table(out)
+    distance, correlation, along, across, largest, shift = np.array(list(found.values())).T
+    assert list(found) == ["PCA", "Autoencoder", "Contractive"]
+    assert (distance[1:] < 0.05 * distance[0]).all()
+    assert distance[2] < 1.1 * distance[1]  # the penalty costs nothing
+    assert correlation[2] > correlation[1] > correlation[0] + 0.05
+    assert along[2] == pytest.approx(np.sqrt(12) / 12, rel=0.1)  # an even pace
+    assert across[2] < 0.7 * across[1] < 0.2 * across[0]
+    assert largest[2] < 0.95 * largest[1]
+    assert shift[2] < 0.9 * shift[1] < shift[0]
+
+
+def check_sparse_features(out):
+    found = table(out)
+    pixels, pca, sparse, kernel = (
+        found[name] for name in ("pixels", "PCA, 32", "sparse, 128", "pixels, kernel SVM")
+    )
+    assert number(out, r"used: (\d+) of 128") == 128
+    assert number(out, r"active in a digit: (\d+) of 128") < 32
+    assert number(out, r"sparse explains: ([\d.]+)%") < number(out, r"PCA explains: ([\d.]+)%") - 5
+    assert (sparse > np.maximum(pixels, pca) + 0.3).all()
+    assert sparse[0] > pixels[0] + 3  # few labels
+    assert (pca < pixels + 0.7).all()
+    assert sparse[0] > kernel[0] + 3
+    assert kernel[-1] > sparse[-1]  # many labels
+
+
+def check_attribute_arithmetic(out):
+    found = table(out)
+    errors = {name: values[:3] for name, values in found.items()}
+    judged = {name: values[3] for name, values in found.items()}
+    assert (errors["VAE"] < 0.5 * errors["PCA"]).all()
+    assert (errors["VAE"] < 0.9 * errors["pixels"]).all()
+    assert (errors["VAE"] < 0.6 * errors["unchanged"]).all()
+    assert (errors["VAE, reconstruction"] < errors["VAE"]).all()
+    assert (errors["pixels"] < errors["PCA"]).all()
+    assert judged["VAE"] > 0.95
+    assert judged["unchanged"] < 0.05
+    assert min(map(float, re.findall(r"about (\S+)% of new", out))) > 99
+
+
+def check_outliers_in_tables(out):
+    found = table(out)
+    reconstruction, default, forest, neighbours = (
+        found[name]
+        for name in (
+            "AEOutlierDetector, reconstruction",
+            "AEOutlierDetector",
+            "IsolationForest",
+            "LocalOutlierFactor",
+        )
+    )
+    assert reconstruction[0] > 0.93
+    assert reconstruction[0] > default[0] > neighbours[0] + 0.05
+    assert forest[0] < 0.7
+    np.testing.assert_allclose([default[1], forest[1], neighbours[1]], 0.945, atol=0.02)
+    plain, adjusted = np.array(re.findall(r"(\d+)% of them false, (\d+)% of the wrong", out), dtype=float)
+    assert plain[0] > 25
+    assert adjusted[0] < 20
+    assert adjusted[1] > 80
+    assert number(out, r"explain (\d+)%") > 80
+    assert number(out, r"most extreme value (\d+)%") < 30
+
+
+def check_mixed_types(out):
+    found = table(out)
+    gain = np.array([found[f"Autoencoder, {k}"] - found[f"PCA, {k}"] for k in (1, 2, 4, 6)])
+    assert (gain[:2, 0] > 15).all()
+    assert (gain[2:, 0] > 5).all()
+    assert (gain[:2, 1] > 5).all()
+    assert (np.abs(gain[2:, 1]) < 5).all()  # PCA serves the classifier as well
+    for category, more in {"kind": 15, "fuel": 2}.items():
+        right = [found[f"{name}, {category} decoded rightly"][0] for name in ("PCA", "Autoencoder")]
+        assert right[1] > right[0] + more
+    chosen = number(out, r"accuracy on test cars: ([\d.]+)%")
+    assert chosen == pytest.approx(number(out, r"all columns ([\d.]+)%"), abs=8)
+    assert "kind_sports car" in out
+    assert re.search(r"^codes: (pca|autoencodertransformer)0, \1\d", out, re.MULTILINE)
+
+
+def check_latent_space(out):
+    found = table(out)
+    sure = {name: values[0] for name, values in found.items()}
+    assert all(values[1] == 10 for name, values in found.items() if "shuffled" not in name)
+    assert sure["VAE, mixture prior"] > sure["VAE"] > sure["PCA, gaussian"]
+    assert sure["VAE, mixture prior"] > 0.85 * sure["Real"]
+    for name in ("Autoencoder", "PCA"):
+        assert sure[f"{name}, mixture"] > sure[f"{name}, gaussian"] + 20
+    assert sure["Real, pixels shuffled"] < 10  # the judge knows what no digit is
+    assert number(out, r"calls (\d+)% a digit 8") > 90
+
+
 CHECKS = {
     "replace_pca": check_replace_pca,
     "choose_latent_size": check_choose_latent_size,
@@ -135,6 +228,12 @@ CHECKS = {
     "linear_is_pca": check_linear_is_pca,
     "reconstructions": check_reconstructions,
     "compression": check_compression,
+    "contractive_curve": check_contractive_curve,
+    "sparse_features": check_sparse_features,
+    "attribute_arithmetic": check_attribute_arithmetic,
+    "outliers_in_tables": check_outliers_in_tables,
+    "mixed_types": check_mixed_types,
+    "latent_space": check_latent_space,
 }
 
 
