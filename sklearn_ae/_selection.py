@@ -39,7 +39,7 @@ from sklearn_ae.bottlenecks import Ordered
 
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # that "auto" tries
 _NESTED_SHARE, _NESTED_LEAST = 3, 30  # a third of the epochs of an autoencoder of one size, but for few
-_TUNING_SHARE, _TUNING_LEAST = 8, 10  # and for each size an eighth more
+_TUNING_SHARE, _TUNING_LEAST = 10, 10  # and for each size a tenth more
 _N_DRAWS, _N_STARTS = 32, 2  # of the default score; more change it in the second decimal
 
 
@@ -147,7 +147,7 @@ def _tuned(wide: Any, sizes: Sequence[int], X: Any) -> list[Any]:
     nested = _train(wide, train, **held_out)
     models = []
     for k in sizes:
-        model = copy.deepcopy(nested).set_params(bottleneck=Nested((k,)), max_iter=short)
+        model = copy.copy(nested).set_params(bottleneck=Nested((k,)), max_iter=short)
         models.append(_train(model, train, **held_out).truncate(k))
     return models
 
