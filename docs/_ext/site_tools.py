@@ -7,16 +7,17 @@ from pathlib import Path
 
 # -- gallery ------------------------------------------------------------------------------
 
-# examples in the order in which a reader meets them; others come between, by name
-FIRST = ("replace_pca.py", "linear_is_pca.py")
-LAST = ("latent_space.py",)
+ORDER = (  # in which a reader meets the examples; new ones come after them, by name
+    *("replace_pca", "linear_is_pca", "reconstructions", "choose_latent_size", "compression"),
+    *("denoise_digits", "contractive_curve", "sparse_features", "latent_space", "attribute_arithmetic"),
+    *("outliers_in_tables", "mixed_types"),
+)
 
 
 def example_order(file_name):
-    """Key that sorts the gallery: FIRST, then by name, then LAST."""
-    name = os.path.basename(file_name)
-    place = FIRST.index(name) - len(FIRST) if name in FIRST else 0
-    return (LAST.index(name) + 1 if name in LAST else place), name
+    """Key that sorts the gallery."""
+    name = Path(file_name).stem
+    return ORDER.index(name) if name in ORDER else len(ORDER), name
 
 
 def reset_figures(gallery_conf, file_name):
@@ -31,18 +32,6 @@ def reset_figures(gallery_conf, file_name):
 
     plt.close("all")
     plt.rcdefaults()
-
-
-LABEL = re.compile(r"^\.\. _sphx_glr_gallery_\w+\.py:\n", re.MULTILINE)
-HEADING = re.compile(r"^\S.*\n([=\-~])\1{3,}$", re.MULTILINE)
-
-
-def with_title(text, name):
-    """Give a page of the gallery a title where its script has none: the name of the file."""
-    if HEADING.search(text):
-        return text
-    title = name.rpartition("/")[2].replace("_", " ").capitalize()
-    return LABEL.sub(lambda label: f"{label[0]}\n{title}\n{'=' * len(title)}\n", text, count=1)
 
 
 # -- links that work on GitHub and here ----------------------------------------------------
@@ -67,10 +56,8 @@ def point_links_here(text, folder):
 
 
 def source_read(app, name, source):
-    """Rewrite links of the pages that stand in docs/, and complete those of the gallery."""
-    if name.startswith("gallery/"):
-        source[0] = with_title(source[0], name)
-    elif "/" not in name:
+    """Rewrite links of the pages that stand in docs/."""
+    if "/" not in name:
         source[0] = point_links_here(source[0], "docs")
 
 

@@ -7,7 +7,7 @@ chose is within one standard error (over the folds) of the grid's best. "rank": 
 rank with noise are drawn, and both rules are asked for it.
 
     python examples/benchmarks/latent_size.py --data DIR      # about a quarter of an hour
-    python examples/benchmarks/latent_size.py --part rank     # two minutes, no data needed
+    python examples/benchmarks/latent_size.py --part rank     # five minutes, no data needed
 """
 
 import argparse
