@@ -52,7 +52,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
     alpha, tied_weights, whiten, batch_size, learning_rate_init : object
         As there.
     max_iter : int or "auto", default="auto"
-        Epochs of the last fit, on all rows. In the folds a third of them (30 at least, if there
+        Epochs of the last fit, on all rows. In the folds a quarter of them (30 at least, if there
         are) trains the nested code, and a tenth (10 at least) tunes it to each size.
     early_stopping, validation_fraction, n_iter_no_change, tol : object
         As there.
