@@ -10,7 +10,6 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_ae._autoencoder import AutoencoderTransformer
@@ -256,6 +255,10 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         for name in vars(one).keys() - params.keys():
             setattr(self, name, getattr(one, name))
 
-    @available_if(lambda self: False)
-    def partial_fit(self, X, y=None):
-        """Not there: folds need all rows at once."""
+    @property
+    def partial_fit(self):
+        """Not there: the folds need all rows at once."""
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute 'partial_fit': its folds need all rows at once."
+            " Use fit, or partial_fit of an AutoencoderTransformer."
+        )

@@ -313,7 +313,8 @@ def test_callbacks_attend_the_last_fit_alone():
 
 
 def test_what_is_not_there():
-    assert not hasattr(AutoencoderTransformerCV(), "partial_fit")
+    with pytest.raises(AttributeError, match="folds need all rows at once"):
+        AutoencoderTransformerCV().partial_fit(low_rank(0))
     assert "warm_start" not in AutoencoderTransformerCV().get_params()
 
 
