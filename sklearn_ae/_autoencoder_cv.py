@@ -102,11 +102,12 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
 
     Notes
     -----
-    The scores are those of shorter trainings; an autoencoder of one size alone comes
-    out a little better or worse. Where a size shows no gain over PCA on held-out rows
-    of a fold, PCA stands in, as for an autoencoder of that size (``early_stopping``).
-    Linear autoencoders are PCA, whose sizes are exact. With sparse bottlenecks, whose
-    codes cannot be cut, each size is trained by itself, as in a grid search.
+    The scores are those of shorter trainings. Near the best size an autoencoder that is
+    trained for one size comes out about as good; very small codes come out better.
+    Where a size shows no gain over PCA on held-out rows of a fold, PCA stands in, as for
+    an autoencoder of that size (``early_stopping``). Linear autoencoders are PCA, whose
+    sizes are exact. With sparse bottlenecks, whose codes cannot be cut, each size is
+    trained by itself, as in a grid search.
 
     References
     ----------
