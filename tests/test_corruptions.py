@@ -73,7 +73,7 @@ class TestEveryCorruption:
 @pytest.mark.parametrize(
     ("noise", "distribution"),
     [(GaussianNoise(0.3), stats.norm(scale=0.3)), (RayleighNoise(0.3), stats.rayleigh(scale=0.3))],
-    ids=str,
+    ids=["gaussian", "rayleigh"],
 )
 def test_additive_noise_has_its_distribution(noise, distribution):
     x = torch.randn((4000, 5), generator=generator(1), dtype=torch.float64)

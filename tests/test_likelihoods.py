@@ -41,7 +41,9 @@ ORACLES = [
 ]
 
 
-@pytest.mark.parametrize(("likelihood", "x", "log_noise", "oracle"), ORACLES, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(
+    ("likelihood", "x", "log_noise", "oracle"), ORACLES, ids=[str(row[0]) for row in ORACLES]
+)
 class TestEveryLikelihood:
     def test_is_scipys_with_all_constants(self, likelihood, x, log_noise, oracle):
         expected = oracle(ETA.numpy(), x.numpy(), log_noise)
