@@ -219,6 +219,16 @@ def zero_last_layer(network: nn.Module) -> None:
         nn.init.zeros_(last.bias)
 
 
+def validation_split(params: Any, n: int, rng: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Row numbers for training and for validation; None twice where none are, or can be, held out."""
+    n_valid = round(params.validation_fraction * n)
+    least = GATE_MIN_ROWS if params.init == "pca" else 1
+    if not params.early_stopping or n_valid < least or n - n_valid < 2:
+        return None, None
+    order = rng.permutation(n)
+    return order[n_valid:], order[:n_valid]
+
+
 def gate_opens(anchor: np.ndarray, network: np.ndarray, in_nats: bool = False) -> bool:
     """Whether the network's objective on validation rows is credibly below the anchor's.
 

@@ -14,7 +14,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_ae._autoencoder import AutoencoderTransformer
 from sklearn_ae._compat import Interval, StrOptions, _fit_context
-from sklearn_ae._resources import MAX_SEED, private_random_state
+from sklearn_ae._resources import as_seed
 from sklearn_ae._selection import RULES, check_sizes, mean_log_likelihood, score_fold, tabulate
 from sklearn_ae._validation import check_slots, validate_rows
 
@@ -245,10 +245,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         """The autoencoder with this one's parameters; every fit of it draws the same numbers."""
         names = AutoencoderTransformer._get_param_names()
         shared = {name: value for name, value in self.get_params(deep=False).items() if name in names}
-        one = clone(AutoencoderTransformer(**shared))
-        if not isinstance(one.random_state, Integral):
-            one.random_state = int(private_random_state(self.random_state).randint(MAX_SEED))
-        return one
+        return clone(AutoencoderTransformer(**shared)).set_params(random_state=as_seed(self.random_state))
 
     def _take_over_from(self, one: AutoencoderTransformer) -> None:
         """Be the fitted autoencoder: take all that it has learnt."""

@@ -11,22 +11,27 @@ from scipy import sparse
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._batches import dense
+from sklearn_ae._pipelines import last_step
 from sklearn_ae.priors import fit_mixture
 
 # -- rows and codes -----------------------------------------------------------------------
 
 
-def _check_model(model: Any) -> None:
+def kind(model: Any) -> str:
+    """What a model is, for errors: its class, or that it is itself one."""
+    return f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+
+
+def check_decoder(model: Any, name: str = "model") -> None:
+    """Refuse what cannot encode and decode; ``name`` is the parameter that it was passed as."""
     missing = [name for name in ("transform", "inverse_transform") if not hasattr(model, name)]
     if missing or isinstance(model, type):
-        name = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise TypeError(
-            f"model must be a fitted transformer with transform and inverse_transform; got {name}"
+            f"{name} must be a fitted transformer with transform and inverse_transform; got {kind(model)}"
             f"{' without ' + ' and '.join(missing) if missing else ', not an instance'}. Use for instance "
             "PCA, AutoencoderTransformer, or a Pipeline of steps that all have inverse_transform."
         )
@@ -34,7 +39,7 @@ def _check_model(model: Any) -> None:
 
 def encode(model: Any, X: Any, name: str) -> np.ndarray:
     """Codes of rows, as a float array of shape (n_samples, n_components)."""
-    _check_model(model)
+    check_decoder(model)
     if np.ndim(X) not in (1, 2):
         raise ValueError(f"{name} must have 1 dimension (one row) or 2; got {np.ndim(X)}.")
     try:
@@ -52,6 +57,11 @@ def _as_rows(x: Any) -> Any:
     return (x if sparse.issparse(x) else np.asarray(x)).reshape(1, -1)
 
 
+def numeric_rows(X: Any, name: str = "X") -> np.ndarray:
+    """Rows as a float array, whether or not they are sparse or a data frame."""
+    return check_array(dense(X), dtype=[np.float64, np.float32], input_name=name)
+
+
 def decode(model: Any, codes: np.ndarray, dtype: Any) -> np.ndarray:
     """Decode codes of shape (..., n_components)."""
     rows = np.asarray(dense(model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(dtype))))
@@ -63,8 +73,8 @@ def code_quantiles(model: Any, X: Any, levels: np.ndarray) -> tuple[np.ndarray, 
     if X is not None:
         codes = encode(model, X, "X")
         return np.quantile(codes, levels, axis=0), np.median(codes, axis=0)
-    _check_model(model)
-    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    check_decoder(model)
+    last = last_step(model)
     if not (hasattr(last, "sample") and hasattr(last, "posterior")):
         raise ValueError(
             f"X=None needs a standard normal prior, and the codes of {type(last).__name__} have none: pass "

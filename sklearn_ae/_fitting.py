@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from torch import Generator
 
-from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, is_linear
+from sklearn_ae._anchor import GATE_MIN_ROWS, fit_pca, gate_opens, is_linear, validation_split
 from sklearn_ae._batches import Rows
 from sklearn_ae._building import Slots, build_module, inference_copy, is_pca
 from sklearn_ae._callbacks import BestEpoch, Progress, StopAfter
@@ -79,14 +79,9 @@ class Fit:
 
     def _split(self, rng: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Row numbers for training and validation; None for all rows and for no validation."""
-        n = self.X.shape[0]
-        if self.X_val is not None or self.at_optimum or not self.params.early_stopping:
+        if self.X_val is not None or self.at_optimum:
             return None, None
-        n_valid = round(self.params.validation_fraction * n)
-        if n_valid < (GATE_MIN_ROWS if self.anchored else 1) or n - n_valid < 2:
-            return None, None
-        order = rng.permutation(n)
-        return order[n_valid:], order[:n_valid]
+        return validation_split(self.params, self.X.shape[0], rng)
 
     @property
     def anchored(self) -> bool:

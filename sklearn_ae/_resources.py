@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,13 @@ MAX_SEED = np.iinfo(np.int32).max  # of what a random state hands on as a seed
 def private_random_state(random_state: Any) -> np.random.RandomState:
     """As ``check_random_state``, but None means fresh entropy, not NumPy's global generator."""
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def as_seed(random_state: Any) -> int:
+    """A seed: an int as it is, else drawn."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(private_random_state(random_state).randint(MAX_SEED))
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from torch import Generator, Tensor
 
-from sklearn_ae._anchor import GATE_MIN_ROWS, is_linear
+from sklearn_ae._anchor import is_linear, validation_split
 from sklearn_ae._compat import _safe_indexing
 from sklearn_ae._resources import private_random_state
 from sklearn_ae._training import batches_and_epochs
@@ -125,9 +125,9 @@ def models_of_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
     X : ndarray or sparse matrix
     """
     slots = estimator._resolve_slots()
-    one, wide = clone(estimator), clone(estimator).set_params(n_components=sizes[-1])
+    wide = clone(estimator).set_params(n_components=sizes[-1])
     if slots.bottleneck.sparse:
-        return [_train(clone(one).set_params(n_components=k), X) for k in sizes]
+        return [_train(clone(estimator).set_params(n_components=k), X) for k in sizes]
     pca = clone(wide).set_params(hidden_layer_sizes=(), network="dense", bottleneck="plain", init="pca")
     if wide.init == "pca" and slots.plain and is_linear(slots.network, slots.hidden_layer_sizes):
         return _cut(pca.fit(X), sizes)
@@ -159,11 +159,8 @@ def _part(epochs: int, share: int, least: int) -> int:
 
 def _split(wide: Any, X: Any) -> tuple[Any, dict[str, Any]]:
     """Training rows, and validation rows that all sizes share, where ``fit`` would hold out some."""
-    n_valid = round(wide.validation_fraction * X.shape[0])
-    if not wide.early_stopping or n_valid < GATE_MIN_ROWS:
-        return X, {}
-    order = private_random_state(wide.random_state).permutation(X.shape[0])
-    return X[order[n_valid:]], {"X_val": X[order[:n_valid]]}
+    train, valid = validation_split(wide, X.shape[0], private_random_state(wide.random_state))
+    return (X, {}) if valid is None else (X[train], {"X_val": X[valid]})
 
 
 def _train(estimator: Any, X: Any, **fit_params: Any) -> Any:

@@ -621,3 +621,10 @@ def test_outlier_score_errors_name_the_parameter(options, message):
 def test_outlier_score_takes_detectors():
     with pytest.raises(TypeError, match=r"detector must have score_samples.*got StandardScaler"):
         OutlierScoreDisplay.from_estimator(StandardScaler().fit(IRIS), IRIS)
+
+
+def test_a_class_is_no_model():
+    with pytest.raises(TypeError, match=r"detector must have score_samples.*got the class IsolationForest"):
+        OutlierScoreDisplay.from_estimator(IsolationForest, IRIS)
+    with pytest.raises(TypeError, match=r"estimators must be a fitted transformer.*got the class PCA"):
+        ExplainedVarianceDisplay.from_estimator(PCA, IRIS)

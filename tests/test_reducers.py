@@ -392,3 +392,9 @@ def test_variational_autoencoder_has_one_size():
     found = compare_reducers([VAETransformer(hidden_layer_sizes=(), prior="mixture", max_iter=3)], X, 2, cv=2)
     assert found["n_components"][0] == 2
     assert np.isfinite(found["log_likelihood"][0])
+
+
+def test_a_name_is_no_predictor():
+    X = np.random.RandomState(0).normal(size=(20, 3))
+    with pytest.raises(TypeError, match="a classifier or a regressor; got 'logistic'"):
+        compare_reducers([PCA(1)], X, y=X[:, 0] > 0, predictor="logistic")

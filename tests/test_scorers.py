@@ -513,3 +513,9 @@ def test_log_probabilities_have_no_jacobian(model):
         step = clone(other).fit(binary)
         with pytest.raises(ValueError, match="gives log-probabilities"):
             log_likelihood_scorer(Pipeline([("step", step), ("model", model)]), binary)
+
+
+@pytest.mark.parametrize("scorer", [explained_variance_scorer, neg_reconstruction_error_scorer])
+def test_a_class_is_no_estimator(scorer):
+    with pytest.raises(TypeError, match=r"estimator must be a fitted transformer.*got the class PCA"):
+        scorer(PCA, np.ones((3, 2)))

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from sklearn_ae._batches import dense
-from sklearn_ae._naming import last_step
+from sklearn_ae._pipelines import last_step
 from sklearn_ae.inspection._drawing import GREYS, as_images
 from sklearn_ae.networks import Conv
 
@@ -20,18 +20,6 @@ _MARGIN = 0.08  # of a cell, around its curve
 
 
 # -- what is asked for --------------------------------------------------------------------
-
-
-def check_decoder(estimator: Any) -> None:
-    """Refuse what cannot encode and decode, before any work."""
-    missing = [name for name in ("transform", "inverse_transform") if not hasattr(estimator, name)]
-    if missing or isinstance(estimator, type):
-        name = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
-        raise TypeError(
-            f"estimator must be a fitted transformer with transform and inverse_transform; got {name}"
-            f"{' without ' + ' and '.join(missing) if missing else ', not an instance'}. Use for instance "
-            "PCA, AutoencoderTransformer, or a Pipeline of steps that all have inverse_transform."
-        )
 
 
 def check_kind(kind: Any) -> None:

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array
 
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._batches import dense
-from sklearn_ae._codes import decode, encode
-from sklearn_ae._naming import last_step
+from sklearn_ae._codes import check_decoder, decode, encode, numeric_rows
+from sklearn_ae._pipelines import last_step
 from sklearn_ae.inspection._drawing import (
     COLOURS,
     MARKERS,
@@ -103,12 +101,15 @@ class ExplainedVarianceDisplay:
         """
         pyplot(cls)
         sizes = None if n_components is None else _wanted(n_components)
-        rows = dense(check_array(X, accept_sparse=("csr", "csc"), dtype=[np.float64, np.float32]))
+        rows = numeric_rows(X)
         total = float(np.square(rows - rows.mean(axis=0, dtype=np.float64)).sum())
         if not total > 0:
             raise ValueError("X has no variance to explain: all rows are equal.")
         curves = {}
-        for name, models in _groups(estimators).items():
+        groups = _groups(estimators)
+        for model in (model for models in groups.values() for model in models):
+            check_decoder(model, "estimators")
+        for name, models in groups.items():
             points = sorted(point for model in models for point in _points(model, X, rows, total, sizes))
             if points:
                 curves[name] = tuple(np.array(values) for values in zip(*points, strict=True))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_ae._naming import last_step
+from sklearn_ae._codes import check_decoder
+from sklearn_ae._pipelines import last_step
 from sklearn_ae.inspection._cells import (
-    check_decoder,
     check_kind,
     chosen_kind,
     names_of_features,
@@ -164,7 +164,7 @@ class InterpolationDisplay:
         >>> plt.show()
         """
         pyplot(cls)
-        check_decoder(estimator)
+        check_decoder(estimator, "estimator")
         check_kind(kind)
         walks = interpolate(estimator, X_start, X_end, n_steps, method)
         walks = walks.reshape(-1, *walks.shape[-2:])

@@ -7,9 +7,9 @@ from typing import Any
 
 from sklearn.utils import check_scalar
 
-from sklearn_ae._naming import last_step
+from sklearn_ae._codes import check_decoder
+from sklearn_ae._pipelines import last_step
 from sklearn_ae.inspection._cells import (
-    check_decoder,
     check_kind,
     chosen_kind,
     names_of_features,
@@ -187,7 +187,7 @@ class LatentGridDisplay:
         """
         pyplot(cls)
         check_scalar(n_steps, "n_steps", Integral, min_val=2)
-        check_decoder(estimator)
+        check_decoder(estimator, "estimator")
         check_kind(kind)
         grid = latent_grid(estimator, n_steps, X=X, components=components, quantile_range=quantile_range)
         n_columns = grid.rows.shape[-1]

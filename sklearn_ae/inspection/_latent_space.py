@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.utils import check_array
 
 from sklearn_ae._batches import dense
-from sklearn_ae._codes import index
-from sklearn_ae._naming import last_step
+from sklearn_ae._codes import index, kind
+from sklearn_ae._pipelines import last_step
 from sklearn_ae.inspection._colouring import check_y, colouring
 from sklearn_ae.inspection._drawing import axes_and_figure, canvas, plain, pyplot
 
@@ -292,7 +292,7 @@ class LatentSpaceDisplay:
 
 
 def _check_estimator(estimator: Any, color_by: Any) -> None:
-    name = type(estimator).__name__
+    name = kind(estimator)
     if not hasattr(estimator, "transform") or isinstance(estimator, type):
         raise TypeError(
             f"estimator must be a fitted transformer; got {name}. Codes from elsewhere, such as "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._naming import last_step
+from sklearn_ae._pipelines import last_step
 from sklearn_ae.inspection._drawing import COLOURS, axes_and_figure, plain, pyplot
 from sklearn_ae.losses import SquaredError
 

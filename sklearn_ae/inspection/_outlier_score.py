@@ -6,10 +6,10 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar, column_or_1d
 
-from sklearn_ae._naming import last_step
+from sklearn_ae._codes import kind
+from sklearn_ae._pipelines import before_last_step, last_step
 from sklearn_ae.inspection._cells import names_of_features
 from sklearn_ae.inspection._colouring import check_y, is_discrete
 from sklearn_ae.inspection._drawing import COLOURS, axes_and_figure, canvas, pyplot
@@ -117,10 +117,10 @@ class OutlierScoreDisplay:
         """
         pyplot(cls)
         check_scalar(n_oddest, "n_oddest", Integral, min_val=1)
-        if not hasattr(detector, "score_samples"):
+        if not hasattr(detector, "score_samples") or isinstance(detector, type):
             raise TypeError(
-                f"detector must have score_samples, as AEOutlierDetector and IsolationForest do; got "
-                f"{type(detector).__name__}."
+                "detector must have score_samples, as fitted AEOutlierDetector and IsolationForest do; got "
+                f"{kind(detector)}."
             )
         scores = np.asarray(detector.score_samples(X))
         oddest = np.argsort(scores, kind="stable")[:n_oddest]
@@ -275,18 +275,11 @@ def _explained(detector: Any, X: Any, oddest: np.ndarray, feature_names: Any) ->
     last = last_step(detector)
     if not hasattr(last, "explain"):
         return None, None
-    rows = _before_last(detector, X)
+    rows = before_last_step(detector, X)
     rows = rows.iloc[oddest] if hasattr(rows, "iloc") else _indexable(rows)[oddest]
     contributions = np.asarray(last.explain(rows))
     n = contributions.shape[1]
     return contributions, names_of_features(feature_names, n, rows, last, X)
-
-
-def _before_last(detector: Any, X: Any) -> Any:
-    """Rows as they reach the last step."""
-    if not isinstance(detector, Pipeline):
-        return X
-    return _before_last(detector[-1], detector[:-1].transform(X) if len(detector) > 1 else X)
 
 
 def _indexable(rows: Any) -> Any:

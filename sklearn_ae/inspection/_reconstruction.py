@@ -7,12 +7,10 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_scalar
 
-from sklearn_ae._batches import dense
-from sklearn_ae._codes import decode, encode
+from sklearn_ae._codes import check_decoder, decode, encode, numeric_rows
 from sklearn_ae.inspection._cells import (
-    check_decoder,
     check_kind,
     chosen_kind,
     names_of_features,
@@ -133,7 +131,7 @@ class ReconstructionDisplay:
         check_kind(kind)
         models = by_name(estimator)
         for model in models.values():
-            check_decoder(model)
+            check_decoder(model, "estimator")
         reconstructions = {name: _reconstruct(model, X) for name, model in models.items()}
         n_columns = next(iter(reconstructions.values())).shape[1]
         if kind in ("auto", "image"):
@@ -198,7 +196,7 @@ class ReconstructionDisplay:
         """
         pyplot(cls)
         named = X_hat if isinstance(X_hat, Mapping) else {"Reconstruction": X_hat}
-        rows = _rows(X, "X")
+        rows = numeric_rows(X)
         display = cls(
             rows,
             {name: _rows_like(rows, values, name) for name, values in named.items()},
@@ -246,14 +244,8 @@ def _reconstruct(model: Any, X: Any) -> np.ndarray:
     return decode(model, codes, codes.dtype)
 
 
-def _rows(X: Any, name: str) -> np.ndarray:
-    return dense(
-        check_array(X, accept_sparse=("csr", "csc"), dtype=[np.float64, np.float32], input_name=name)
-    )
-
-
 def _rows_like(rows: np.ndarray, values: Any, name: str) -> np.ndarray:
-    given = _rows(values, "X_hat")
+    given = numeric_rows(values, "X_hat")
     if given.shape != rows.shape:
         raise ValueError(
             f"X_hat must have the shape of X, {rows.shape}; the reconstruction {name!r} has {given.shape}."

@@ -19,10 +19,10 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 
+from sklearn_ae.likelihoods import LOG_2PI
 from sklearn_ae.metrics._posteriors import Posteriors
 from sklearn_ae.priors import fit_mixture
 
-LOG_2PI = float(np.log(2 * np.pi))
 _SIZES = (1, 2, 4, 8, 16, 32)  # of the mixtures
 _MAX_ITER = 50
 _N_NEIGHBORS = (10, 30)  # along which kernels are stretched

@@ -317,9 +317,8 @@ def _labels(column: np.ndarray, discrete: bool, n_bins: int, index: int) -> np.n
 
 def _codes(model: Any, X: Any, rng: np.random.RandomState) -> np.ndarray:
     """Codes of rows; draws from the posterior where there is one."""
-    codes = encode(model, X, "X")
     own = own_posterior(model, X)
-    return codes if own is None else own[0] + own[1] * rng.standard_normal(own[0].shape)
+    return encode(model, X, "X") if own is None else own[0] + own[1] * rng.standard_normal(own[0].shape)
 
 
 def _gap(codes: np.ndarray, labels: np.ndarray, rng: np.random.RandomState) -> float:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, resample
 
 from sklearn_ae._batches import dense
 from sklearn_ae._codes import decode, encode
+from sklearn_ae._pipelines import before_last_step, last_step
+from sklearn_ae.likelihoods import LOG_2PI
 
 MIN_ROWS = 10
 _STEP = 1e-3  # of the finite differences, in standard deviations of the codes
@@ -104,7 +105,7 @@ class Posteriors:
     def negentropy(self) -> float:
         """Mean over the rows of E log q(u | x)."""
         log_det = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1).mean()
-        return float(-log_det - 0.5 * self.means.shape[1] * (np.log(2 * np.pi) + 1))
+        return float(-log_det - 0.5 * self.means.shape[1] * (LOG_2PI + 1))
 
     def codes(self, u: np.ndarray) -> np.ndarray:
         """Components that vary, of coordinates (..., r)."""
@@ -130,12 +131,10 @@ def some_rows(max_samples: int, rng: np.random.RandomState, X: Any, *others: Any
 
 def own_posterior(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """Means and standard deviations by the model's ``posterior``, where it has one."""
-    if isinstance(model, Pipeline):
-        X = model[:-1].transform(X) if len(model) > 1 else X
-        return own_posterior(model[-1], X)
-    if not hasattr(model, "posterior"):
+    last = last_step(model)
+    if not hasattr(last, "posterior"):
         return None
-    mean, std = (np.asarray(part, dtype=np.float64) for part in model.posterior(X))
+    mean, std = (np.asarray(part, dtype=np.float64) for part in last.posterior(before_last_step(model, X)))
     return mean, std
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from time import perf_counter
 from typing import Any
 
@@ -20,8 +19,8 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_ae._compat import _safe_indexing
-from sklearn_ae._naming import by_class
-from sklearn_ae._resources import MAX_SEED, private_random_state
+from sklearn_ae._pipelines import by_class
+from sklearn_ae._resources import as_seed
 from sklearn_ae.metrics._affine import Density
 from sklearn_ae.metrics._scorers import as_codes, check_rows, explained_share, squared_error
 
@@ -124,7 +123,7 @@ def compare_reducers(
     3    scaled             2          -20.75      0.96
     """
     predictor, metric = _task(y, predictor)
-    seed = _seed(random_state)
+    seed = as_seed(random_state)
     cases = list(_cases(_named(estimators), _sizes(n_components), seed))
     X, y = indexable(X, None if y is None else np.asarray(y))
     splits = list(check_cv(cv, y, classifier=metric == "accuracy").split(X, y))
@@ -202,12 +201,6 @@ def _size_parameters(estimator: Any, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}n_components"
 
 
-def _seed(random_state: Any) -> int:
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(private_random_state(random_state).randint(MAX_SEED))
-
-
 def _seeded(estimator: Any, seed: int) -> Any:
     """A clone whose random states that are None are the seed."""
     params = estimator.get_params().items()
@@ -228,7 +221,7 @@ def _task(y: Any, predictor: Any) -> tuple[Any, str | None]:
             raise ValueError(f"predictor='auto' knows no model for y of type {kind!r}: pass a predictor.")
         metric = _METRIC_OF_TARGET[kind]
         return _PREDICTORS[metric](), metric
-    if is_classifier(predictor) or is_regressor(predictor):
+    if hasattr(predictor, "fit") and (is_classifier(predictor) or is_regressor(predictor)):
         return predictor, "accuracy" if is_classifier(predictor) else "r2"
     raise TypeError(f"predictor must be 'auto', a classifier or a regressor; got {predictor!r}.")
 

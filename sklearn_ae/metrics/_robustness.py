@@ -12,13 +12,13 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_scalar, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._batches import dense
 from sklearn_ae._codes import check_density, decode, encode, finite_number
 from sklearn_ae._generative import GenerativeModel
+from sklearn_ae._pipelines import first_step, last_step
 from sklearn_ae._resources import private_random_state
 from sklearn_ae.latent import sample_latent
 
@@ -242,7 +242,7 @@ def round_trip_error(model, X=None, n_samples=1000, *, density="auto", random_st
     0.0
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=2)
-    last = _last_step(model)
+    last = last_step(model)
     automatic = isinstance(density, str) and density == "auto"
     if automatic and isinstance(last, GenerativeModel):
         rows, codes = _from_prior(model, last, n_samples, random_state)
@@ -265,14 +265,6 @@ def round_trip_error(model, X=None, n_samples=1000, *, density="auto", random_st
     return _squared_shift(model, rows, codes) / float(spread)
 
 
-def _first_step(model: Any) -> Any:
-    return _first_step(model[0]) if isinstance(model, Pipeline) else model
-
-
-def _last_step(model: Any) -> Any:
-    return _last_step(model[-1]) if isinstance(model, Pipeline) else model
-
-
 def _from_prior(
     model: Any, last: GenerativeModel, n_samples: int, random_state: Any
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -291,7 +283,7 @@ def _as_array(X: Any) -> np.ndarray:
 
 def _least(model: Any) -> float:
     """The least entry of rows that the model takes: 0 for NMF and its like, which tags tell."""
-    first = _first_step(model)
+    first = first_step(model)
     if hasattr(first, "__sklearn_tags__") and get_tags(first).input_tags.positive_only:
         return 0.0
     return -np.inf
@@ -307,7 +299,7 @@ def _like(X: Any, rows: np.ndarray) -> Any:
 
 def _named(model: Any, rows: np.ndarray) -> Any:
     """Rows with the names that the model knows its columns by, if any."""
-    names = getattr(_first_step(model), "feature_names_in_", None)
+    names = getattr(first_step(model), "feature_names_in_", None)
     if names is None:
         return rows
     import pandas as pd

@@ -16,6 +16,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 
 from sklearn_ae._batches import dense, row_blocks
+from sklearn_ae._codes import check_decoder
 from sklearn_ae.metrics._affine import Density
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
@@ -190,6 +191,7 @@ def encode_rows(estimator: Any, X: Any) -> Any:
             "decode, such as PCA, KernelPCA(fit_inverse_transform=True), AutoencoderTransformer, or a "
             "Pipeline of steps that all have inverse_transform."
         )
+    check_decoder(estimator, "estimator")  # and no class
     return as_codes(estimator.transform(X))
 
 

@@ -1,4 +1,4 @@
-"""Names of models in tables and figures."""
+"""Pipelines as models: their ends, the rows that reach the last step, names in tables and figures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 
+def first_step(model: Any) -> Any:
+    """The model itself, or the estimator at the start of a pipeline."""
+    return first_step(model[0]) if isinstance(model, Pipeline) else model
+
+
 def last_step(model: Any) -> Any:
     """The model itself, or the estimator at the end of a pipeline."""
     return last_step(model.steps[-1][1]) if isinstance(model, Pipeline) else model
+
+
+def before_last_step(model: Any, X: Any) -> Any:
+    """Rows as they reach :func:`last_step`."""
+    if not isinstance(model, Pipeline):
+        return X
+    return before_last_step(model[-1], model[:-1].transform(X) if len(model) > 1 else X)
 
 
 def by_class(models: Iterable[Any]) -> dict[str, Any]:
