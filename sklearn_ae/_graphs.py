@@ -86,6 +86,7 @@ class Recorder:
             torch.cuda.synchronize(self.device)  # a replay in flight uses the graph's memory
         self.graphs: dict[Hashable, Any] = {}
         self.n_calls: Counter[Hashable] = Counter()
+        self.drawn_from: dict[Hashable, list[Generator]] = {}
 
     def run(self, key: Hashable, function: Callable[[], None]) -> None:
         """Call a function, which is the same at every call with this key."""
@@ -98,25 +99,30 @@ class Recorder:
             self.graphs[key].replay()
         else:
             self.n_calls[key] += 1
-            self._call_aside(function)
+            self._call_aside(key, function)
 
-    def _call_aside(self, function: Callable[[], None]) -> None:
+    def _call_aside(self, key: Hashable, function: Callable[[], None]) -> None:
         """Call on the stream of the capture: autograd and libraries remember the stream they began on."""
         assert self.stream is not None
-        current = torch.cuda.current_stream(self.device)
+        current, states = torch.cuda.current_stream(self.device), self._states()
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
             function()
         current.wait_stream(self.stream)
+        pairs = zip(self.generators, states, strict=True)
+        self.drawn_from[key] = [g for g, state in pairs if not torch.equal(g.get_state(), state)]
+
+    def _states(self) -> list[Tensor]:
+        return [generator.get_state() for generator in self.generators]
 
     def _capture(self, key: Hashable, function: Callable[[], None]) -> None:
         """Capture a function, which does not run it; where that fails everything is as it was."""
-        graph, states = torch.cuda.CUDAGraph(), [g.get_state() for g in self.generators]
+        graph, states = torch.cuda.CUDAGraph(), self._states()
         current = torch.cuda.current_stream(self.device)
         try:
             # torch.cuda.graph does not return to the current stream from a capture that failed
             with _CAPTURING, torch.cuda.device(self.device), torch.cuda.stream(current):
-                self._register(graph)
+                self._register(graph, self.drawn_from[key])
                 # other threads may allocate in the meantime
                 with torch.cuda.graph(
                     graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
@@ -127,11 +133,11 @@ class Recorder:
         else:
             self.graphs[key] = graph
 
-    def _register(self, graph: Any) -> None:
-        """Let each replay draw on from where a generator is."""
+    def _register(self, graph: Any, generators: Sequence[Generator]) -> None:
+        """Let each replay draw on from where the generators are."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # newer versions of torch do it by themselves, and say so
-            for generator in self.generators:
+            for generator in generators:
                 graph.register_generator_state(generator)
 
     def _recover(self, error: RuntimeError, states: list[Tensor]) -> None:
