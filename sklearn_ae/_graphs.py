@@ -77,13 +77,13 @@ class Recorder:
         self.generators = generators
         self.failure: str | None = None  # what the only capture that failed has said
         self.stream = _stream(device, threading.get_ident()) if device.type == "cuda" else None
-        self.pool = None if self.stream is None else torch.cuda.graph_pool_handle()
         self.forget()
 
     def forget(self) -> None:
         """Drop the graphs: the functions are captured anew once they are warm."""
         if self.stream is not None:
             torch.cuda.synchronize(self.device)  # a replay in flight uses the graph's memory
+            self.pool = torch.cuda.graph_pool_handle()  # the old one dies with its last graph
         self.graphs: dict[Hashable, Any] = {}
         self.n_calls: Counter[Hashable] = Counter()
         self.drawn_from: dict[Hashable, list[Generator]] = {}

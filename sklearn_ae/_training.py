@@ -84,6 +84,8 @@ class AutoencoderNet(NeuralNet):
         self.capturable = capturable
         self.warmup = warmup
 
+    obstacle_: str | None = "nothing has been trained yet"  # why steps were not captured, None if they were
+
     # -- what skorch asks for ------------------------------------------------
 
     @property

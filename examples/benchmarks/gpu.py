@@ -22,9 +22,9 @@ import warnings
 from itertools import pairwise
 
 import numpy as np
-import sklearn
 import torch
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -189,7 +189,7 @@ def main():
     device = torch.device(args.device or "cuda")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+    warnings.simplefilter("ignore", ConvergenceWarning)
     print(f"torch {torch.__version__}, {name}\n")
     compare_speed(device, args.seconds, args.repeats)
     compare_results(device)
