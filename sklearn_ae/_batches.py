@@ -85,7 +85,10 @@ class Rows(Dataset):
         if self.tensor is not None:
             return self.tensor[index]
         rows = self.indices[index.numpy() if isinstance(index, Tensor) else index]
-        return torch.from_numpy(self._convert(np.atleast_1d(rows))).to(self.device)
+        batch = torch.from_numpy(self._convert(np.atleast_1d(rows)))
+        if self.device.type == "cuda":  # copied while the next one is converted
+            return batch.pin_memory().to(self.device, non_blocking=True)
+        return batch.to(self.device)
 
 
 class Batches:
@@ -96,6 +99,12 @@ class Batches:
         self.n_batches = max(1, math.ceil(len(rows) / batch_size))
         self.generator = generator
 
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of rows of the batches, at most one apart."""
+        size, n_larger = divmod(len(self.rows), self.n_batches)
+        return [size + (i < n_larger) for i in range(self.n_batches)]
+
     def __len__(self) -> int:
         return self.n_batches
 
@@ -104,9 +113,11 @@ class Batches:
         if self.n_batches == 1 and whole is not None:
             yield whole  # the order of the rows within a full batch has no effect
         elif self.generator is None:
-            for index in torch.arange(n).tensor_split(self.n_batches):
+            order = torch.arange(n, device="cpu" if whole is None else whole.device)
+            for index in order.tensor_split(self.n_batches):
                 yield self.rows[index]
         else:
             order = torch.randperm(n, generator=self.generator, device=self.generator.device)
+            order = order.cpu() if whole is None else order  # to where the rows are
             for index in order.tensor_split(self.n_batches):
                 yield self.rows[index]

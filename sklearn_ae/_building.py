@@ -71,6 +71,15 @@ class Slots:
         """Whether the user's own code may draw from torch's global generator."""
         return isinstance(self.corruption, CallableNoise) or isinstance(self.network, Modules)
 
+    def capturable(self, width: int) -> bool:
+        """Whether a training step for codes of this width never asks the device for a value.
+
+        Nobody can tell that of code that is not the package's own.
+        """
+        options = self.network, self.bottleneck, self.corruption, self.loss, self.penalty, self.divergence
+        own = all(option is None or option.is_own() for option in options)
+        return own and not (self.penalty is not None and self.penalty.decomposes(width))
+
     def objective(self, n_rows: int, n_features: int, scale: float, warm: bool) -> Objective | Elbo:
         """What training minimises, for this many rows in working units of this scale.
 

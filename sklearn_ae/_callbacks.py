@@ -73,8 +73,8 @@ class BestEpoch(Callback):
         if loss < self.best_loss_:
             self.best_loss_, self.best_epoch_ = loss, net.history[-1, "epoch"]
             with net.averaged():
-                for name, value in net.module_.state_dict().items():
-                    self.weights_[name].copy_(value)
+                found = net.module_.state_dict()
+                torch._foreach_copy_([self.weights_[name] for name in found], list(found.values()))
         if loss < self.target_ - self.tol * abs(self.target_):
             self.target_, self.n_misses_ = loss, 0
             return

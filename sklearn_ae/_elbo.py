@@ -73,11 +73,12 @@ class Elbo(nn.Module):
         self.log_jacobian = log_jacobian
         self.n_features = n_features
         self.calibrated = False  # whether validation mends the noise variance
-        self.share = 1.0  # of beta, during the warm-up
+        self.share: float | Tensor = 1.0  # of beta, during the warm-up
 
-    def schedule(self, progress: float) -> None:
-        """Hear which share of the training's steps is done."""
-        self.share = min(1.0, progress / self.warmup) if self.warmup > 0 else 1.0
+    def schedule(self, progress: float | Tensor) -> None:
+        """Hear which share of the training's steps is done: a number, or where on the device it is kept."""
+        share = progress / self.warmup if self.warmup > 0 else 1.0
+        self.share = share.clamp(max=1.0) if isinstance(share, Tensor) else min(1.0, share)
 
     def size(self, loss: float) -> float:
         """What a change of this loss is small or large beside: a nat per column (it may be negative)."""
@@ -98,7 +99,7 @@ class Elbo(nn.Module):
             out = out._replace(log_noise=out.log_noise + factor.clamp_min(1e-10).log())
         return self._rows(out, self.beta)
 
-    def _rows(self, out: Pass, weight: float) -> Tensor:
+    def _rows(self, out: Pass, weight: float | Tensor) -> Tensor:
         mu, log_var = split_posterior(_full(out.activations))
         z = _full(out.codes).view(-1, *mu.shape)
         log_p = self._log_likelihood(out, len(z))

@@ -142,7 +142,10 @@ class Fit:
     @contextlib.contextmanager
     def _resources(self) -> Iterator[None]:
         needed = self.slots.uses_global_generator
-        with threads_for(self.module, self.batch_size), private_global_generator(needed, self.seed):
+        with (
+            threads_for(self.module, self.batch_size),
+            private_global_generator(needed, self.seed, self.device),
+        ):
             yield
 
     def _net(self) -> AutoencoderNet:
@@ -161,6 +164,7 @@ class Fit:
             alpha=p.alpha,
             seed=self.seed,
             bf16=use_bf16(p.precision, self.device, self.module, self.batch_size),
+            capturable=self.slots.capturable(self.module.width),
             callbacks=callbacks,
             device=str(self.device),
             verbose=0,

@@ -255,7 +255,7 @@ class Objective(nn.Module):
 
     calibrated = False
 
-    def schedule(self, progress: float) -> None:
+    def schedule(self, progress: float | Tensor) -> None:
         """Hear which share of the training's steps is done."""
 
     def size(self, loss: float) -> float:

@@ -23,6 +23,12 @@ class Option(BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {}
 
+    def is_own(self) -> bool:
+        """Whether the package wrote all of it: the class, and what runs among its parameters."""
+        own = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
+        parts = [value for value in self.get_params(deep=False).values() if callable(value)]
+        return own and all(isinstance(part, Option) and part.is_own() for part in parts)
+
 
 class Pair(Option):
     """Base of two options of one slot that are joined into one.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from torch import Generator
 
 from sklearn_ae._module import Autoencoder
 
@@ -79,12 +80,18 @@ def threads_for(module: Autoencoder, n_rows: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def private_global_generator(needed: bool, seed: int) -> Iterator[None]:
-    """Seed torch's global generator for the user's own code and restore it afterwards."""
+def private_global_generator(needed: bool, seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for the user's own code and restore them afterwards.
+
+    Those of the CPU and of the device: torch.manual_seed would reach those of all devices.
+    """
     if not needed:
         yield
         return
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices=devices, device_type=device.type):
+        torch.default_generator.manual_seed(seed)
+        for used in devices:
+            state = Generator(used).manual_seed(seed).get_state()
+            torch.get_device_module(used).set_rng_state(state, used)
         yield

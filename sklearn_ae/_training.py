@@ -25,6 +25,7 @@ from torch import Generator, Tensor
 from sklearn_ae._batches import Batches, Rows
 from sklearn_ae._callbacks import StopTraining, WeightAverage
 from sklearn_ae._elbo import Elbo
+from sklearn_ae._graphs import ResidentEpochs, obstacle
 from sklearn_ae._module import Autoencoder, Objective
 
 _MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
@@ -58,6 +59,8 @@ class AutoencoderNet(NeuralNet):
         Of the generators for batches, corruption and bottleneck.
     bf16 : bool
         Run the steps under bfloat16 autocast.
+    capturable : bool
+        Whether no slot asks for a value in the middle of a step (:meth:`Slots.capturable`).
     warmup : float
         Share of the steps in which the learning rate rises; None keeps it constant.
     """
@@ -70,6 +73,7 @@ class AutoencoderNet(NeuralNet):
         alpha: float = 0.0,
         seed: int = 0,
         bf16: bool = False,
+        capturable: bool = False,
         warmup: float | None = 0.05,
         **kwargs: Any,
     ):
@@ -77,7 +81,10 @@ class AutoencoderNet(NeuralNet):
         self.alpha = alpha
         self.seed = seed
         self.bf16 = bf16
+        self.capturable = capturable
         self.warmup = warmup
+
+    obstacle_: str | None = "nothing has been trained yet"  # why steps were not captured, None if they were
 
     # -- what skorch asks for ------------------------------------------------
 
@@ -110,15 +117,25 @@ class AutoencoderNet(NeuralNet):
         # hooks within an epoch cost a call per batch, so they are called only where there are any
         self.batch_callbacks_ = self._overridden("on_batch_begin") or self._overridden("on_batch_end")
         self.gradient_callbacks_ = self._overridden("on_grad_computed")
+        self.resident_ = self._resident(*X)
         try:
             super().fit_loop(X, y, epochs, **kwargs)
         except StopTraining:
             pass
         except KeyboardInterrupt:
             self.interrupted_ = True
+        finally:
+            if self.resident_ is not None:
+                self.obstacle_ = self.resident_.close()
+            self.resident_ = None
         if self.average_ is not None:
             self.average_.swap()
         return self
+
+    def _resident(self, train: Rows, valid: Rows | None) -> ResidentEpochs | None:
+        """Epochs on the device, where they gain something; ``obstacle_`` says why not."""
+        self.obstacle_ = obstacle(self, train)
+        return ResidentEpochs(self, train, valid) if self.obstacle_ is None else None
 
     def _overridden(self, hook: str) -> bool:
         return any(getattr(type(cb), hook) is not getattr(Callback, hook) for _, cb in self.callbacks_)
@@ -130,7 +147,11 @@ class AutoencoderNet(NeuralNet):
             return
         self._set_training(training)
         with self.averaged(not training):
-            loss = self._run_batches(iterator, training, step_fn)
+            if self.resident_ is not None and self.resident_.serves(training):
+                losses, sizes = self.resident_.epoch(training)
+            else:
+                losses, sizes = self._run_batches(iterator, training, step_fn)
+        loss = float(np.average(losses, weights=sizes))
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
@@ -138,7 +159,8 @@ class AutoencoderNet(NeuralNet):
             )
         self.history.record(f"{prefix}_loss", loss)
 
-    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> float:
+    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
+        """Losses of all batches, and their numbers of rows."""
         losses, sizes = [], []
         for batch in iterator:
             if self.batch_callbacks_:
@@ -148,7 +170,7 @@ class AutoencoderNet(NeuralNet):
             sizes.append(len(batch))
             if self.batch_callbacks_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        return float(np.average(torch.stack(losses).tolist(), weights=sizes))
+        return torch.stack(losses).tolist(), sizes
 
     @contextlib.contextmanager
     def averaged(self, needed: bool = True) -> Iterator[None]:
@@ -165,7 +187,7 @@ class AutoencoderNet(NeuralNet):
     def train_step(self, batch: Tensor, **fit_params: Any) -> dict:
         self._schedule()
         self.optimizer_.zero_grad(set_to_none=True)
-        with self._autocast():
+        with self.autocast():
             loss = self.criterion_(self.module_(batch, self.generator))
         loss.backward()
         if self.gradient_callbacks_:
@@ -179,17 +201,18 @@ class AutoencoderNet(NeuralNet):
     def validation_step(self, batch: Tensor, **fit_params: Any) -> dict:
         return {"loss": self.objective_per_row(batch).mean(), "y_pred": None}
 
-    def objective_per_row(self, batch: Tensor) -> Tensor:
+    def objective_per_row(self, batch: Tensor, generator: Generator | None = None) -> Tensor:
         """Objective of each row in evaluation mode, with the same noise at every call."""
         self._set_training(False)
-        generator = Generator(batch.device).manual_seed(self.seed)
-        with torch.set_grad_enabled(self.module_.needs_input_grad), self._autocast():
+        if generator is None:
+            generator = Generator(batch.device).manual_seed(self.seed)
+        with torch.set_grad_enabled(self.module_.needs_input_grad), self.autocast():
             return self.criterion_.per_row(self.module_(batch, generator)).detach()
 
     def evaluate(self, rows: Rows) -> np.ndarray:
         """Objective of each row of a set, shape (n,)."""
         parts = [self.objective_per_row(batch) for batch in self.get_iterator(rows)]
-        return torch.cat(parts).double().cpu().numpy()
+        return torch.cat(parts).cpu().double().numpy()  # mps has no float64
 
     def warn_unfinished(self, name: str) -> None:
         """Warn where training was interrupted, or the named loss was still falling when it ended."""
@@ -215,14 +238,23 @@ class AutoencoderNet(NeuralNet):
     def _schedule(self) -> None:
         if self.warmup is None:
             return
-        n_warm = max(1.0, self.warmup * self.n_steps_)
         t, self.step_ = self.step_, self.step_ + 1
         self.criterion_.schedule(t / self.n_steps_)
-        rate = 0.5 * self.lr * (1 + math.cos(math.pi * t / self.n_steps_))
+        rate = self.rate(t)
         for group in self.optimizer_.param_groups:
-            group["lr"] = min(1.0, (t + 1) / n_warm) * rate * group["pace"]
+            group["lr"] = rate * group["pace"]
 
-    def _autocast(self) -> Any:
+    def rate(self, t: int) -> float:
+        """Learning rate of step t: up in a short warm-up, and down along a cosine."""
+        if self.warmup is None:
+            return self.lr
+        n_warm = max(1.0, self.warmup * self.n_steps_)
+        return min(1.0, (t + 1) / n_warm) * (0.5 * self.lr * (1 + math.cos(math.pi * t / self.n_steps_)))
+
+    def autocast(self) -> Any:
+        """Context of a pass in the training's precision."""
         if not self.bf16:
             return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
+        device = torch.device(self.device).type
+        # a captured step may not keep the weights that it has converted
+        return torch.autocast(device, torch.bfloat16, cache_enabled=device == "cpu")

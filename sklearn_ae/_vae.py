@@ -105,11 +105,12 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
         Decides the split, the weights, the batches and the noises. None takes
         fresh entropy and leaves NumPy's global generator alone.
     device : str, default="cpu"
-        Where to train; "auto" takes cuda, mps or cpu. A fitted model rests, and
-        transforms, on the CPU.
+        Where to train; "auto" takes cuda, mps or cpu. Rows in memory are moved there
+        once, and on cuda steps are captured as CUDA graphs, unless they run your own
+        code. A fitted model rests, transforms and scores on the CPU.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of the training steps; "auto" takes bfloat16 where the hardware has it and
-        the layers are wide enough to gain.
+        the layers are wide enough to gain. Weights are kept in float32.
     callbacks : list of skorch.callbacks.Callback or None, default=None
         Called by the training engine.
     verbose : int, default=0

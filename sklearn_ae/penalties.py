@@ -32,6 +32,10 @@ class Penalty(Option):
     def __add__(self, other: Penalty) -> Sum:
         return Sum(self, other)
 
+    def decomposes(self, width: int) -> bool:
+        """Whether it decomposes matrices for codes of this width, which a CUDA graph may not hold."""
+        return False
+
 
 class Sum(Pair, Penalty):
     """Sum of two penalties, as ``first + second`` builds it.
@@ -58,6 +62,9 @@ class Sum(Pair, Penalty):
     @property
     def sparse(self) -> bool:  # type: ignore[override]
         return self.first.sparse or self.second.sparse
+
+    def decomposes(self, width: int) -> bool:
+        return self.first.decomposes(width) or self.second.decomposes(width)
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
         return self.first(x, a, z, generator) + self.second(x, a, z, generator)
@@ -180,6 +187,9 @@ class Contractive(Penalty):
     def __init__(self, weight: float = 0.1, n_probes: int = 8):
         self.weight = weight
         self.n_probes = n_probes
+
+    def decomposes(self, width: int) -> bool:
+        return width > self.n_probes
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
         if self.weight == 0:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.io import savemat
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -81,6 +82,33 @@ def test_engine(tmp_path):
     rows = [line.split() for line in run(tmp_path, "-c", code).splitlines()[1:]]
     assert [row[:2] for row in rows] == [["tiny", "neither"], ["tiny", "both"]]
     assert all(float(row[-1]) > 0 for row in rows)
+
+
+def test_gpu_benchmark(tmp_path):
+    """Two tiny rows of the tables, on the CPU."""
+    code = (
+        "import sys; sys.argv[1:] = ['--repeats', '1', '--seconds', '0.01', '--device', 'cpu']\n"
+        f"sys.path.insert(0, {str(EXAMPLES / 'benchmarks')!r})\n"
+        "import gpu\n"
+        "gpu.SHAPES = {'tiny': (200, (6, 4, 2), 100, ['float32'])}\n"
+        "gpu.MODELS = {'short': gpu.AutoencoderTransformer(2, max_iter=2)}\n"
+        "gpu.main()"
+    )
+    out = run(tmp_path, "-c", code)
+    speeds = re.findall(r"^tiny +float32 +(neither|both) +[\d.]+ +[\d.]+ +([\d.]+)x", out, re.MULTILINE)
+    assert [mode for mode, _ in speeds] == ["neither", "both"]
+    assert all(float(ratio) > 0 for _, ratio in speeds)
+    # the CPU agrees with itself, and not with itself under another seed
+    apart = re.findall(r"^short +(?:final loss|error) +\S+ +\S+ +(\S+) +(\S+)$", out, re.MULTILINE)
+    assert [float(own) for own, _ in apart] == [0.0, 0.0]
+    assert all(float(seeds) > 0 for _, seeds in apart)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says so only where there is no GPU")
+def test_gpu_benchmark_without_a_gpu(tmp_path):
+    out = run(tmp_path, EXAMPLES / "benchmarks" / "gpu.py")
+    assert len(out.splitlines()) == 1
+    assert "no CUDA device" in out
 
 
 def test_likelihood(data):

@@ -27,6 +27,7 @@ ORDER = (
     "_resources",
     "_batches",
     "_callbacks",
+    "_graphs",
     "_training",
     "_anchor",
     "_building",
