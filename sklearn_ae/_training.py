@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +28,7 @@ from sklearn_ae._callbacks import StopTraining, WeightAverage
 from sklearn_ae._elbo import Elbo
 from sklearn_ae._graphs import ResidentEpochs, obstacle
 from sklearn_ae._module import Autoencoder, Objective
+from sklearn_ae._optimizer import QuickAdamW
 
 _MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
 _MAX_EPOCHS = 150  # and the epochs that it is bounded by, if training starts at PCA
@@ -94,7 +96,7 @@ class AutoencoderNet(NeuralNet):
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
         groups = self.module_.param_groups(self.alpha)
-        self.optimizer_ = torch.optim.AdamW(groups, lr=self.lr, fused=True)
+        self.optimizer_ = QuickAdamW(groups, lr=self.lr, fused=True)
         return self
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple:
@@ -111,6 +113,7 @@ class AutoencoderNet(NeuralNet):
         epochs = self.max_epochs if epochs is None else epochs
         self.step_, self.n_steps_ = 0, epochs * len(self.get_iterator(X[0], training=True))
         self.interrupted_ = False
+        self.optimizer_.begin()
         for group in self.optimizer_.param_groups:
             group["lr"] = self.lr * group["pace"]
         self.average_ = None if self.warmup is None else WeightAverage(self.module_, self.n_steps_)
@@ -137,6 +140,10 @@ class AutoencoderNet(NeuralNet):
         self.obstacle_ = obstacle(self, train)
         return ResidentEpochs(self, train, valid) if self.obstacle_ is None else None
 
+    def _set_training(self, training: bool = True) -> None:
+        if self.module_.training != training:  # to walk through all modules takes as long as a small step
+            super()._set_training(training)
+
     def _overridden(self, hook: str) -> bool:
         return any(getattr(type(cb), hook) is not getattr(Callback, hook) for _, cb in self.callbacks_)
 
@@ -151,7 +158,7 @@ class AutoencoderNet(NeuralNet):
                 losses, sizes = self.resident_.epoch(training)
             else:
                 losses, sizes = self._run_batches(iterator, training, step_fn)
-        loss = float(np.average(losses, weights=sizes))
+        loss = math.fsum(map(operator.mul, losses, sizes)) / sum(sizes)
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
@@ -186,14 +193,14 @@ class AutoencoderNet(NeuralNet):
 
     def train_step(self, batch: Tensor, **fit_params: Any) -> dict:
         self._schedule()
-        self.optimizer_.zero_grad(set_to_none=True)
+        self.optimizer_.clear_gradients()
         with self.autocast():
             loss = self.criterion_(self.module_(batch, self.generator))
         loss.backward()
         if self.gradient_callbacks_:
             parameters = list(self.module_.named_parameters())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
-        self.optimizer_.step()
+        self.optimizer_.advance()
         if self.average_ is not None:
             self.average_.update(self.step_)
         return {"loss": loss, "y_pred": None}

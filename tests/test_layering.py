@@ -27,6 +27,7 @@ ORDER = (
     "_resources",
     "_batches",
     "_callbacks",
+    "_optimizer",
     "_graphs",
     "_training",
     "_anchor",
