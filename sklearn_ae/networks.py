@@ -97,6 +97,10 @@ class MarkMissing(nn.Module):
 class Network(Option):
     """Base of the networks."""
 
+    #: whether it is the same in any other orthonormal basis of the columns: only its first and last
+    #: layers see columns, and they are linear
+    rotation_invariant = False
+
     def check(self, n_features: int, tied: bool) -> None:
         """Refuse what the network cannot do, before any work."""
 
@@ -121,6 +125,8 @@ class Dense(Network):
     >>> AutoencoderTransformer(8, hidden_layer_sizes=(128,), network="dense")
     AutoencoderTransformer(hidden_layer_sizes=(128,), n_components=8)
     """
+
+    rotation_invariant = True
 
     def build(self, shape, hidden_layer_sizes, activation, tied, generator):
         encoder = _dense((shape.n_features, *hidden_layer_sizes, shape.n_codes), activation, generator)

@@ -24,6 +24,8 @@ class Penalty(Option):
     needs_input_grad = False
     #: whether the penalty limits the code, so that overcomplete codes make sense
     sparse = False
+    #: whether it is the same in any other orthonormal basis of the columns
+    rotation_invariant = False
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
         """Return the penalty of each row, of shape (n,)."""
@@ -59,6 +61,10 @@ class Sum(Pair, Penalty):
     def sparse(self) -> bool:  # type: ignore[override]
         return self.first.sparse or self.second.sparse
 
+    @property
+    def rotation_invariant(self) -> bool:  # type: ignore[override]
+        return self.first.rotation_invariant and self.second.rotation_invariant
+
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
         return self.first(x, a, z, generator) + self.second(x, a, z, generator)
 
@@ -86,6 +92,7 @@ class L1(Penalty):
     """
 
     sparse = True
+    rotation_invariant = True
     _parameter_constraints = {"weight": [Interval(Real, 0, None, closed="left")]}
 
     def __init__(self, weight: float = 0.01):
@@ -125,6 +132,7 @@ class KLSparsity(Penalty):
     """
 
     sparse = True
+    rotation_invariant = True
     _parameter_constraints = {
         "weight": [Interval(Real, 0, None, closed="left")],
         "target": [Interval(Real, 0, 1, closed="neither")],
@@ -172,6 +180,7 @@ class Contractive(Penalty):
     """
 
     needs_input_grad = True
+    rotation_invariant = True
     _parameter_constraints = {
         "weight": [Interval(Real, 0, None, closed="left")],
         "n_probes": [Interval(Integral, 1, None, closed="left")],
