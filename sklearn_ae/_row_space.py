@@ -13,6 +13,7 @@ one more column of such rows, which the objective counts and the encoder does no
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,10 @@ class RowSpace:
     def enter(self, module: Autoencoder) -> RowSpaceAutoencoder:
         """The autoencoder of the coordinates that is the same as ``module`` on the space."""
         offset = module.offset.new_zeros(len(self.basis))
-        return _with_columns(RowSpaceAutoencoder, module, module, offset, torch.from_numpy(self.basis.T))
+        twin = _with_columns(RowSpaceAutoencoder, module, module, offset, torch.from_numpy(self.basis.T))
+        r, d = self.basis.shape
+        twin.pace = math.sqrt(d / r)
+        return twin
 
     def leave(self, trained: Autoencoder, like: Autoencoder) -> Autoencoder:
         """The autoencoder of all columns that is the same as ``trained``, and blind beside the space."""
@@ -92,9 +96,24 @@ def _lies_in(V: Tensor, rows: Tensor) -> bool:
 class RowSpaceAutoencoder(Autoencoder):
     """An autoencoder of coordinates, beside which runs a column that it neither sees nor can give."""
 
+    pace = 1.0  # of the layers that take and give rows, against that of the others
+
     def forward(self, x: Tensor, generator: Generator | None = None) -> Pass:
         out = super().forward(x[:, :-1], generator)
         return out._replace(target=x, eta=F.pad(out.eta, (0, 1)))
+
+    def param_groups(self, alpha: float) -> list[dict]:
+        """Make up for the length of Adam's steps: that of a row of weights grows as the root of its size."""
+        longer = {id(p) for p in _column_parameters(self)}
+        groups = []
+        for group in super().param_groups(alpha):
+            parts: tuple[list, list] = ([], [])
+            for p in group["params"]:
+                parts[id(p) in longer].append(p)
+            decay, pace = group["weight_decay"] / self.pace, group["pace"] * self.pace
+            groups.append({**group, "params": parts[0]})
+            groups.append({"params": parts[1], "weight_decay": decay, "pace": pace})
+        return [group for group in groups if group["params"]]
 
 
 class RowSpaceObjective(Objective):
@@ -120,7 +139,8 @@ class RowSpaceObjective(Objective):
 
 def _with_columns(kind: Any, weights: Autoencoder, like: Autoencoder, offset: Tensor, A: Tensor) -> Any:
     """An autoencoder of the columns A'x: those of ``weights``, with the slots and the scale of ``like``."""
-    encoder, decoder = copy.deepcopy((weights.encoder, weights.decoder))
+    shared: dict[int, Any] = {id(p): p for p in _column_parameters(weights)}  # replaced by _map_columns
+    encoder, decoder = copy.deepcopy((weights.encoder, weights.decoder), shared)
     stats = ColumnStats(like.zero, like.low, like.high)
     twin = kind(
         encoder,
@@ -150,6 +170,14 @@ def _map_columns(module: Autoencoder, A: Tensor) -> None:
             layer.out_features = A.shape[1]
         if layer.bias is not None:
             layer.bias = nn.Parameter(layer.bias @ A.to(layer.bias))
+
+
+def _column_parameters(module: Autoencoder) -> Iterator[Tensor]:
+    """Parameters with a value for each column: those of the outer layers, but for the encoder's biases."""
+    for first in _first_layers(module):
+        yield first.weight
+    for last in _last_layers(module):
+        yield from last.parameters()
 
 
 def _first_layers(module: Autoencoder) -> Iterator[nn.Linear]:

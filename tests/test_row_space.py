@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from sklearn.base import clone
 
 from sklearn_ae import AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
 from sklearn_ae._anchor import fit_pca
@@ -108,6 +107,28 @@ def test_gradient_descent_does_not_leave_the_space(params):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("params", [{}, {"tied_weights": True}], ids=str)
+def test_steps_of_adam_are_as_long(params):
+    """In the first of them every entry moves by the learning rate."""
+    space, module, whole, objective = start(**params)
+    X = rows_on_surface(N, D)
+    rotated = space.enter(module)
+    lengths = []
+    for net, criterion, x in (
+        (rotated, space.objective(objective), inside(space, module, X)),
+        (whole, objective, working(whole, X)),
+    ):
+        net.train()
+        before = copy.deepcopy(net)
+        groups = [{**group, "lr": 1e-3 * group["pace"]} for group in net.param_groups(alpha=0.0)]
+        optimizer = torch.optim.AdamW(groups, eps=0.0)
+        criterion(net(x)).backward()
+        optimizer.step()
+        moved = [p - q for p, q in zip(net.parameters(), before.parameters(), strict=True)]
+        lengths.append(torch.stack([m.norm() for m in moved]))
+    torch.testing.assert_close(*lengths, rtol=1e-6, atol=0)
+
+
 def test_directions_without_variance_are_left_out():
     X = np.repeat(rows_on_surface(N // 2, D), 2, axis=0)
     space = RowSpace(X, X.mean(axis=0), 0)
@@ -191,7 +212,7 @@ def test_as_good_as_in_all_columns(wide, params):
     """With the second training on all rows, too."""
     X, _, X_test = wide
     found, other = (
-        model(validation_fraction=0.2, loss=loss, **params).fit(X) for loss in ("squared_error", OfColumns())
+        model(validation_fraction=0.2, max_iter=150, loss=loss, **params).fit(X) for loss in ("squared_error", OfColumns())
     )
     assert found.gate_open_
     assert other.gate_open_
@@ -240,6 +261,6 @@ def test_what_follows_a_fit(wide, fitted):
 
 def test_sizes_are_chosen_on_wide_data(wide):
     X, _, X_test = wide
-    search = AutoencoderTransformerCV(clone(model(max_iter=20)), n_components=[1, 2], cv=2).fit(X)
+    search = AutoencoderTransformerCV([1, 2], cv=2, hidden_layer_sizes=(32,), max_iter=40, random_state=0).fit(X)
     assert search.n_components_ == 2
     assert np.isfinite(search.score(X_test))
