@@ -75,13 +75,12 @@ class RowSpace:
         r, d = self.basis.shape
         return RowSpaceObjective(objective, (r + 1) / d)
 
+    @torch.no_grad()
     def holds(self, module: Autoencoder) -> bool:
         """Whether an autoencoder sees, and gives, nothing beside the space."""
         V = torch.from_numpy(self.basis.T).double()
-        sides = [layer.weight for layer in _first_layers(module)]
-        for layer in _last_layers(module):
-            sides += [layer.bias] if isinstance(layer, TiedLinear) else [layer.weight.T, layer.bias]
-        return all(_lies_in(V, side.detach().double()) for side in sides if side is not None)
+        last = (p.T if p.ndim > 1 else p for p in _last_parameters(module))
+        return all(_lies_in(V, rows.double()) for rows in (*_first_parameters(module), *last))
 
 
 def _rotation(r: int, seed: int) -> np.ndarray:
@@ -104,7 +103,7 @@ class RowSpaceAutoencoder(Autoencoder):
 
     def param_groups(self, alpha: float) -> list[dict]:
         """Make up for the length of Adam's steps: that of a row of weights grows as the root of its size."""
-        longer = {id(p) for p in _column_parameters(self)}
+        longer = {id(p) for p in (*_first_parameters(self), *_last_parameters(self))}
         groups = []
         for group in super().param_groups(alpha):
             parts: tuple[list, list] = ([], [])
@@ -139,7 +138,8 @@ class RowSpaceObjective(Objective):
 
 def _with_columns(kind: Any, weights: Autoencoder, like: Autoencoder, offset: Tensor, A: Tensor) -> Any:
     """An autoencoder of the columns A'x: those of ``weights``, with the slots and the scale of ``like``."""
-    shared: dict[int, Any] = {id(p): p for p in _column_parameters(weights)}  # replaced by _map_columns
+    replaced = (*_first_parameters(weights), *_last_parameters(weights))
+    shared: dict[int, Any] = {id(p): p for p in replaced}  # they are large
     encoder, decoder = copy.deepcopy((weights.encoder, weights.decoder), shared)
     stats = ColumnStats(like.zero, like.low, like.high)
     twin = kind(
@@ -172,14 +172,6 @@ def _map_columns(module: Autoencoder, A: Tensor) -> None:
             layer.bias = nn.Parameter(layer.bias @ A.to(layer.bias))
 
 
-def _column_parameters(module: Autoencoder) -> Iterator[Tensor]:
-    """Parameters with a value for each column: those of the outer layers, but for the encoder's biases."""
-    for first in _first_layers(module):
-        yield first.weight
-    for last in _last_layers(module):
-        yield from last.parameters()
-
-
 def _first_layers(module: Autoencoder) -> Iterator[nn.Linear]:
     """The layers that take rows, of the linear path and of f."""
     for part in (module.encoder.linear, module.encoder.network):
@@ -193,3 +185,14 @@ def _last_layers(module: Autoencoder) -> Iterator[Any]:
         if part is not None:
             *_, last = (layer for layer in part.modules() if isinstance(layer, (nn.Linear, TiedLinear)))
             yield last
+
+
+def _first_parameters(module: Autoencoder) -> list[Tensor]:
+    """The encoder's parameters of shape (..., d)."""
+    return [layer.weight for layer in _first_layers(module)]
+
+
+def _last_parameters(module: Autoencoder) -> list[Tensor]:
+    """The decoder's parameters of shape (d, ...); tied weights are the encoder's."""
+    own = ("weight", "bias")
+    return [p for layer in _last_layers(module) for name, p in layer.named_parameters() if name in own]

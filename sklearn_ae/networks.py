@@ -97,8 +97,7 @@ class MarkMissing(nn.Module):
 class Network(Option):
     """Base of the networks."""
 
-    #: whether it is the same in any other orthonormal basis of the columns: only its first and last
-    #: layers see columns, and they are linear
+    #: whether columns meet its first and last layers alone, and these are linear
     rotation_invariant = False
 
     def check(self, n_features: int, tied: bool) -> None:
@@ -161,10 +160,7 @@ class Conv(Network):
         self.image_shape = image_shape
         self.channels = channels
 
-    _parameter_constraints = {
-        "image_shape": [None, tuple, list],
-        "channels": [tuple, list],
-    }
+    _parameter_constraints = {"image_shape": [None, tuple, list], "channels": [tuple, list]}
 
     def check(self, n_features, tied):
         for name in ("image_shape", "channels"):
@@ -212,7 +208,6 @@ class Conv(Network):
         inner = Shape(math.prod(flat), shape.n_components, shape.n_codes)
         dense = Dense().build(inner, hidden_layer_sizes, activation, tied, generator)
         act = ACTIVATIONS[activation]
-
         encoder: list[nn.Module] = [nn.Unflatten(1, (c, h, w))]
         for conv in convs:
             encoder += [conv, act()]

@@ -176,6 +176,11 @@ def model(**params):
     return AutoencoderTransformer(2, **{**settings, **params})
 
 
+def pca_error(fitted, X):
+    """Mean squared error of a model's anchor."""
+    return np.square(X - fitted.pca_.inverse_transform(fitted.pca_.transform(X))).sum(axis=1).mean()
+
+
 @pytest.fixture(scope="module")
 def wide():
     """Training, validation and test rows in 400 columns."""
@@ -194,8 +199,7 @@ def test_validation_counts_what_lies_beside_the_space(wide, fitted):
     assert fitted.gate_open_
     error = fitted.reconstruction_error(X_val).mean() / (400 * fitted.scale_**2)
     assert fitted.validation_curve_[fitted.best_iter_ - 1] == pytest.approx(error, rel=1e-5)
-    pca_error = np.square(X_val - fitted.pca_.inverse_transform(fitted.pca_.transform(X_val))).sum(axis=1)
-    assert fitted.pca_loss_ == pytest.approx(pca_error.mean() / (400 * fitted.scale_**2), rel=1e-5)
+    assert fitted.pca_loss_ == pytest.approx(pca_error(fitted, X_val) / (400 * fitted.scale_**2), rel=1e-5)
 
 
 def test_nothing_beside_the_space_is_seen(wide, fitted):
@@ -211,14 +215,12 @@ def test_nothing_beside_the_space_is_seen(wide, fitted):
 def test_as_good_as_in_all_columns(wide, params):
     """With the second training on all rows, too."""
     X, _, X_test = wide
-    found, other = (
-        model(validation_fraction=0.2, max_iter=150, loss=loss, **params).fit(X) for loss in ("squared_error", OfColumns())
-    )
+    settings = {"validation_fraction": 0.2, "max_iter": 150, **params}
+    found, other = (model(loss=loss, **settings).fit(X) for loss in ("squared_error", OfColumns()))
     assert found.gate_open_
     assert other.gate_open_
     errors = [m.reconstruction_error(X_test).mean() for m in (found, other)]
-    pca_error = np.square(X_test - found.pca_.inverse_transform(found.pca_.transform(X_test))).sum(axis=1).mean()
-    assert errors[0] < pca_error
+    assert errors[0] < pca_error(found, X_test)
     assert errors[0] < 1.05 * errors[1]
     assert found.noise_variance_ == pytest.approx(other.noise_variance_, rel=0.2)
 
@@ -261,6 +263,7 @@ def test_what_follows_a_fit(wide, fitted):
 
 def test_sizes_are_chosen_on_wide_data(wide):
     X, _, X_test = wide
-    search = AutoencoderTransformerCV([1, 2], cv=2, hidden_layer_sizes=(32,), max_iter=40, random_state=0).fit(X)
+    search = AutoencoderTransformerCV([1, 2], cv=2, hidden_layer_sizes=32, max_iter=40, random_state=0)
+    search.fit(X)
     assert search.n_components_ == 2
     assert np.isfinite(search.score(X_test))
