@@ -9,8 +9,8 @@ have 256 rows throughout.
 Wide data is trained in the row space of X. There the time is compared with that of the
 same rows in as many columns as the space has dimensions, and of training in all columns.
 
-    python examples/benchmarks/scaling.py            # about 4 minutes
-    python examples/benchmarks/scaling.py --quick    # 15 seconds
+    python examples/benchmarks/scaling.py            # about 3 minutes
+    python examples/benchmarks/scaling.py --quick    # 10 seconds
 """
 
 import argparse
