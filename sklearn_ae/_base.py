@@ -24,7 +24,6 @@ from sklearn_ae._building import Slots
 from sklearn_ae._chunks import ChunkFit
 from sklearn_ae._compat import _fit_context
 from sklearn_ae._describing import working_blocks
-from sklearn_ae._fitting import Fit
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._resources import private_random_state, threads_for
@@ -36,6 +35,7 @@ from sklearn_ae._validation import (
     check_slots,
     validate_rows,
 )
+from sklearn_ae._wide import kind_of_fit
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
 
@@ -82,7 +82,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         X_val = None if X_val is None else validate_rows(self, X_val, name="X_val")
         slots = check_slots(self, X)
         previous = self if self.warm_start and self.__sklearn_is_fitted__() else None
-        fit = Fit(
+        fit = kind_of_fit(X, slots, lazy)(
             self,
             slots,
             X,

@@ -67,6 +67,12 @@ class Slots:
         )
 
     @property
+    def rotation_invariant(self) -> bool:
+        """Whether rotated columns would be the same task."""
+        options = self.network, self.loss, self.corruption, self.penalty
+        return self.divergence is None and all(o is None or o.rotation_invariant for o in options)
+
+    @property
     def uses_global_generator(self) -> bool:
         """Whether the user's own code may draw from torch's global generator."""
         return isinstance(self.corruption, CallableNoise) or isinstance(self.network, Modules)

@@ -190,7 +190,7 @@ class Fit:
             return
         net.criterion_.calibrated = True
         if previous is not None:
-            net.module_.load_state_dict(previous.net_.module_.state_dict())
+            net.module_.load_state_dict(self._weights(previous))
         if valid is not None and p.early_stopping:
             self.best = BestEpoch(p.n_iter_no_change, p.tol)
             net.callbacks_.insert(0, ("best_epoch", self.best))  # sees every epoch, whatever others do
@@ -202,6 +202,10 @@ class Fit:
         else:
             in_nats = self.slots.divergence is not None
             self.gate_open = gate_opens(anchor, self.best.best_losses_, in_nats)
+
+    def _weights(self, previous: Any) -> dict[str, Any]:
+        """Where a warm start goes on."""
+        return previous.net_.module_.state_dict()
 
     def _nothing_left(self) -> bool:
         """Whether PCA explains the validation rows already."""
@@ -288,14 +292,17 @@ class Fit:
         self.train, self.generator = None, Generator().manual_seed(self.seed)
         self._build(fit_pca(self.X, self.pca.n_components_, self.seed))
         self.net = self._net()
-        self.net.callbacks_ = [("stop", StopAfter(self.best.best_epoch_))]
-        self.net.generator = Generator(self.device).manual_seed(self.seed)
-        self.net.partial_fit((self.rows(self.X, None), None))
+        self._train_again(self.best.best_epoch_)
         if self.net.interrupted_:
             self.net, self.module, self.pca, self.inference = first
             return
         self.net.history = first[0].history
         self._rest()
+
+    def _train_again(self, n_epochs: int) -> None:
+        self.net.callbacks_ = [("stop", StopAfter(n_epochs))]
+        self.net.generator = Generator(self.device).manual_seed(self.seed)
+        self.net.partial_fit((self.rows(self.X, None), None))
 
     # -- what the estimator takes over ------------------------------------------------
 

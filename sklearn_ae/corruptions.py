@@ -32,6 +32,9 @@ class ColumnStats(NamedTuple):
 class Corruption(Option):
     """Base of the input noises."""
 
+    #: whether its distribution is the same in any other orthonormal basis of the columns
+    rotation_invariant = False
+
     def __call__(self, x: Tensor, generator: Generator, stats: ColumnStats) -> Tensor:
         """Return the noisy twin of the batch ``x`` of shape (n, d)."""
         raise NotImplementedError
@@ -61,6 +64,7 @@ class GaussianNoise(Corruption):
     GaussianNoise(scale=0.3)
     """
 
+    rotation_invariant = True
     _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="left")]}
 
     def __init__(self, scale: float = 0.1):

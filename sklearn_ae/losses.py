@@ -30,6 +30,8 @@ class Loss(Option):
     dynamic = False
     #: how a learnt noise variance varies: "shared", "per_column", "decoder", or None where there is none
     noise: str | None = None
+    #: whether it is the same in any other orthonormal basis of the columns
+    rotation_invariant = False
 
     def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
         """Loss of each entry (``reduction="none"``), or their mean or sum, as torch names them."""
@@ -65,6 +67,8 @@ class SquaredError(Loss):
     >>> SquaredError()(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]]))
     tensor([[1., 4.]])
     """
+
+    rotation_invariant = True
 
     def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
         return F.mse_loss(eta, x, reduction=reduction)

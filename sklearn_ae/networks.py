@@ -97,6 +97,9 @@ class MarkMissing(nn.Module):
 class Network(Option):
     """Base of the networks."""
 
+    #: whether columns meet its first and last layers alone, and these are linear
+    rotation_invariant = False
+
     def check(self, n_features: int, tied: bool) -> None:
         """Refuse what the network cannot do, before any work."""
 
@@ -121,6 +124,8 @@ class Dense(Network):
     >>> AutoencoderTransformer(8, hidden_layer_sizes=(128,), network="dense")
     AutoencoderTransformer(hidden_layer_sizes=(128,), n_components=8)
     """
+
+    rotation_invariant = True
 
     def build(self, shape, hidden_layer_sizes, activation, tied, generator):
         encoder = _dense((shape.n_features, *hidden_layer_sizes, shape.n_codes), activation, generator)
@@ -155,10 +160,7 @@ class Conv(Network):
         self.image_shape = image_shape
         self.channels = channels
 
-    _parameter_constraints = {
-        "image_shape": [None, tuple, list],
-        "channels": [tuple, list],
-    }
+    _parameter_constraints = {"image_shape": [None, tuple, list], "channels": [tuple, list]}
 
     def check(self, n_features, tied):
         for name in ("image_shape", "channels"):
@@ -206,7 +208,6 @@ class Conv(Network):
         inner = Shape(math.prod(flat), shape.n_components, shape.n_codes)
         dense = Dense().build(inner, hidden_layer_sizes, activation, tied, generator)
         act = ACTIVATIONS[activation]
-
         encoder: list[nn.Module] = [nn.Unflatten(1, (c, h, w))]
         for conv in convs:
             encoder += [conv, act()]

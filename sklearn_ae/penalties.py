@@ -24,6 +24,8 @@ class Penalty(Option):
     needs_input_grad = False
     #: whether the penalty limits the code, so that overcomplete codes make sense
     sparse = False
+    #: whether it is the same in any other orthonormal basis of the columns
+    rotation_invariant = False
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
         """Return the penalty of each row, of shape (n,)."""
@@ -63,8 +65,14 @@ class Sum(Pair, Penalty):
     def sparse(self) -> bool:  # type: ignore[override]
         return self.first.sparse or self.second.sparse
 
+<<<<<<< HEAD
     def decomposes(self, width: int) -> bool:
         return self.first.decomposes(width) or self.second.decomposes(width)
+=======
+    @property
+    def rotation_invariant(self) -> bool:  # type: ignore[override]
+        return self.first.rotation_invariant and self.second.rotation_invariant
+>>>>>>> rowspace
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
         return self.first(x, a, z, generator) + self.second(x, a, z, generator)
@@ -93,6 +101,7 @@ class L1(Penalty):
     """
 
     sparse = True
+    rotation_invariant = True
     _parameter_constraints = {"weight": [Interval(Real, 0, None, closed="left")]}
 
     def __init__(self, weight: float = 0.01):
@@ -132,6 +141,7 @@ class KLSparsity(Penalty):
     """
 
     sparse = True
+    rotation_invariant = True
     _parameter_constraints = {
         "weight": [Interval(Real, 0, None, closed="left")],
         "target": [Interval(Real, 0, 1, closed="neither")],
@@ -179,6 +189,7 @@ class Contractive(Penalty):
     """
 
     needs_input_grad = True
+    rotation_invariant = True
     _parameter_constraints = {
         "weight": [Interval(Real, 0, None, closed="left")],
         "n_probes": [Interval(Integral, 1, None, closed="left")],

@@ -111,6 +111,21 @@ def test_gpu_benchmark_without_a_gpu(tmp_path):
     assert "no CUDA device" in out
 
 
+def test_scaling(tmp_path):
+    """Time per epoch does not grow faster than its bound, even over few small sizes."""
+    out = run(tmp_path, EXAMPLES / "benchmarks" / "scaling.py", "--quick")
+    slopes = re.findall(
+        r"^time of (.+) against (\w+): exponent (-?[\d.]+); (-?[\d.]+) from", out, re.MULTILINE
+    )
+    assert [slope[:2] for slope in slopes] == [
+        (what, name) for name in ("rows", "columns") for what in ("an epoch", "all else")
+    ]
+    assert out.count("at most 1.05: ") == 2
+    few, wide, all_columns = (float(line.split()[-3]) for line in out.splitlines()[-3:])
+    assert few > 0
+    assert wide < all_columns  # seconds of training
+
+
 def test_likelihood(data):
     script = EXAMPLES / "benchmarks" / "likelihood.py"
     short = ("--epochs", 1, 2, "--rows", 10, "--draws", 20, "--only", "curve", "linnerud")
