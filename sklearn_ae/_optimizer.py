@@ -43,7 +43,7 @@ class QuickAdamW(torch.optim.AdamW):
                 self._update(group, *lists, of_group)
 
     def _collected(self) -> list[tuple] | None:
-        """For each group parameters, both averages and step counts; None where the short way is not to be taken."""
+        """Parameters, both averages and step counts of each group; None where not all are on the CPU."""
         lists = []
         for group in self.param_groups:
             params = group["params"]

@@ -65,14 +65,12 @@ class Sum(Pair, Penalty):
     def sparse(self) -> bool:  # type: ignore[override]
         return self.first.sparse or self.second.sparse
 
-<<<<<<< HEAD
     def decomposes(self, width: int) -> bool:
         return self.first.decomposes(width) or self.second.decomposes(width)
-=======
+
     @property
     def rotation_invariant(self) -> bool:  # type: ignore[override]
         return self.first.rotation_invariant and self.second.rotation_invariant
->>>>>>> rowspace
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
         return self.first(x, a, z, generator) + self.second(x, a, z, generator)
