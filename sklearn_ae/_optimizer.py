@@ -40,7 +40,7 @@ class QuickAdamW(torch.optim.AdamW):
             return
         with torch.no_grad():
             for group, lists, of_group in zip(self.param_groups, self._lists, gradients, strict=True):
-                self._update(group, *lists, of_group)
+                self._update(group, lists, of_group)
 
     def _collected(self) -> list[tuple] | None:
         """Parameters, both averages and step counts of each group; None where not all are on the CPU."""
@@ -55,9 +55,8 @@ class QuickAdamW(torch.optim.AdamW):
         return lists
 
     @staticmethod
-    def _update(
-        group: dict[str, Any], params: list, mean: list, square: list, steps: list, gradients: list[Tensor]
-    ) -> None:
+    def _update(group: dict[str, Any], lists: tuple, gradients: list[Tensor]) -> None:
+        params, mean, square, steps = lists
         torch._foreach_add_(steps, 1)
         beta1, beta2 = group["betas"]
         torch._fused_adamw_(
