@@ -83,7 +83,7 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
         False trains for ``max_iter`` epochs on all rows and keeps the last one.
     validation_fraction : float, default=0.1
         Share of the rows held out, unless ``fit`` is given ``X_val``.
-    n_iter_no_change : int, default=150
+    n_iter_no_change : int, default=40
         Epochs without an improvement over ``tol`` after which training stops.
     tol : float, default=1e-4
         Least improvement of the validation objective, relative to the best.
@@ -200,7 +200,7 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
         max_iter="auto",
         early_stopping=True,
         validation_fraction=0.1,
-        n_iter_no_change=150,
+        n_iter_no_change=40,
         tol=1e-4,
         warm_start=False,
         random_state=None,

@@ -163,7 +163,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         max_iter="auto",
         early_stopping=True,
         validation_fraction=0.1,
-        n_iter_no_change=150,
+        n_iter_no_change=40,
         tol=1e-4,
         random_state=None,
         device="cpu",
