@@ -12,6 +12,7 @@ validate once and then call private ones.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklearn_ae._batches import dense
+from sklearn_ae._batches import row_blocks
 from sklearn_ae._building import Slots
 from sklearn_ae._chunks import ChunkFit
 from sklearn_ae._compat import _fit_context
@@ -27,14 +28,20 @@ from sklearn_ae._describing import working_blocks
 from sklearn_ae._fitting import Fit
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
-from sklearn_ae._resources import private_random_state, threads_for
+from sklearn_ae._passes import SourceFit
+from sklearn_ae._resources import MAX_SEED, private_global_generator, private_random_state, threads_for
+from sklearn_ae._sources import Source
+from sklearn_ae._streams import is_stream
 from sklearn_ae._validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
     check_n_components,
     check_positive,
     check_slots,
+    validate_held_out,
+    validate_large,
     validate_rows,
+    validate_training,
 )
 
 _BLOCK_VALUES = 2**21  # entries of X in a block
@@ -77,22 +84,20 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self : object
             The fitted estimator.
         """
-        lazy = isinstance(X, np.memmap)
-        X = validate_rows(self, X, reset=True)
-        X_val = None if X_val is None else validate_rows(self, X_val, name="X_val")
+        rng = private_random_state(self.random_state)
+        loads = is_stream(X)  # loaders draw from torch's global generator
+        with private_global_generator(loads, int(rng.randint(MAX_SEED)) if loads else 0):
+            self._fit(X, X_val, rng)
+        return self
+
+    def _fit(self, X: Any, X_val: Any, rng: np.random.RandomState) -> None:
+        X = validate_training(self, X)
+        X_val = None if X_val is None else validate_held_out(self, X_val)
         slots = check_slots(self, X)
         previous = self if self.warm_start and self.__sklearn_is_fitted__() else None
-        fit = Fit(
-            self,
-            slots,
-            X,
-            X_val,
-            check_n_components(self, X, slots),
-            private_random_state(self.random_state),
-            lazy,
-        )
+        kind = SourceFit if isinstance(X, Source) else Fit
+        fit = kind(self, slots, X, X_val, check_n_components(self, X, slots), rng)
         self._take_over(fit.run(previous))
-        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -158,13 +163,13 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Codes, in the units of X; whitened ones have unit variance.
         """
         check_is_fitted(self)
-        return self._transform(validate_rows(self, X))
+        return self._transform(validate_large(self, X))
 
     def _transform(self, X: Any) -> np.ndarray:
         module = self._inference_module(X.dtype)
         with torch.no_grad(), threads_for(module, X.shape[0]):
-            codes = torch.cat([module.encode(x) for x in working_blocks(module, X)]).numpy()
-        return self._to_user(codes)
+            parts = (self._to_user(module.encode(x).numpy()) for x in working_blocks(module, X))
+            return _stacked(parts, X.shape[0])
 
     def _to_user(self, codes: np.ndarray) -> np.ndarray:
         """Codes of the module as the user sees them."""
@@ -200,12 +205,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         return Z
 
     def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
-        codes = self._from_user(Z)
         module = self._inference_module(Z.dtype)
-        block = max(1, _BLOCK_VALUES // self.n_features_in_)
+        size = max(1, _BLOCK_VALUES // self.n_features_in_)
+        blocks = (self._from_user(Z[start : start + size]) for start in range(0, len(Z), size))
         with torch.no_grad(), threads_for(module, len(Z)):
-            parts = [module.reconstruct(z) for z in torch.from_numpy(codes).split(block)]
-        return torch.cat(parts).numpy()
+            return _stacked((module.reconstruct(torch.tensor(z)).numpy() for z in blocks), len(Z))
 
     def reconstruction_error(self, X):
         """Squared error of each row's reconstruction.
@@ -221,9 +225,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Summed over the columns, in squared units of X.
         """
         check_is_fitted(self)
-        X = validate_rows(self, X)
-        X_hat = self._inverse_transform(self._transform(X))
-        return np.square(dense(X) - X_hat).sum(axis=1)
+        X = validate_large(self, X)
+        return _stacked((self._squared_errors(x) for x in row_blocks(X, _BLOCK_VALUES)), X.shape[0])
+
+    def _squared_errors(self, X: np.ndarray) -> np.ndarray:
+        return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)
 
     def score_samples(self, X, *, n_draws=N_DRAWS, return_std=False):
         """Log-likelihood of each row, in nats, on the scale of ``PCA.score_samples``.
@@ -252,7 +258,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """
         check_is_fitted(self)
         check_positive("n_draws", n_draws)
-        X = validate_rows(self, X)
+        X = validate_large(self, X)
         log_p, std = self._score_samples(X, int(n_draws))
         return (log_p, std) if return_std else log_p
 
@@ -293,3 +299,14 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _stacked(parts: Iterable[np.ndarray], n: int) -> np.ndarray:
+    """Parts of n rows below each other; they are never all held beside the whole."""
+    whole, start = None, 0
+    for part in parts:
+        whole = np.empty((n, *part.shape[1:]), part.dtype) if whole is None else whole
+        whole[start : start + len(part)] = part
+        start += len(part)
+    assert whole is not None
+    return whole

@@ -23,9 +23,7 @@ class ChunkFit(Fit):
     """
 
     def __init__(self, params: Any, slots: Slots, X: Any, n_components: Any):
-        super().__init__(
-            params, slots, X, None, n_components, private_random_state(params.random_state), False
-        )
+        super().__init__(params, slots, X, None, n_components, private_random_state(params.random_state))
         self.train = self.valid = None
 
     def _anchor(self, indices: np.ndarray | None) -> Any:

@@ -193,19 +193,18 @@ def fit_prior(
     """
     if isinstance(prior, StandardNormal):
         return None
-    rows, held_out = X, X_val
-    if X_val is None:
-        valid = np.arange(0, X.shape[0], 10) if valid is None else valid
-        rows, held_out = X[np.setdiff1d(np.arange(X.shape[0]), valid)], X[valid]
-    codes = [_draws(*pair) for pair in ((judged, rows), (judged, held_out), (module, X))]
-    return prior.fit(*codes)
+    every = np.arange(X.shape[0])
+    rows, held_out = (X, every), None if X_val is None else (X_val, np.arange(X_val.shape[0]))
+    if held_out is None:
+        valid = every[::10] if valid is None else valid
+        rows, held_out = (X, np.setdiff1d(every, valid)), (X, valid)
+    return prior.fit(_draws(judged, *rows), _draws(judged, *held_out), _draws(module, X, every))
 
 
-def _draws(module: Autoencoder, X: Any) -> np.ndarray:
-    """Up to 4 draws from the posterior of each row, not many more than 10,000 in all."""
-    n = X.shape[0]
-    X = X[:: max(1, n // _MAX_CODES)]
-    mean, std = FittedVAE(module).moments(X)
+def _draws(module: Autoencoder, X: Any, rows: np.ndarray) -> np.ndarray:
+    """Up to 4 draws from the posterior of each of the rows, not many more than 10,000 in all."""
+    n = len(rows)
+    mean, std = FittedVAE(module).moments(X[rows[:: max(1, n // _MAX_CODES)]])
     n_each = max(1, min(4, _MAX_CODES // n))
     normal = np.random.RandomState(0).standard_normal((n_each, *mean.shape))
     return (mean + std * normal).reshape(-1, mean.shape[1])
