@@ -244,6 +244,6 @@ class _Buffer:
         while 0 < self.size <= self.n - start:
             yield torch.from_numpy(self.array[order[start : start + self.size]])
             start, self.size = start + self.size, next(self.sizes, 0)
-        rest = self.array[order[start:]] if self.size else ()  # after the last batch none is kept
+        rest = self.array[order[start:]] if self.size else self.array[:0]  # after the last batch none is kept
         self.n = len(rest)
         self.array[: self.n] = rest

@@ -8,7 +8,7 @@ codes, what each component explains.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,16 @@ class Description:
 
     def truncated(self, k: int) -> Description:
         return Description(self.moments.truncated(k), self.errors[:k], self.total, self.n_features)
+
+    def after(self, old: Description, n: float, unit: float) -> Description:
+        """Together with an older description, which counts for n rows and is in other units."""
+        share = n / (n + self.moments.n)
+        return Description(
+            replace(old.moments, n=n).joined(self.moments),
+            share * unit * old.errors + (1 - share) * self.errors,
+            share * unit * old.total + (1 - share) * self.total,
+            self.n_features,
+        )
 
 
 def describe(module: Autoencoder, X: Any, judged: Autoencoder, held_out: Any) -> Description:

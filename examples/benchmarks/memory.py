@@ -144,7 +144,9 @@ def sets(data):
 
 def compare_chunks(data, epochs, chunk_sizes):
     """Held-out error of ``partial_fit`` over that of ``fit``, after as many epochs."""
-    print(f"\n{'set':10} {'rows':>6} {'epochs':>6} {'fit':>9}" + "".join(f"  {c:>6} rows" for c in chunk_sizes))
+    print(
+        f"\n{'set':10} {'rows':>6} {'epochs':>6} {'fit':>9}" + "".join(f"  {c:>6} rows" for c in chunk_sizes)
+    )
     for name, X, k in sets(data):
         X = X[np.random.RandomState(0).permutation(len(X))]
         train, test = np.split(X, [round(10 / 11 * len(X))])
@@ -157,7 +159,10 @@ def compare_chunks(data, epochs, chunk_sizes):
                 for chunk in np.array_split(train, max(1, len(train) // size)):
                     ae.partial_fit(chunk)
             ratios.append(ae.reconstruction_error(test).mean() / error)
-        print(f"{name:10} {len(train):6} {epochs:6} {error:9.4g}" + "".join(f"{r:13.3f}" for r in ratios), flush=True)
+        print(
+            f"{name:10} {len(train):6} {epochs:6} {error:9.4g}" + "".join(f"{r:13.3f}" for r in ratios),
+            flush=True,
+        )
 
 
 def main():
