@@ -68,13 +68,18 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), Dataset, DataLoader or iterable
+            Training data. Mapped files of more than 2**26 entries, and datasets, loaders and
+            iterables of chunks, are read in passes: nothing of the size of X is held in
+            memory. A chunk is what an array-like is, or a tuple of which it is the first
+            entry; the iterable must be one that can be iterated again, or a function that
+            makes it. Lists and whatever else can be indexed are array-likes.
         y : Ignored
             Present for API consistency.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
             Validation rows for early stopping and the gate. None holds out
-            ``validation_fraction`` of the rows of X. In a pipeline, request it
+            ``validation_fraction`` of the rows of X (2**23 entries at most where they
+            are read in passes). In a pipeline, request it
             (``set_fit_request(X_val=True)``) and name it in
             ``Pipeline(transform_input=["X_val"])``; otherwise it arrives
             untransformed.
@@ -103,10 +108,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     def partial_fit(self, X, y=None):
         """Train for one pass over a chunk of rows, as ``IncrementalPCA`` and ``MLPRegressor`` do.
 
-        The first chunk sets the scale and the anchor, so it must hold at least
-        ``n_components`` rows that are like the rest. There is no validation and
-        no gate, and the learning rate is constant. A linear model is an
-        ``IncrementalPCA`` of all chunks.
+        Mean, scale and anchor are those of all rows so far; training starts at the
+        anchor of the first chunk, which must hold at least ``n_components`` rows. The
+        learning rate falls with the root of the number of steps, and what transforms
+        is an average of the last weights, so that no end has to be known. There is no
+        validation and no gate. A linear model is an ``IncrementalPCA`` of all chunks.
 
         Parameters
         ----------

@@ -181,11 +181,9 @@ FORMS = {
 @pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
 def test_fit_in_passes_is_as_good_as_in_memory(form, kind, digits_split, mapped, few_are_many, monkeypatch):
     train, test = digits_split
-    X = FORMS[form](train, mapped)
-    ours = quick(4, kind, max_iter=15).fit(X)
-    again = clone(ours).fit(FORMS[form](train, mapped))
+    ours, again = (quick(4, kind, max_iter=10).fit(FORMS[form](train, mapped)) for _ in range(2))
     monkeypatch.undo()
-    plain = quick(4, kind, max_iter=15).fit(train)
+    plain = quick(4, kind, max_iter=10).fit(train)
     assert ours.gate_open_
     assert ours.n_samples_ == len(train)
     assert ours.n_features_in_ == train.shape[1]
@@ -215,10 +213,9 @@ def test_what_fit_says_of_the_codes_is_right(params, digits, few_are_many):
     if model.whiten:
         np.testing.assert_allclose(np.cov(Z.T), np.eye(3), atol=0.1)
     X_hat = model.inverse_transform(Z)
-    np.testing.assert_allclose(
-        np.square(digits - X_hat).sum(1), model.reconstruction_error(digits), rtol=1e-6
-    )
-    wanted = np.square(digits - X_hat).sum(1).mean() / (digits.shape[1] - 3)
+    squares = np.square(digits - X_hat).sum(1)
+    np.testing.assert_allclose(squares, model.reconstruction_error(digits), rtol=1e-6)
+    wanted = squares.mean() / (digits.shape[1] - 3)
     assert model.noise_variance_ == pytest.approx(wanted, rel=0.1)
     if not model.early_stopping:
         assert model.noise_variance_ == pytest.approx(wanted, rel=1e-5)
@@ -244,11 +241,9 @@ def test_held_out_items_of_a_loader_are_never_trained_on(shuffle, few_are_many):
     data = Numbered(np.random.RandomState(0).normal(size=(300, 5)))
     quick(2, max_iter=3).fit(DataLoader(data, 32, shuffle=shuffle))
     times = np.bincount(data.asked, minlength=300)
-    # survey once; then held out and read once, or in anchor, 3 epochs and description
-    assert np.count_nonzero(times == 2) >= 30
-    trained = times.max()
-    assert set(times) == {2, trained} or set(times) == {2, trained, trained + 1}
-    assert np.count_nonzero(times == 2) == 30
+    held_out = times == times.min()  # drawn once, where others are read by the anchor and in three epochs
+    assert held_out.sum() == 30
+    assert set(times[~held_out] - times.min()) == {3}
 
 
 def test_a_loader_may_draw_rows_as_it_likes(digits, few_are_many):
@@ -315,7 +310,7 @@ def with_nan(X):
     [
         (bad_chunk(with_nan), "NaN"),
         (bad_chunk(lambda X: X[:, :3]), "features"),
-        (bad_chunk(lambda X: X.astype(str)), "could not convert|non-numeric|numeric"),
+        (bad_chunk(lambda X: np.full(X.shape, "a")), "could not convert|not numeric"),
         (bad_chunk(lambda X: X[0]), "2D"),
         (Chunks(), "iterated again"),
         ((c for c in [np.eye(9)]), "only once"),
@@ -368,7 +363,7 @@ def test_methods_read_mapped_files_in_blocks(dtype, digits, mapped, few_are_many
     for kind in (AutoencoderTransformer, VAETransformer):
         model = quick(3, kind, max_iter=2).fit(X)
         names = ["transform", "reconstruction_error", "score_samples", "score"]
-        for name in names + ["elbo", "kl_divergence"] if kind is VAETransformer else names:
+        for name in [*names, "elbo", "kl_divergence"] if kind is VAETransformer else names:
             rows = slice(100) if name.startswith("score") else slice(None)
             ours, plain = (getattr(model, name)(form[rows]) for form in (mapped(X), X))
             np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
@@ -393,10 +388,10 @@ def in_chunks(model, X, n_chunks, epochs):
     return model
 
 
-@pytest.mark.parametrize("n_chunks", [2, 60])
+@pytest.mark.parametrize("n_chunks", [2, 20])
 def test_chunks_are_as_good_as_all_rows_at_once(n_chunks, digits_split):
     train, test = digits_split
-    epochs = 20
+    epochs = 15
     chunked = in_chunks(quick(8), train, n_chunks, epochs)
     assert error(chunked, test) < 1.05 * error(quick(8, max_iter=epochs).fit(train), test)
 
@@ -422,7 +417,7 @@ def test_extremes_of_all_chunks_are_remembered(digits):
 
 
 def test_small_chunks_leave_a_usable_whitening_and_noise(digits):
-    model = in_chunks(quick(4, whiten=True), digits, 300, 1)  # six rows each
+    model = in_chunks(quick(4, whiten=True), digits, 120, 1)  # fifteen rows each
     np.testing.assert_allclose(np.cov(model.transform(digits).T), np.eye(4), atol=0.35)
     wanted = error(model, digits) / 60
     assert model.noise_variance_ == pytest.approx(wanted, rel=0.2)
@@ -451,7 +446,7 @@ def test_chosen_size_is_kept_by_further_chunks(digits):
 
 
 def test_the_first_chunk_needs_enough_rows(digits):
-    with pytest.raises(ValueError, match="first chunk"):
+    with pytest.raises(ValueError, match="n_components=30"):
         quick(30).partial_fit(digits[:20])
     quick(30).partial_fit(digits[:30]).partial_fit(digits[30:31])
 

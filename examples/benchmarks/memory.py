@@ -1,25 +1,27 @@
 """More rows than memory: anonymous memory and time, and what training by chunks costs in quality.
 
-Writes a file of float32 rows (a curved sheet of 8 dimensions in noise) into a temporary
-folder, fits a small network to its memory map, transforms and scores it, and deletes
-it. Pages of a mapped file can be dropped by the system at any time; what counts is the
-anonymous memory (RssAnon of Linux's /proc/self/status), of which the table gives the peak
-above what the process had before the call. Then ``partial_fit`` chunk by chunk is compared with
-``fit`` for as many epochs, by the squared error of held-out rows.
+Writes a file of rows (a curved sheet of 8 dimensions in noise) into a temporary folder,
+fits a small network to its memory map, transforms and scores it, and deletes it. Pages
+of a mapped file can be dropped by the system at any time; what counts is the anonymous
+memory (RssAnon in Linux's /proc/self/status). Every call has a process of its own; the
+table gives its peak, and the peak above what Python and its libraries take. Then
+``partial_fit`` chunk by chunk is compared with ``fit`` for as many epochs, by the squared
+error of held-out rows.
 
     python examples/benchmarks/memory.py --gigabytes 1
     python examples/benchmarks/memory.py --gigabytes 8 --data DIR
 
-``--data`` names a folder with mnist.npz and adbench/*.npz; without it, the comparison is made on
-scikit-learn's digits.
+``--data`` names a folder with mnist.npz and adbench/*.npz; without it, the comparison is
+made on scikit-learn's digits.
 """
 
 import argparse
-import contextlib
+import multiprocessing
 import tempfile
 import threading
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -44,14 +46,14 @@ def anonymous_memory():
 
 
 class Peak:
-    """The peak of anonymous memory above its start, watched by a thread."""
+    """The peak of anonymous memory, watched by a thread, and the time."""
 
     def __enter__(self):
         self.start = self.top = anonymous_memory()
-        self.seconds = time.perf_counter()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._watch)
         self.thread.start()
+        self.seconds = time.perf_counter()
         return self
 
     def _watch(self):
@@ -59,17 +61,13 @@ class Peak:
             self.top = max(self.top, anonymous_memory())
 
     def __exit__(self, *error):
+        self.seconds = time.perf_counter() - self.seconds
         self.done.set()
         self.thread.join()
-        self.seconds = time.perf_counter() - self.seconds
-
-    @property
-    def megabytes(self):
-        return (self.top - self.start) / 2**20
 
 
 class Epochs(Callback):
-    """Seconds of each epoch."""
+    """Seconds of the last epoch."""
 
     def on_epoch_begin(self, net, **kwargs):
         self.start = time.perf_counter()
@@ -79,51 +77,80 @@ class Epochs(Callback):
 
 
 def write_rows(path, n, dtype):
-    """Rows near a curved sheet, in a file."""
+    """Rows near a curved sheet, in a file; every 20,000 they repeat."""
     rng = np.random.RandomState(0)
-    weights = [rng.normal(size=(8, WIDTH)) for _ in range(2)]
+    z = rng.normal(size=(20_000, 8))
+    x = z @ rng.normal(size=(8, WIDTH)) + 3 * np.sin(z) @ rng.normal(size=(8, WIDTH))
+    x += rng.normal(size=x.shape)
+    x = x.astype(dtype) if dtype == np.float32 else (128 + 8 * x).clip(0, 255).astype(dtype)
     rows = np.memmap(path, dtype=dtype, mode="w+", shape=(n, WIDTH))
-    for start in range(0, n, 10_000):
-        z = rng.normal(size=(min(10_000, n - start), 8))
-        x = z @ weights[0] + 3 * np.sin(z) @ weights[1] + rng.normal(size=(len(z), WIDTH))
-        rows[start : start + 10_000] = x if dtype == np.float32 else (128 + 8 * x).clip(0, 255)
+    for start in range(0, n, len(x)):
+        rows[start : start + len(x)] = x[: n - start]
     rows.flush()
-    return np.memmap(path, dtype=dtype, mode="r", shape=(n, WIDTH))
 
 
-def report(name, peak, n_bytes, seconds=None):
-    seconds = peak.seconds if seconds is None else seconds
-    rate = n_bytes / 2**30 / seconds
-    print(f"{name:44} {peak.megabytes:9.0f} {seconds:9.1f} {rate:7.2f}", flush=True)
+def small(**params):
+    return AutoencoderTransformer(8, hidden_layer_sizes=(64,), random_state=0, **params)
 
 
-def model(n_components=8, **params):
-    params = {"hidden_layer_sizes": (64,), "max_iter": 2, "random_state": 0, **params}
-    return AutoencoderTransformer(n_components, **params)
+# what is measured: functions of a fitted model and rows
 
 
-def measure_memory(X, name):
-    """Fit, transform and score; peaks and times."""
-    size, epochs = X.nbytes, Epochs()
+def fit(model, X):
+    epochs = Epochs()
+    return small(max_iter=2, callbacks=[epochs]).fit(X).set_params(callbacks=None), epochs.seconds
+
+
+def transform(model, X):
+    model.transform(X)
+
+
+def reconstruction_error(model, X):
+    model.reconstruction_error(X)
+
+
+def score_samples(model, X):
+    """Milliseconds a row, so of a thousandth."""
+    model.score_samples(X[: len(X) // 1000])
+
+
+def score_samples_linear(model, X):
+    small(max_iter=1).set_params(hidden_layer_sizes=()).fit(X[: len(X) // 100]).score_samples(X)
+
+
+def measured(call, model, path, n, dtype, mapped):
+    """Call in this process: result, bytes of the rows, peak, and peak above the start, in MB, and seconds."""
+    warnings.simplefilter("ignore", ConvergenceWarning)  # few epochs
+    small(max_iter=1).fit(np.random.RandomState(0).normal(size=(200, 9)))  # torch loads what it needs
+    X = np.memmap(path, dtype=dtype, mode="r", shape=(n, WIDTH))
+    X = X if mapped else np.array(X)
     with Peak() as peak:
-        ae = model(callbacks=[epochs]).fit(X)
-    report(f"fit, {name}, whole", peak, size)
-    report("  one epoch of it", peak, size, epochs.seconds)
-    codes = 4 * len(X) * 8 * (1 if X.dtype == np.float32 else 2) / 2**20
-    with Peak() as peak:
-        ae.transform(X)
-    report(f"transform ({codes:.0f} MB of codes)", peak, size)
-    with Peak() as peak:
-        ae.reconstruction_error(X)
-    report("reconstruction_error", peak, size)
-    linear = model(hidden_layer_sizes=()).fit(X)
-    with Peak() as peak:
-        linear.score_samples(X)
-    report("score_samples, linear", peak, size)
-    few = X[: len(X) // 1000]
-    with Peak() as peak:
-        ae.score_samples(few)
-    report("score_samples, nonlinear, a thousandth", peak, few.nbytes)
+        result = call(model, X)
+    return result, X.nbytes, peak.top / 2**20, (peak.top - peak.start) / 2**20, peak.seconds
+
+
+def in_own_process(*args):
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(measured, *args).result()
+
+
+def measure_memory(gigabytes, dtype, mapped, calls):
+    n = int(gigabytes * 2**30 / np.dtype(dtype).itemsize / WIDTH)
+    where = "mapped" if mapped else "in memory"
+    print(f"\n{n} x {WIDTH} {np.dtype(dtype).name}, {where}")
+    print(f"{'':30} {'peak MB':>9} {'above':>7} {'seconds':>9} {'GB/s':>7}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows"
+        write_rows(path, n, dtype)
+        (model, epoch), *fitting = in_own_process(fit, None, path, n, dtype, mapped)
+        rows = [("fit, 2 epochs and all else", fitting), ("  of which an epoch", [*fitting[:3], epoch])]
+        rows += [(call.__name__, in_own_process(call, model, path, n, dtype, mapped)[1:]) for call in calls]
+    for name, (size, top, above, seconds) in rows:
+        print(f"{name:30} {top:9.0f} {above:7.0f} {seconds:9.1f} {size / 2**30 / seconds:7.2f}", flush=True)
+
+
+# -- partial_fit against fit --------------------------------------------------------------
 
 
 def sets(data):
@@ -144,9 +171,8 @@ def sets(data):
 
 def compare_chunks(data, epochs, chunk_sizes):
     """Held-out error of ``partial_fit`` over that of ``fit``, after as many epochs."""
-    print(
-        f"\n{'set':10} {'rows':>6} {'epochs':>6} {'fit':>9}" + "".join(f"  {c:>6} rows" for c in chunk_sizes)
-    )
+    print("\nsquared error of held-out rows by fit, and that by partial_fit over it, for rows per chunk")
+    print(f"{'set':10} {'rows':>6} {'epochs':>6} {'fit':>9}" + "".join(f"{size:9}" for size in chunk_sizes))
     for name, X, k in sets(data):
         X = X[np.random.RandomState(0).permutation(len(X))]
         train, test = np.split(X, [round(10 / 11 * len(X))])
@@ -159,10 +185,8 @@ def compare_chunks(data, epochs, chunk_sizes):
                 for chunk in np.array_split(train, max(1, len(train) // size)):
                     ae.partial_fit(chunk)
             ratios.append(ae.reconstruction_error(test).mean() / error)
-        print(
-            f"{name:10} {len(train):6} {epochs:6} {error:9.4g}" + "".join(f"{r:13.3f}" for r in ratios),
-            flush=True,
-        )
+        ratios = "".join(f"{ratio:9.3f}" for ratio in ratios)
+        print(f"{name:10} {len(train):6} {epochs:6} {error:9.4g}{ratios}", flush=True)
 
 
 def main():
@@ -170,17 +194,16 @@ def main():
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the file; 0 leaves this out")
     parser.add_argument("--data", type=Path, help="folder with mnist.npz and adbench")
     parser.add_argument("--epochs", type=int, default=12, help="of the comparison; 0 leaves it out")
-    parser.add_argument("--chunks", type=int, nargs="+", default=[1000, 200], help="rows in a chunk")
+    parser.add_argument("--chunks", type=int, nargs="+", default=[2000, 500], help="rows in a chunk")
+    parser.add_argument("--only-fit", action="store_true", help="leave out the other methods and forms")
     args = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)  # few epochs
     if args.gigabytes:
-        print(f"{'':44} {'peak MB':>9} {'seconds':>9} {'GB/s':>7}")
-        n = int(args.gigabytes * 2**30 / 4 / WIDTH)
-        for dtype, part in ((np.float32, 1), (np.uint8, 1)):
-            with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as closing:
-                X = write_rows(Path(folder) / "rows", part * n, dtype)
-                closing.callback(X._mmap.close)
-                measure_memory(X, f"mapped {X.dtype}")
+        calls = (transform, reconstruction_error, score_samples_linear, score_samples)
+        measure_memory(args.gigabytes, np.float32, True, () if args.only_fit else calls)
+        if not args.only_fit:
+            measure_memory(args.gigabytes / 4, np.uint8, True, ())
+            measure_memory(min(1.0, args.gigabytes), np.float32, False, ())
     if args.epochs:
         compare_chunks(args.data, args.epochs, args.chunks)
 
