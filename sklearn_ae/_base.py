@@ -92,17 +92,17 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         rng = private_random_state(self.random_state)
         loads = is_stream(X)  # loaders draw from torch's global generator
         with private_global_generator(loads, int(rng.randint(MAX_SEED)) if loads else 0):
-            self._fit(X, X_val, rng)
+            fit = self._prepared(X, X_val, rng)
+            self._take_over(fit.run(self if self.warm_start and self.__sklearn_is_fitted__() else None))
         return self
 
-    def _fit(self, X: Any, X_val: Any, rng: np.random.RandomState) -> None:
+    def _prepared(self, X: Any, X_val: Any, rng: np.random.RandomState) -> Fit:
+        """Check everything, and split."""
         X = validate_training(self, X)
         X_val = None if X_val is None else validate_held_out(self, X_val)
         slots = check_slots(self, X)
-        previous = self if self.warm_start and self.__sklearn_is_fitted__() else None
         kind = SourceFit if isinstance(X, Source) else Fit
-        fit = kind(self, slots, X, X_val, check_n_components(self, X, slots), rng)
-        self._take_over(fit.run(previous))
+        return kind(self, slots, X, X_val, check_n_components(self, X, slots), rng)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
