@@ -12,7 +12,6 @@ validate once and then call private ones.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklearn_ae._batches import row_blocks
+from sklearn_ae._batches import row_blocks, stacked
 from sklearn_ae._building import Slots
 from sklearn_ae._chunks import ChunkFit
 from sklearn_ae._compat import _fit_context
@@ -175,7 +174,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         module = self._inference_module(X.dtype)
         with torch.no_grad(), threads_for(module, X.shape[0]):
             parts = (self._to_user(module.encode(x).numpy()) for x in working_blocks(module, X))
-            return _stacked(parts, X.shape[0])
+            return stacked(parts, X.shape[0])
 
     def _to_user(self, codes: np.ndarray) -> np.ndarray:
         """Codes of the module as the user sees them."""
@@ -215,7 +214,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         size = max(1, _BLOCK_VALUES // self.n_features_in_)
         blocks = (self._from_user(Z[start : start + size]) for start in range(0, len(Z), size))
         with torch.no_grad(), threads_for(module, len(Z)):
-            return _stacked((module.reconstruct(torch.tensor(z)).numpy() for z in blocks), len(Z))
+            return stacked((module.reconstruct(torch.tensor(z)).numpy() for z in blocks), len(Z))
 
     def reconstruction_error(self, X):
         """Squared error of each row's reconstruction.
@@ -232,7 +231,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """
         check_is_fitted(self)
         X = validate_large(self, X)
-        return _stacked((self._squared_errors(x) for x in row_blocks(X, _BLOCK_VALUES)), X.shape[0])
+        return stacked((self._squared_errors(x) for x in row_blocks(X, _BLOCK_VALUES)), X.shape[0])
 
     def _squared_errors(self, X: np.ndarray) -> np.ndarray:
         return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)
@@ -305,14 +304,3 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _stacked(parts: Iterable[np.ndarray], n: int) -> np.ndarray:
-    """Parts of n rows below each other; they are never all held beside the whole."""
-    whole, start = None, 0
-    for part in parts:
-        whole = np.empty((n, *part.shape[1:]), part.dtype) if whole is None else whole
-        whole[start : start + len(part)] = part
-        start += len(part)
-    assert whole is not None
-    return whole

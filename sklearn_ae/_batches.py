@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,20 @@ def row_blocks(X: Any, n_values: int) -> Iterator[np.ndarray]:
     size = max(1, n_values // X.shape[1])
     for start in range(0, X.shape[0], size):
         yield dense(X[start : start + size])
+
+
+def stacked(parts: Iterable[Any], n: int) -> np.ndarray:
+    """Parts of n rows, arrays or tensors, below each other.
+
+    Each is copied at once: small parts that stay alive would keep the allocator from
+    using the memory around them for the next block again.
+    """
+    whole, start = np.empty(0), 0
+    for part in map(np.asarray, parts):
+        whole = whole if start else np.empty((n, *part.shape[1:]), part.dtype)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 class Rows(Dataset):

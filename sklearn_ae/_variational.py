@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._batches import stacked
 from sklearn_ae._describing import working_blocks
 from sklearn_ae._laplace import log_likelihood
 from sklearn_ae._latent_model import Decode, LatentModel, n_rows
@@ -118,8 +119,9 @@ class FittedVAE:
         """Apply a function of working rows to X in chunks that fit the cache."""
         size = n_rows(n_draws * max(X.shape[1], 256))
         with torch.no_grad(), threads_for(self.module, 1):
-            parts = [function(x) for block in working_blocks(self.module, X) for x in block.split(size)]
-        return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))
+            parts = (function(x) for block in working_blocks(self.module, X) for x in block.split(size))
+            whole = stacked((torch.stack(part, 1) for part in parts), X.shape[0])
+        return tuple(np.ascontiguousarray(column) for column in np.moveaxis(whole, 1, 0))
 
     # -- for some working rows --------------------------------------------------------
 
