@@ -22,6 +22,8 @@ from torch.nn.utils import skip_init
 
 from sklearn_ae._batches import dense
 from sklearn_ae._module import Residual
+from sklearn_ae._sources import Source
+from sklearn_ae._streamed_pca import streamed_pca
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
 from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
 
@@ -31,6 +33,8 @@ GATE_MIN_ROWS = 10  # validation rows under which nothing can be said
 
 def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
     """Fit scikit-learn's PCA, by an exact solver wherever that is affordable."""
+    if isinstance(X, Source):
+        return streamed_pca(X, n_components, seed)
     n, d = X.shape
     if d <= 1_000 and n >= 10 * d:
         solver = "covariance_eigh"
@@ -221,12 +225,18 @@ def zero_last_layer(network: nn.Module) -> None:
 
 def validation_split(params: Any, n: int, rng: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Row numbers for training and for validation; None twice where none are, or can be, held out."""
-    n_valid = round(params.validation_fraction * n)
-    least = GATE_MIN_ROWS if params.init == "pca" else 1
-    if not params.early_stopping or n_valid < least or n - n_valid < 2:
+    n_valid = n_held_out(params, n)
+    if not n_valid:
         return None, None
     order = rng.permutation(n)
     return order[n_valid:], order[:n_valid]
+
+
+def n_held_out(params: Any, n: int) -> int:
+    """How many of n rows are for validation; 0 where none are, or can be."""
+    n_valid = round(params.validation_fraction * n)
+    least = GATE_MIN_ROWS if params.init == "pca" else 1
+    return n_valid if params.early_stopping and n_valid >= least and n - n_valid >= 2 else 0
 
 
 def gate_opens(anchor: np.ndarray, network: np.ndarray, in_nats: bool = False) -> bool:

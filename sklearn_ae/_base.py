@@ -19,21 +19,26 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklearn_ae._batches import dense
+from sklearn_ae._batches import row_blocks, stacked
 from sklearn_ae._building import Slots
 from sklearn_ae._chunks import ChunkFit
 from sklearn_ae._compat import _fit_context
 from sklearn_ae._describing import working_blocks
+from sklearn_ae._fitting import Fit
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
-from sklearn_ae._resources import private_random_state, threads_for
+from sklearn_ae._resources import MAX_SEED, private_global_generator, private_random_state, threads_for
+from sklearn_ae._streams import is_stream
 from sklearn_ae._validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
     check_n_components,
     check_positive,
     check_slots,
+    validate_held_out,
+    validate_large,
     validate_rows,
+    validate_training,
 )
 from sklearn_ae._wide import kind_of_fit
 
@@ -61,13 +66,18 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), Dataset, DataLoader or iterable
+            Training data. Mapped files of more than 2**26 entries, and datasets, loaders and
+            iterables of chunks, are read in passes: nothing of the size of X is held in
+            memory. A chunk is what an array-like is, or a tuple of which it is the first
+            entry; the iterable must be one that can be iterated again, or a function that
+            makes it. Lists and whatever else can be indexed are array-likes.
         y : Ignored
             Present for API consistency.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
             Validation rows for early stopping and the gate. None holds out
-            ``validation_fraction`` of the rows of X. In a pipeline, request it
+            ``validation_fraction`` of the rows of X (2**23 entries at most where they
+            are read in passes). In a pipeline, request it
             (``set_fit_request(X_val=True)``) and name it in
             ``Pipeline(transform_input=["X_val"])``; otherwise it arrives
             untransformed.
@@ -77,31 +87,31 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self : object
             The fitted estimator.
         """
-        lazy = isinstance(X, np.memmap)
-        X = validate_rows(self, X, reset=True)
-        X_val = None if X_val is None else validate_rows(self, X_val, name="X_val")
-        slots = check_slots(self, X)
-        previous = self if self.warm_start and self.__sklearn_is_fitted__() else None
-        fit = kind_of_fit(X, slots, lazy)(
-            self,
-            slots,
-            X,
-            X_val,
-            check_n_components(self, X, slots),
-            private_random_state(self.random_state),
-            lazy,
-        )
-        self._take_over(fit.run(previous))
+        rng = private_random_state(self.random_state)
+        loads = is_stream(X)  # loaders draw from torch's global generator
+        seed = int(rng.randint(MAX_SEED)) if loads else 0
+        with private_global_generator(loads, seed, torch.device("cpu")):
+            fit = self._prepared(X, X_val, rng)
+            self._take_over(fit.run(self if self.warm_start and self.__sklearn_is_fitted__() else None))
         return self
+
+    def _prepared(self, X: Any, X_val: Any, rng: np.random.RandomState) -> Fit:
+        """Check everything, and split."""
+        X = validate_training(self, X)
+        X_val = None if X_val is None else validate_held_out(self, X_val)
+        slots = check_slots(self, X)
+        n_components = check_n_components(self, X, slots)
+        return kind_of_fit(X, slots)(self, slots, X, X_val, n_components, rng)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """Train for one pass over a chunk of rows, as ``IncrementalPCA`` and ``MLPRegressor`` do.
 
-        The first chunk sets the scale and the anchor, so it must hold at least
-        ``n_components`` rows that are like the rest. There is no validation and
-        no gate, and the learning rate is constant. A linear model is an
-        ``IncrementalPCA`` of all chunks.
+        Mean, scale and anchor are those of all rows so far; training starts at the
+        anchor of the first chunk, which must hold at least ``n_components`` rows. The
+        learning rate falls with the root of the number of steps, and what transforms
+        is an average of the last weights, so that no end has to be known. There is no
+        validation and no gate. A linear model is an ``IncrementalPCA`` of all chunks.
 
         Parameters
         ----------
@@ -158,13 +168,13 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Codes, in the units of X; whitened ones have unit variance.
         """
         check_is_fitted(self)
-        return self._transform(validate_rows(self, X))
+        return self._transform(validate_large(self, X))
 
     def _transform(self, X: Any) -> np.ndarray:
         module = self._inference_module(X.dtype)
         with torch.no_grad(), threads_for(module, X.shape[0]):
-            codes = torch.cat([module.encode(x) for x in working_blocks(module, X)]).numpy()
-        return self._to_user(codes)
+            parts = (self._to_user(module.encode(x).numpy()) for x in working_blocks(module, X))
+            return stacked(parts, X.shape[0])
 
     def _to_user(self, codes: np.ndarray) -> np.ndarray:
         """Codes of the module as the user sees them."""
@@ -200,12 +210,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         return Z
 
     def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
-        codes = self._from_user(Z)
         module = self._inference_module(Z.dtype)
-        block = max(1, _BLOCK_VALUES // self.n_features_in_)
+        size = max(1, _BLOCK_VALUES // self.n_features_in_)
+        blocks = (self._from_user(Z[start : start + size]) for start in range(0, len(Z), size))
         with torch.no_grad(), threads_for(module, len(Z)):
-            parts = [module.reconstruct(z) for z in torch.from_numpy(codes).split(block)]
-        return torch.cat(parts).numpy()
+            return stacked((module.reconstruct(torch.tensor(z)).numpy() for z in blocks), len(Z))
 
     def reconstruction_error(self, X):
         """Squared error of each row's reconstruction.
@@ -221,9 +230,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Summed over the columns, in squared units of X.
         """
         check_is_fitted(self)
-        X = validate_rows(self, X)
-        X_hat = self._inverse_transform(self._transform(X))
-        return np.square(dense(X) - X_hat).sum(axis=1)
+        X = validate_large(self, X)
+        return stacked((self._squared_errors(x) for x in row_blocks(X, _BLOCK_VALUES)), X.shape[0])
+
+    def _squared_errors(self, X: np.ndarray) -> np.ndarray:
+        return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)
 
     def score_samples(self, X, *, n_draws=N_DRAWS, return_std=False):
         """Log-likelihood of each row, in nats, on the scale of ``PCA.score_samples``.
@@ -252,7 +263,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """
         check_is_fitted(self)
         check_positive("n_draws", n_draws)
-        X = validate_rows(self, X)
+        X = validate_large(self, X)
         log_p, std = self._score_samples(X, int(n_draws))
         return (log_p, std) if return_std else log_p
 

@@ -1,9 +1,9 @@
-"""Batches as slices of tensors in memory, in working units."""
+"""Batches in working units: slices of tensors in memory, or read from a source in passes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from scipy import sparse
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
+
+from sklearn_ae._sources import MIXED, Source
 
 _BLOCK_BYTES = 2**26  # of rows converted at a time
 
@@ -22,9 +24,26 @@ def dense(X: Any) -> np.ndarray:
 
 def row_blocks(X: Any, n_values: int) -> Iterator[np.ndarray]:
     """Dense parts of X with so many entries, or one row."""
+    if isinstance(X, Source):
+        yield from X.blocks(n_values)
+        return
     size = max(1, n_values // X.shape[1])
     for start in range(0, X.shape[0], size):
         yield dense(X[start : start + size])
+
+
+def stacked(parts: Iterable[Any], n: int) -> np.ndarray:
+    """Parts of n rows, arrays or tensors, below each other.
+
+    Each is copied at once: small parts that stay alive would keep the allocator from
+    using the memory around them for the next block again.
+    """
+    whole, start = np.empty(0), 0
+    for part in map(np.asarray, parts):
+        whole = whole if start else np.empty((n, *part.shape[1:]), part.dtype)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 class Rows(Dataset):
@@ -90,6 +109,10 @@ class Rows(Dataset):
             return batch.pin_memory().to(self.device, non_blocking=True)
         return batch.to(self.device)
 
+    def batches(self, batch_size: int, generator: Generator | None = None) -> Batches:
+        """One pass, in a fresh random order where a generator is given."""
+        return Batches(self, batch_size, generator)
+
 
 class Batches:
     """Iterate over nearly equal batches, in a fresh random order where a generator is given."""
@@ -121,3 +144,131 @@ class Batches:
             order = order.cpu() if whole is None else order  # to where the rows are
             for index in order.tensor_split(self.n_batches):
                 yield self.rows[index]
+
+
+class SourceRows(Dataset):
+    """Rows of a source in working units, float32, for training.
+
+    Parameters
+    ----------
+    source : Source
+    offset : ndarray of shape (d,)
+    scale : float
+        Working rows are ``(X - offset) / scale``.
+    device : torch.device
+    """
+
+    tensor = None  # there is none of all rows
+
+    def __init__(self, source: Source, offset: np.ndarray, scale: float, device: torch.device):
+        self.source = source
+        self.offset = offset
+        self.scale = scale
+        self.device = device
+        # float32 rows less the offset in two parts are as exact as in float64, at half the time
+        self.high = offset.astype(np.float32)
+        self.low = (offset - self.high).astype(np.float32)
+
+    def __len__(self) -> int:
+        return self.source.shape[0]
+
+    def convert(self, part: np.ndarray, out: np.ndarray) -> None:
+        """Write rows in working units into an array of float32."""
+        if np.promote_types(part.dtype, np.float32) == np.float32:
+            np.subtract(part, self.high, out=out)
+            out -= self.low
+            out *= np.float32(1 / self.scale)
+        else:
+            np.divide(part - self.offset, self.scale, out=out, casting="same_kind")
+
+    def batches(self, batch_size: int, generator: Generator | None = None) -> PassBatches:
+        """One pass in random order."""
+        return PassBatches(self, batch_size, generator or Generator().manual_seed(0))
+
+
+class PassBatches:
+    """Iterate over nearly equal batches of a source in random order.
+
+    Rows of an array in memory are picked one by one. Others are read one after
+    the other, and shuffled within 64 MB.
+    """
+
+    def __init__(self, rows: SourceRows, batch_size: int, generator: Generator):
+        self.rows = rows
+        self.n_batches = max(1, math.ceil(len(rows) / batch_size))
+        self.generator = generator
+        self.order = Generator().manual_seed(0)  # of rows and runs; on the CPU, wherever the net is
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        seed = torch.randint(2**62, (), generator=self.generator, device=self.generator.device)
+        self.order.manual_seed(int(seed))
+        picked = self._picked() if self.rows.source.in_memory else self._mixed()
+        return (batch.to(self.rows.device) for batch in picked)
+
+    def _picked(self) -> Iterator[Tensor]:
+        order = torch.randperm(len(self.rows), generator=self.order)
+        for index in order.tensor_split(self.n_batches):
+            part = self.rows.source[index.numpy()]
+            out = np.empty(part.shape, dtype=np.float32)
+            self.rows.convert(part, out)
+            yield torch.from_numpy(out)
+
+    def _mixed(self) -> Iterator[Tensor]:
+        buffer = _Buffer(self.rows, self._sizes(), self.order)
+        for chunk in self.rows.source.scattered(self.order):
+            while len(chunk):
+                chunk = buffer.add(chunk)
+                if buffer.full:
+                    yield from buffer.draw()
+        yield from buffer.draw()
+        if buffer.size and buffer.n:  # a loader has given fewer rows than in the survey
+            yield torch.from_numpy(buffer.array[: buffer.n].copy())
+
+    def _sizes(self) -> Iterator[int]:
+        bounds = np.arange(self.n_batches + 1) * len(self.rows) // self.n_batches
+        return iter(np.diff(bounds).tolist())
+
+
+class _Buffer:
+    """Rows from which batches are drawn at random once it is full.
+
+    Parameters
+    ----------
+    rows : SourceRows
+    sizes : iterator of int
+        Of the batches.
+    generator : Generator
+    """
+
+    def __init__(self, rows: SourceRows, sizes: Iterator[int], generator: Generator):
+        self.rows = rows
+        self.sizes = sizes
+        self.size = next(sizes)
+        self.generator = generator
+        n, d = rows.source.shape
+        self.array = np.empty((min(n, max(MIXED // d, 2 * self.size)), d), dtype=np.float32)
+        self.n = 0
+
+    @property
+    def full(self) -> bool:
+        return self.n == len(self.array)
+
+    def add(self, chunk: np.ndarray) -> np.ndarray:
+        """Take rows of a chunk as long as there is room, and return the others."""
+        taken = chunk[: len(self.array) - self.n]
+        self.rows.convert(taken, self.array[self.n : self.n + len(taken)])
+        self.n += len(taken)
+        return chunk[len(taken) :]
+
+    def draw(self) -> Iterator[Tensor]:
+        """Batches without replacement, until fewer rows are left than the next one needs."""
+        order, start = torch.randperm(self.n, generator=self.generator).numpy(), 0
+        while 0 < self.size <= self.n - start:
+            yield torch.from_numpy(self.array[order[start : start + self.size]])
+            start, self.size = start + self.size, next(self.sizes, 0)
+        rest = self.array[order[start:]] if self.size else self.array[:0]  # after the last batch none is kept
+        self.n = len(rest)
+        self.array[: self.n] = rest

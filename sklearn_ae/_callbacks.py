@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
 from skorch.callbacks import Callback
+
+_WARM_STEPS = 100  # in which the rate rises, where the end of training is not known
+_STEADY_STEPS = 1_000  # after about which it begins to fall
+_AVERAGED = 10  # one over the share of the steps so far that the average is of
 
 
 class WeightAverage:
@@ -97,6 +102,45 @@ class StopAfter(Callback):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         if len(net.history) >= self.n_epochs:
             raise StopTraining
+
+
+class Trail(Callback):
+    """Training without an end in sight: the rate falls with the root of time, and weights are averaged.
+
+    The average is over about the last tenth of all steps so far [1]_. Between two
+    calls the module has the average; the weights themselves are kept here, and
+    training goes on with them.
+
+    References
+    ----------
+    .. [1] O. Shamir, T. Zhang (2013), Stochastic gradient descent for non-smooth
+       optimization: convergence results and optimal averaging schemes, ICML.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.weights: list[torch.Tensor] = []
+        self.average: list[torch.Tensor] = []
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        self.parameters_ = [p.data for p in net.module_.parameters()]
+        self.average = [p.clone() for p in self.parameters_]
+        if self.weights:
+            torch._foreach_copy_(self.parameters_, self.weights)
+
+    def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
+        rate = net.lr * min(1.0, (self.step + 1) / _WARM_STEPS) / math.sqrt(1 + self.step / _STEADY_STEPS)
+        for group in net.optimizer_.param_groups:
+            group["lr"] = rate * group["pace"]
+
+    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
+        self.step += 1
+        torch._foreach_lerp_(self.average, self.parameters_, min(1.0, _AVERAGED / self.step))
+
+    def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        self.weights = [p.to("cpu", copy=True) for p in self.parameters_]  # can be loaded anywhere
+        torch._foreach_copy_(self.parameters_, self.average)
+        self.parameters_ = self.average = []
 
 
 class Progress(Callback):

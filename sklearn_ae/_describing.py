@@ -8,7 +8,7 @@ codes, what each component explains.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from sklearn_ae._module import Autoencoder
 
 N_LANDMARKS = 512
 _BLOCK_VALUES = 2**21  # entries of X in a block
+_MAX_CODES = 2**23  # entries of codes held at a time (64 MB)
 
 
 @dataclass
@@ -35,6 +36,7 @@ class CodeMoments:
     mean: np.ndarray  # (k,)
     root: np.ndarray  # (k, k)
     landmarks: np.ndarray  # (m, k)
+    n: float = 0.0  # rows that they stand for
 
     @classmethod
     def of(cls, codes: np.ndarray) -> CodeMoments:
@@ -42,7 +44,33 @@ class CodeMoments:
         n = len(codes)
         mean = codes.mean(axis=0)
         root = _triangular_root(codes - mean) / np.sqrt(max(n - 1, 1))
-        return cls(mean, root, codes[_spread(n, N_LANDMARKS)])
+        return cls(mean, root, codes[_spread(n, N_LANDMARKS)], n)
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[Tensor]) -> CodeMoments:
+        """Moments of codes that come in parts, of which only so many are held at a time."""
+        moments: list[CodeMoments] = []
+        for together in _gathered(parts, _MAX_CODES):
+            more = cls.of(together.double().numpy())
+            moments = [moments[0].joined(more) if moments else more]
+        return moments[0]
+
+    def joined(self, other: CodeMoments) -> CodeMoments:
+        """Moments of the rows of both."""
+        n, m = self.n, other.n
+        shift = np.sqrt(n * m / (n + m)) * (other.mean - self.mean)
+        scatter = [np.sqrt(max(part.n - 1, 0)) * part.root for part in (self, other)]
+        root = _triangular_root(np.vstack([*scatter, shift[None]])) / np.sqrt(max(n + m - 1, 1))
+        n_old = round(N_LANDMARKS * n / (n + m))
+        landmarks = [self.landmarks, other.landmarks]
+        if sum(map(len, landmarks)) > N_LANDMARKS:
+            landmarks = [
+                codes[_spread(len(codes), wanted)]
+                for codes, wanted in zip(landmarks, (n_old, N_LANDMARKS - n_old), strict=True)
+            ]
+        return CodeMoments(
+            self.mean + m / (n + m) * (other.mean - self.mean), root, np.vstack(landmarks), n + m
+        )
 
     @classmethod
     def of_pca(cls, variances: np.ndarray) -> CodeMoments:
@@ -51,7 +79,8 @@ class CodeMoments:
         return cls(np.zeros(k), np.diag(np.sqrt(np.maximum(variances, 0))), np.zeros((0, k)))
 
     def truncated(self, k: int) -> CodeMoments:
-        return CodeMoments(self.mean[:k], _triangular_root(self.root[:, :k]), self.landmarks[:, :k])
+        root = _triangular_root(self.root[:, :k])
+        return CodeMoments(self.mean[:k], root, self.landmarks[:, :k], self.n)
 
     def whitening(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small."""
@@ -68,6 +97,19 @@ def _triangular_root(A: np.ndarray) -> np.ndarray:
     R = np.asarray(np.linalg.qr(A, mode="r"))
     R = np.vstack([R, np.zeros((max(0, k - len(R)), k))])
     return R * np.where(np.diag(R) < 0, -1.0, 1.0)[:, None]
+
+
+def _gathered(parts: Iterable[Tensor], n_values: int) -> Iterator[Tensor]:
+    """Parts put together until there are so many values."""
+    kept, n = [], 0
+    for part in parts:
+        kept.append(part)
+        n += part.numel()
+        if n > n_values:
+            yield torch.cat(kept)
+            kept, n = [], 0
+    if kept:
+        yield torch.cat(kept)
 
 
 def _spread(n: int, n_wanted: int) -> np.ndarray:
@@ -109,6 +151,16 @@ class Description:
     def truncated(self, k: int) -> Description:
         return Description(self.moments.truncated(k), self.errors[:k], self.total, self.n_features)
 
+    def after(self, old: Description, n: float, unit: float) -> Description:
+        """Together with an older description, which counts for n rows and is in other units."""
+        share = n / (n + self.moments.n)
+        return Description(
+            replace(old.moments, n=n).joined(self.moments),
+            share * unit * old.errors + (1 - share) * self.errors,
+            share * unit * old.total + (1 - share) * self.total,
+            self.n_features,
+        )
+
 
 def describe(module: Autoencoder, X: Any, judged: Autoencoder, held_out: Any) -> Description:
     """Describe a trained model by the codes of X and residuals of ``held_out`` under ``judged``.
@@ -117,11 +169,11 @@ def describe(module: Autoencoder, X: Any, judged: Autoencoder, held_out: Any) ->
     without the rows that are held out.
     """
     with torch.no_grad():
-        codes = torch.cat([module.encode(x) for x in working_blocks(module, X)]).double().numpy()
+        moments = CodeMoments.of_parts(module.encode(x) for x in working_blocks(module, X))
     sizes = range(1, module.width + 1) if module.bottleneck.ordered else [module.width]
     errors, total = squared_errors(judged, held_out, sizes)
     unit = (judged.scale / module.scale) ** 2
-    return Description(CodeMoments.of(codes), unit * errors, unit * total, X.shape[1])
+    return Description(moments, unit * errors, unit * total, X.shape[1])
 
 
 def describe_pca(pca: Any, scale: float) -> Description:

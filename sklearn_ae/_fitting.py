@@ -51,19 +51,14 @@ class Fit:
     n_components : int, float or None
         As PCA takes it.
     rng : RandomState
-    lazy : bool
-        Whether X is memory-mapped and is to be read batch by batch.
     """
 
-    def __init__(
-        self, params: Any, slots: Slots, X: Any, X_val: Any, n_components: Any, rng: Any, lazy: bool
-    ):
+    def __init__(self, params: Any, slots: Slots, X: Any, X_val: Any, n_components: Any, rng: Any):
         self.params = params
         self.slots = slots
         self.X = X
         self.X_val = X_val
         self.n_components = n_components
-        self.lazy = lazy
         self.device = resolve_device(params.device)
         # the linear model of PCA's own objective cannot be improved
         linear = is_linear(slots.network, slots.hidden_layer_sizes)
@@ -99,8 +94,8 @@ class Fit:
         return self.anchored and self.params.early_stopping
 
     def _anchor(self, indices: np.ndarray | None) -> Any:
-        """PCA of some rows; of all rows where they are not in memory."""
-        X = self.X if indices is None or self.lazy else self.X[indices]
+        """PCA of some rows."""
+        X = self.X if indices is None else self.X[indices]
         k = self.n_components
         if isinstance(k, (int, np.integer)):
             k = min(k, *X.shape)
@@ -171,9 +166,13 @@ class Fit:
         )
         return net.initialize()
 
-    def rows(self, X: Any, indices: np.ndarray | None) -> Rows:
-        offset = self.module.offset.double().cpu().numpy()
-        return Rows(X, indices, offset, self.module.scale, self.device, self.lazy and X is self.X)
+    @property
+    def offset(self) -> np.ndarray:
+        return self.module.offset.double().cpu().numpy()
+
+    def rows(self, X: Any, indices: np.ndarray | None) -> Any:
+        """Rows in working units."""
+        return Rows(X, indices, self.offset, self.module.scale, self.device)
 
     def _validation_rows(self) -> Rows | None:
         if self.X_val is not None:
@@ -238,12 +237,17 @@ class Fit:
 
     def _return_to_pca(self) -> None:
         """Start again from the PCA of all rows; f and g are zero, in the net they can still be trained."""
-        if self.train is None and self.best is None:
+        if not self._take_back() and self.best is None:
             return  # that is where the model still stands
-        history, self.train, self.best = self.net.history, None, None
+        history, self.best = self.net.history, None
         self._build()
         self.net = self._net()
         self.net.history = history
+
+    def _take_back(self) -> bool:
+        """Put the held-out rows back among the others; whether there were any."""
+        some, self.train = self.train is not None, None
+        return some
 
     def _rest(self) -> None:
         """Leave the net on the CPU, without what only training needed."""

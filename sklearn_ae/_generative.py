@@ -14,7 +14,7 @@ from torch import Generator
 from sklearn_ae._anchor import total_variance
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._resources import MAX_SEED, private_random_state
-from sklearn_ae._validation import N_DRAWS, check_positive, validate_rows
+from sklearn_ae._validation import N_DRAWS, check_positive, validate_large
 from sklearn_ae._variational import FittedVAE
 
 _ACTIVE = 0.01  # variance of a component's posterior means over which it is called active
@@ -54,7 +54,7 @@ class GenerativeModel(LinearAttributes):
             Standard deviation of each component; 1 is the prior's.
         """
         check_is_fitted(self)
-        X = validate_rows(self, X)
+        X = validate_large(self, X)
         mean, std = self._model.moments(X)
         return mean.astype(X.dtype), std.astype(X.dtype)
 
@@ -72,7 +72,7 @@ class GenerativeModel(LinearAttributes):
             In nats, summed over the components: what a code tells of its row.
         """
         check_is_fitted(self)
-        return self._model.kl_divergence(validate_rows(self, X))
+        return self._model.kl_divergence(validate_large(self, X))
 
     def elbo(self, X, *, n_draws=N_DRAWS):
         """Evidence lower bound of each row: expected log p(x | z) less the KL divergence.
@@ -96,7 +96,7 @@ class GenerativeModel(LinearAttributes):
         """
         check_is_fitted(self)
         check_positive("n_draws", n_draws)
-        return self._model.elbo(validate_rows(self, X), int(n_draws))
+        return self._model.elbo(validate_large(self, X), int(n_draws))
 
     def sample(self, n_samples=1, random_state=None, *, noise=True):
         """Draw new rows from the model.

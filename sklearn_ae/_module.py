@@ -215,6 +215,18 @@ class Autoencoder(nn.Module):
         z = (self.bottleneck if self.training else self.bottleneck.evaluate)(a, generator)
         return Pass(target, source, a, z, self.decode(z), self.log_noise(z), generator)
 
+    @torch.no_grad()
+    def change_units(self, offset: Tensor, scale: float, seen: ColumnStats) -> None:
+        """Take other working units, and the extremes of more rows, which are in these units."""
+        for name in ColumnStats._fields:
+            column = getattr(self, name)
+            if len(column):
+                column.copy_((self.offset + self.scale * column - offset) / scale)
+        self.low = torch.minimum(self.low, seen.low.to(self.low))
+        self.high = torch.maximum(self.high, seen.high.to(self.high))
+        self.offset.copy_(offset)
+        self.scale = scale
+
     def has_affine_decoder(self) -> bool:
         """Whether x given z is an affine map plus noise of a fixed variance, as in PCA."""
         fixed = self.noise is None or self.noise.network is None

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._batches import stacked
 from sklearn_ae._describing import Description, working_blocks
 from sklearn_ae._laplace import N_STARTS, log_likelihood
 from sklearn_ae._latent_model import LatentModel
@@ -69,8 +70,8 @@ def score_rows(
     noise = noise_variance(description, pca, module.scale)
     with threads_for(module, 1):  # chunks fit the cache of one core
         latent = latent_model(module, description, noise, pca)
-        parts = [_score_block(module, latent, noise, x, n_draws, n_starts) for x in working_blocks(module, X)]
-    log_p, std = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+        parts = (_score_block(module, latent, noise, x, n_draws, n_starts) for x in working_blocks(module, X))
+        log_p, std = stacked((torch.stack(part, 1) for part in parts), X.shape[0]).T.copy()
     if not module.loss.discrete:  # a density in the units of X
         log_p = log_p - X.shape[1] * math.log(module.scale)
     return log_p, std

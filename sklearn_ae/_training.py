@@ -23,7 +23,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Generator, Tensor
 
-from sklearn_ae._batches import Batches, Rows
+from sklearn_ae._batches import Batches, PassBatches, Rows, SourceRows
 from sklearn_ae._callbacks import StopTraining, WeightAverage
 from sklearn_ae._elbo import Elbo
 from sklearn_ae._graphs import ResidentEpochs, obstacle
@@ -35,6 +35,7 @@ _MAX_EPOCHS = 150  # and the epochs that it is bounded by, if training starts at
 SMALL = 1_000  # rows up to which each one counts: small batches, and a second training on all rows
 _LARGE = 20_000  # rows from which larger batches see more of them in as many steps
 _BATCH_SIZES = (64, 128, 256)  # of batch_size="auto", up to SMALL, up to _LARGE, and beyond
+_ALIVE = 64  # losses that are tensors of their own
 _STEEP = 0.05  # fall of the loss over the last tenth of the epochs that calls for a warning
 
 
@@ -102,10 +103,10 @@ class AutoencoderNet(NeuralNet):
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple:
         return X
 
-    def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
+    def get_iterator(self, dataset: Rows | SourceRows, training: bool = False) -> Batches | PassBatches:
         if training:
-            return Batches(dataset, self.batch_size, self.generator)
-        return Batches(dataset, max(self.batch_size, 4096))
+            return dataset.batches(self.batch_size, self.generator)
+        return dataset.batches(max(self.batch_size, 4096))
 
     # -- the loop --------------------------------------------------------------
 
@@ -168,16 +169,16 @@ class AutoencoderNet(NeuralNet):
 
     def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
         """Losses of all batches, and their numbers of rows."""
-        losses, sizes = [], []
+        losses, sizes = _Record(len(iterator)), []
         for batch in iterator:
             if self.batch_callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            losses.append(step["loss"].detach())
+            losses.add(step["loss"].detach())
             sizes.append(len(batch))
             if self.batch_callbacks_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        return torch.stack(losses).tolist(), sizes
+        return losses.values(), sizes
 
     @contextlib.contextmanager
     def averaged(self, needed: bool = True) -> Iterator[None]:
@@ -265,3 +266,34 @@ class AutoencoderNet(NeuralNet):
         device = torch.device(self.device).type
         # a captured step may not keep the weights that it has converted
         return torch.autocast(device, torch.bfloat16, cache_enabled=device == "cpu")
+
+
+class _Record:
+    """Scalars of an epoch's steps, read once.
+
+    Each one that is alive keeps the allocator from giving the memory around it, of a batch and
+    more, to the next step; so only some are.
+    """
+
+    def __init__(self, n: int):
+        self.n = n
+        self.alive: list[Tensor] = []
+        self.kept: Tensor | None = None
+        self.n_kept = 0
+
+    def add(self, value: Tensor) -> None:
+        self.alive.append(value)
+        if len(self.alive) == _ALIVE:
+            self._keep()
+
+    def _keep(self) -> None:
+        kept = self.alive[0].new_empty(self.n) if self.kept is None else self.kept
+        part = slice(self.n_kept, self.n_kept + len(self.alive))
+        torch.stack(self.alive, out=kept[part])
+        self.kept, self.n_kept, self.alive = kept, part.stop, []
+
+    def values(self) -> list[float]:
+        if self.alive:
+            self._keep()
+        assert self.kept is not None
+        return self.kept[: self.n_kept].tolist()

@@ -9,8 +9,11 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
+from sklearn_ae._batches import dense
 from sklearn_ae._building import Slots
 from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions
+from sklearn_ae._sources import LARGE, ArrayRows, ChunkRows, Source, Survey
+from sklearn_ae._streams import is_stream, open_stream, rows_of
 from sklearn_ae.networks import ACTIVATIONS
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
@@ -45,8 +48,15 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 N_DRAWS = 128  # of a score's importance samples
 
 
-def validate_rows(estimator: Any, X: Any, reset: bool = False, name: str = "X") -> Any:
+def validate_rows(
+    estimator: Any, X: Any, reset: bool = False, name: str = "X", least: int | None = None
+) -> Any:
     """Validate X (or what stands beside it) as scikit-learn does; float32 and float64 stay as they are."""
+    if is_stream(X):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, but only fit of AutoencoderTransformer and VAETransformer "
+            "takes datasets, loaders and iterables of chunks; call this with the rows of one chunk at a time."
+        )
     try:
         return validate_data(
             estimator,
@@ -54,7 +64,7 @@ def validate_rows(estimator: Any, X: Any, reset: bool = False, name: str = "X") 
             reset=reset,
             dtype=[np.float64, np.float32],
             accept_sparse=("csr", "csc"),
-            ensure_min_samples=2 if reset else 1,
+            ensure_min_samples=least or (2 if reset else 1),
         )
     except ValueError as error:
         text = _text_columns(X)
@@ -66,6 +76,51 @@ def validate_rows(estimator: Any, X: Any, reset: bool = False, name: str = "X") 
         if name == "X":
             raise
         raise ValueError(f"{name} is not like X: {error}") from error
+
+
+def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
+    """As :func:`validate_rows`; a large mapped file becomes a :class:`Source` that is read in passes."""
+    if isinstance(X, np.memmap) and X.ndim == 2 and X.size > LARGE:
+        check = _chunk_check(estimator, reset)
+        raw = ArrayRows(X, Survey(len(X), X.dtype, np.empty(X.shape[1]), np.empty(X.shape[1])))
+        return ArrayRows(X, Survey.of(map(check, raw.chunks())))
+    return validate_rows(estimator, X, reset)
+
+
+def validate_training(estimator: Any, X: Any) -> Any:
+    """Rows that ``fit`` is given: in memory, or a :class:`Source` where they are many or come in chunks."""
+    if is_stream(X):
+        return _kept_if_few(open_stream(X, _chunk_check(estimator, reset=True)))
+    X = validate_large(estimator, X, reset=True)
+    if isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]:
+        return ArrayRows(X, Survey(len(X), X.dtype, X.min(axis=0), X.max(axis=0)))
+    return X
+
+
+def validate_held_out(estimator: Any, X: Any) -> Any:
+    """Rows that ``fit`` is given for validation, in memory."""
+    if is_stream(X):
+        source = open_stream(X, _chunk_check(estimator, reset=False))
+        return np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
+    return validate_rows(estimator, X, name="X_val")
+
+
+def _kept_if_few(source: Source) -> Any:
+    """The rows of an iterable in memory, if they are not many; a dataset may change them in each pass."""
+    if isinstance(source, ChunkRows) and source.shape[0] * source.shape[1] <= LARGE:
+        return source[:]
+    return source
+
+
+def _chunk_check(estimator: Any, reset: bool) -> Any:
+    """What turns chunks into validated rows; the first one decides the columns."""
+    first = [reset]
+
+    def check(chunk: Any) -> np.ndarray:
+        rows = validate_rows(estimator, rows_of(chunk), first.pop() if first else False, least=1)
+        return dense(rows)
+
+    return check
 
 
 def _text_columns(X: Any) -> list[Any]:

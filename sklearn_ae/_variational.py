@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._batches import stacked
 from sklearn_ae._describing import working_blocks
 from sklearn_ae._laplace import log_likelihood
 from sklearn_ae._latent_model import Decode, LatentModel, n_rows
@@ -118,8 +119,9 @@ class FittedVAE:
         """Apply a function of working rows to X in chunks that fit the cache."""
         size = n_rows(n_draws * max(X.shape[1], 256))
         with torch.no_grad(), threads_for(self.module, 1):
-            parts = [function(x) for block in working_blocks(self.module, X) for x in block.split(size)]
-        return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))
+            parts = (function(x) for block in working_blocks(self.module, X) for x in block.split(size))
+            whole = stacked((torch.stack(part, 1) for part in parts), X.shape[0])
+        return tuple(np.ascontiguousarray(column) for column in np.moveaxis(whole, 1, 0))
 
     # -- for some working rows --------------------------------------------------------
 
@@ -193,19 +195,18 @@ def fit_prior(
     """
     if isinstance(prior, StandardNormal):
         return None
-    rows, held_out = X, X_val
-    if X_val is None:
-        valid = np.arange(0, X.shape[0], 10) if valid is None else valid
-        rows, held_out = X[np.setdiff1d(np.arange(X.shape[0]), valid)], X[valid]
-    codes = [_draws(*pair) for pair in ((judged, rows), (judged, held_out), (module, X))]
-    return prior.fit(*codes)
+    every = np.arange(X.shape[0])
+    rows, held_out = (X, every), None if X_val is None else (X_val, np.arange(X_val.shape[0]))
+    if held_out is None:
+        valid = every[::10] if valid is None else valid
+        rows, held_out = (X, np.setdiff1d(every, valid)), (X, valid)
+    return prior.fit(_draws(judged, *rows), _draws(judged, *held_out), _draws(module, X, every))
 
 
-def _draws(module: Autoencoder, X: Any) -> np.ndarray:
-    """Up to 4 draws from the posterior of each row, not many more than 10,000 in all."""
-    n = X.shape[0]
-    X = X[:: max(1, n // _MAX_CODES)]
-    mean, std = FittedVAE(module).moments(X)
+def _draws(module: Autoencoder, X: Any, rows: np.ndarray) -> np.ndarray:
+    """Up to 4 draws from the posterior of each of the rows, not many more than 10,000 in all."""
+    n = len(rows)
+    mean, std = FittedVAE(module).moments(X[rows[:: max(1, n // _MAX_CODES)]])
     n_each = max(1, min(4, _MAX_CODES // n))
     normal = np.random.RandomState(0).standard_normal((n_each, *mean.shape))
     return (mean + std * normal).reshape(-1, mean.shape[1])

@@ -11,19 +11,23 @@ import numpy as np
 from sklearn_ae._batches import Rows
 from sklearn_ae._building import Slots
 from sklearn_ae._fitting import Fit
+from sklearn_ae._passes import SourceFit
 from sklearn_ae._resources import threads_for, use_bf16
 from sklearn_ae._row_space import RowSpace
+from sklearn_ae._sources import Source
 from sklearn_ae._training import AutoencoderNet
 
 _WIDE = 2  # columns per row from which it pays
 _MAX_ROWS = 2_000  # whose decomposition takes little time beside the training's
 
 
-def kind_of_fit(X: Any, slots: Slots, lazy: bool) -> type[Fit]:
-    """The fit for these rows: in their row space where that is exact and cheaper."""
+def kind_of_fit(X: Any, slots: Slots) -> type[Fit]:
+    """The fit for these rows: in passes over a source, in the row space where that is exact and cheaper."""
+    if isinstance(X, Source):
+        return SourceFit
     n, d = X.shape
     wide = n <= _MAX_ROWS and d > _WIDE * n
-    return WideFit if wide and isinstance(X, np.ndarray) and not lazy and slots.rotation_invariant else Fit
+    return WideFit if wide and isinstance(X, np.ndarray) and slots.rotation_invariant else Fit
 
 
 class WideFit(Fit):

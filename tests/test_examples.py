@@ -168,3 +168,14 @@ def test_latent_size_benchmark(data):
     for _, _, _, below, error, agree in rows:
         assert (agree == "yes") == (float(below) <= float(error))
     assert re.search(r"^agree: \d of \d; time, median [\d.]+, most [\d.]+$", out, re.MULTILINE)
+
+
+def test_memory_benchmark(tmp_path):
+    script = EXAMPLES / "benchmarks" / "memory.py"
+    out = run(tmp_path, script, "--gigabytes", 0.003, "--only-fit", "--epochs", 4, "--chunks", 800)
+    line = r"^fit, 2 epochs and all else +(\d+) +-?\d+ +([\d.]+) +[\d.]+$"
+    ((peak, seconds),) = re.findall(line, out, re.MULTILINE)
+    assert float(seconds) > 0
+    assert int(peak) > 50 or not sys.platform.startswith("linux")  # Python and torch alone take more
+    (ratio,) = re.findall(r"^digits +1634 +4 +[\d.]+ +([\d.]+)$", out, re.MULTILINE)
+    assert 0.7 < float(ratio) < 1.6

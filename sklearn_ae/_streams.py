@@ -1,0 +1,75 @@
+"""Streams that ``fit`` takes in the place of X: datasets, loaders, iterables of chunks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
+
+from sklearn_ae._sources import N_ITEMS, Check, ChunkRows, LoaderRows, Source, Survey
+
+
+def is_stream(X: Any) -> bool:
+    """Whether X gives rows in chunks: a dataset, a loader, an iterable or a function that makes one.
+
+    What has a length and can be indexed, or can be turned into an array or a data frame, is an
+    array-like as everywhere in scikit-learn; so lists and tuples are.
+    """
+    if isinstance(X, (Dataset, DataLoader)):
+        return True
+    table = any(hasattr(X, name) for name in ("__array__", "__dataframe__", "shape", "__getitem__"))
+    return not table and (hasattr(X, "__iter__") or (callable(X) and not inspect.isclass(X)))
+
+
+def open_stream(X: Any, check: Check) -> Source:
+    """Survey a stream.
+
+    Parameters
+    ----------
+    X : Dataset, DataLoader, iterable or callable
+    check : callable
+        Turns a chunk into validated rows.
+    """
+    if isinstance(X, Dataset) and not isinstance(X, IterableDataset):
+        X = DataLoader(X, N_ITEMS, shuffle=True)
+    elif isinstance(X, IterableDataset):
+        X = DataLoader(X, N_ITEMS)
+    if isinstance(X, DataLoader) and not isinstance(X.dataset, IterableDataset):
+        if X.batch_sampler is not None:
+            return LoaderRows(X, check, Survey.of(map(check, X)))
+        if not isinstance(X.sampler, SequentialSampler):
+            raise ValueError(
+                "A DataLoader whose items are whole chunks (batch_size=None) is split by the places of the "
+                "rows, so it must read the chunks in the same order each time: set shuffle=False."
+            )
+    passes = _passes(X, check)
+    return ChunkRows(passes, Survey.of(passes()))
+
+
+def _passes(X: Any, check: Check) -> Callable[[], Iterator[np.ndarray]]:
+    """What begins a pass over validated chunks; those without rows are left out."""
+    begin = X if callable(X) and not hasattr(X, "__iter__") else lambda: iter(X)
+    if hasattr(X, "__next__"):
+        raise ValueError(
+            f"X is a {type(X).__name__}, which can be iterated only once, but fit reads all chunks once an "
+            "epoch. Pass the function that makes it (fit(chunks) in the place of fit(chunks())) or an "
+            "object that can be iterated again, or call partial_fit with each chunk."
+        )
+    return lambda: (check(chunk) for chunk in begin() if _length(chunk))
+
+
+def _length(chunk: Any) -> int:
+    rows = rows_of(chunk)
+    shape = getattr(rows, "shape", None)
+    return shape[0] if shape else 1  # what has no shape is refused by the check
+
+
+def rows_of(chunk: Any) -> Any:
+    """The rows of a chunk: itself, or the first entry of what a dataset with targets gives."""
+    if isinstance(chunk, (tuple, list)) and len(chunk):
+        chunk = chunk[0]
+    return chunk.detach().cpu().numpy() if isinstance(chunk, Tensor) else chunk
