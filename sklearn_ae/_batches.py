@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from sklearn_ae._sources import MIXED, Source
 
-_BLOCK_BYTES = 2**26  # of rows converted at a time
+_BLOCK_BYTES = 2**21  # of rows converted at a time, in the cache
 
 
 def dense(X: Any) -> np.ndarray:

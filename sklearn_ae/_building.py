@@ -194,6 +194,7 @@ def inference_copy(trained: Autoencoder, exact: Autoencoder, dtype: Any, shut: b
         twin.encoder.network = twin.decoder.network = None
         if twin.noise is not None:
             twin.noise.network = None
+        twin.__dict__.pop("n_weights", None)  # there are fewer now
     return twin.to(torch.float32 if dtype == np.float32 else torch.float64).eval().requires_grad_(False)
 
 

@@ -10,6 +10,7 @@ model is PCA; a textbook autoencoder has no linear path.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -166,6 +167,11 @@ class Autoencoder(nn.Module):
         self.register_buffer("offset", offset)
         for name, column in stats._asdict().items():
             self.register_buffer(name, column)
+
+    @functools.cached_property
+    def n_weights(self) -> int:
+        """Number of parameters; to count them takes longer than to encode a row."""
+        return sum(p.numel() for p in self.parameters())
 
     def encode(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Codes of working rows; random bottlenecks need the generator."""

@@ -71,9 +71,9 @@ def threads_for(module: Autoencoder, n_rows: int) -> Iterator[None]:
     thread; on a busy machine waiting for it costs many times the work itself.
     """
     before = torch.get_num_threads()
-    flops = 6 * n_rows * sum(p.numel() for p in module.parameters())
+    few = 6 * n_rows * module.n_weights < _FLOPS_PER_THREAD
     try:
-        torch.set_num_threads(1 if flops < _FLOPS_PER_THREAD else before)
+        torch.set_num_threads(1 if few else before)
         yield
     finally:
         torch.set_num_threads(before)

@@ -12,7 +12,9 @@ from sklearn_ae import AutoencoderTransformer, AutoencoderTransformerCV, VAETran
 from sklearn_ae._anchor import fit_pca
 from sklearn_ae._building import build_module
 from sklearn_ae._fitting import Fit
+from sklearn_ae._passes import SourceFit
 from sklearn_ae._row_space import RowSpace
+from sklearn_ae._sources import ArrayRows, Survey
 from sklearn_ae._wide import WideFit, kind_of_fit
 from sklearn_ae.corruptions import CORRUPTIONS
 from sklearn_ae.losses import LOSSES, SquaredError
@@ -140,9 +142,9 @@ def test_directions_without_variance_are_left_out():
 # -- which fits --------------------------------------------------------------------------
 
 
-def kind(X=None, lazy=False, estimator=AutoencoderTransformer, **params):
+def kind(X=None, estimator=AutoencoderTransformer, **params):
     X = np.zeros((N, D)) if X is None else X
-    return kind_of_fit(X, estimator(K, **params)._resolve_slots(), lazy)
+    return kind_of_fit(X, estimator(K, **params)._resolve_slots())
 
 
 def test_only_where_it_is_exact():
@@ -164,7 +166,8 @@ def test_only_wide_rows_in_memory():
     assert kind(np.zeros((N, 2 * N))) is Fit
     assert kind(np.zeros((N, 2 * N + 1))) is WideFit
     assert kind(np.zeros((2_001, 4_100), dtype=np.float32)) is Fit
-    assert kind(lazy=True) is Fit
+    rows = np.arange(40.0).reshape(2, 20)
+    assert kind(ArrayRows(rows, Survey.of([rows]))) is SourceFit
     assert kind(sparse.csr_matrix((N, D))) is Fit
 
 
