@@ -179,3 +179,52 @@ def test_memory_benchmark(tmp_path):
     assert int(peak) > 50 or not sys.platform.startswith("linux")  # Python and torch alone take more
     (ratio,) = re.findall(r"^digits +1634 +4 +[\d.]+ +([\d.]+)$", out, re.MULTILINE)
     assert 0.7 < float(ratio) < 1.6
+
+
+def test_time_to_quality(tmp_path):
+    """The tables' rows for a small curved set; our fit reaches the bar."""
+    rng = np.random.RandomState(0)
+    z = rng.normal(size=(500, 3))
+    X = np.column_stack([z, np.sin(2 * z), z**2]) + 0.01 * rng.normal(size=(500, 9))
+    (tmp_path / "adbench").mkdir()
+    np.savez(tmp_path / "adbench" / "28_pendigits.npz", X=X, y=np.zeros(500))
+    code = (
+        "import sys\n"
+        f"sys.argv[1:] = ['--sets', 'pendigits', '--patience', '1', '--data', {str(tmp_path)!r}]\n"
+        f"sys.path.insert(0, {str(EXAMPLES / 'benchmarks')!r})\n"
+        "import time_to_quality as script\n"
+        "script.TABLE_STEPS = 200\n"
+        "script.PEERS.pop('pyod AutoEncoder')\n"
+        "script.main()"
+    )
+    out = run(tmp_path, "-c", code)
+    bar = float(re.search(r"bar ([\d.]+)", out)[1])
+    errors = re.findall(
+        r"^(AutoencoderTransformer|bare loop, \d+ epochs) +([\d.]+) +[\d.]+", out, re.MULTILINE
+    )
+    assert [float(error) <= bar for _, error in errors] == [True, True]
+    assert len(re.findall(r"^(?:MLPRegressor|skorch)", out, re.MULTILINE)) == 2
+
+
+def test_classic(tmp_path):
+    """Starts at PCA and gets better: the script's report for a few images."""
+    rng = np.random.RandomState(0)
+    images = 255 * (rng.uniform(size=(300, 4)) @ rng.uniform(size=(4, 784)) > 1).reshape(-1, 28, 28)
+    np.savez(
+        tmp_path / "mnist.npz", X_train=images[:200].astype(np.uint8), X_test=images[200:].astype(np.uint8)
+    )
+    out = run(tmp_path, EXAMPLES / "benchmarks" / "classic.py", "--data", tmp_path, "--epochs", "5")
+    test, training, pca = map(
+        float, re.search(r"test ([\d.]+), training ([\d.]+), PCA ([\d.]+)", out).groups()
+    )
+    assert training < test
+    assert test < pca
+    assert "5 epochs" in out
+
+
+def test_small_data(tmp_path):
+    """Both grids choose the same size."""
+    out = run(tmp_path, EXAMPLES / "benchmarks" / "small_data.py", "--quick")
+    assert len(re.findall(r"^fit (?:digits|wine)", out, re.MULTILINE)) == 4
+    one, two = re.findall(r"chose (\d+), (-?[\d.]+) nats", out)
+    assert one == two

@@ -26,13 +26,15 @@ def seconds_of(action):
     return time.perf_counter() - start
 
 
-def fits():
+def fits(max_iter):
     digits = load_digits().data
     wine = StandardScaler().fit_transform(load_wine().data)
     AutoencoderTransformer(2, max_iter=2).fit(wine)  # what libraries do once per process
     for name, X in (("digits", digits), ("wine", wine)):
         for k in (2, 8):
-            seconds = seconds_of(lambda X=X, k=k: AutoencoderTransformer(k, random_state=0).fit(X))
+            seconds = seconds_of(
+                lambda X=X, k=k: AutoencoderTransformer(k, random_state=0, max_iter=max_iter).fit(X)
+            )
             print(f"fit {name} {len(X)} x {X.shape[1]}, k={k}: {seconds:.2f} s", flush=True)
 
 
@@ -56,11 +58,9 @@ def main():
     parser.add_argument("--quick", action="store_true", help="two sizes, two folds, three epochs")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    fits()
-    if args.quick:
-        grids(SIZES[1:3], 2, 3)
-    else:
-        grids(SIZES, 5, "auto")
+    sizes, n_folds, max_iter = (SIZES[1:3], 2, 3) if args.quick else (SIZES, 5, "auto")
+    fits(max_iter)
+    grids(sizes, n_folds, max_iter)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def epoch_by_epoch(one_epoch, predict, test, bar, limit):
 
 
 def mlp_regressor(train, test, k, hidden, bar, limit):
-    net = MLPRegressor((*hidden, k, *reversed(hidden)), random_state=0)
+    net = MLPRegressor(hidden_layer_sizes=(*hidden, k, *reversed(hidden)), random_state=0)
     return epoch_by_epoch(lambda: net.partial_fit(train, train), lambda: net.predict(test), test, bar, limit)
 
 
