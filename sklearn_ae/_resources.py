@@ -14,8 +14,8 @@ from torch import Generator
 
 from sklearn_ae._module import Autoencoder
 
-# Work per step from which torch's threads are used. Under it one thread is about as fast, never
-# many times slower on a busy machine, and the result does not depend on the count.
+# Work per step from which torch's threads are used. Under it a second one gains little, may
+# wait many times as long on a busy machine, and the result does not depend on the count.
 _FLOPS_PER_THREAD = 8e8
 _BF16_MIN_WEIGHTS = 300_000  # size of a layer from which bfloat16 steps are faster
 
