@@ -1,11 +1,12 @@
-"""AdamW with the tensors of a step collected once per training, not at every step.
+"""AdamW by torch's fused kernel, with little around it.
 
-torch's fused step is one call for all parameters; what it does in Python before
-that call takes longer than the call itself where networks are small.
+What torch does in Python around the kernel takes longer than the kernel itself where networks
+are small; and with its first step it imports its compiler, which takes a process a second or more.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -13,17 +14,13 @@ from torch import Tensor
 
 
 class QuickAdamW(torch.optim.AdamW):
-    """torch's fused AdamW; :meth:`advance` is its step with less in between.
+    """torch's fused AdamW; :meth:`advance` is its step with less around it.
 
-    Same kernel, same state and same numbers. On other devices than the CPU, and
-    where a parameter has no gradient, ``advance`` is ``step``.
+    Same kernel, same state and same numbers. On other devices than the CPU
+    ``advance`` is ``step``.
     """
 
-    _lists: list[tuple] | None = None
-
-    def begin(self) -> None:
-        """Forget what was collected: a training is about to begin."""
-        self._lists = None
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)  # without a guard for the compiler
 
     def clear_gradients(self) -> None:
         """``zero_grad(set_to_none=True)``, without a record for profilers."""
@@ -32,38 +29,26 @@ class QuickAdamW(torch.optim.AdamW):
                 p.grad = None
 
     def advance(self) -> None:
-        """Update all parameters."""
-        gradients = [[p.grad for p in group["params"]] for group in self.param_groups]
-        if self._lists is None or any(g is None for of_group in gradients for g in of_group):
-            self.step()  # creates what is to be collected
-            self._lists = self._collected()
+        """Update all parameters that have a gradient."""
+        if any(p.device.type != "cpu" for p in self.param_groups[0]["params"][:1]):
+            self.step()
             return
         with torch.no_grad():
-            for group, lists, of_group in zip(self.param_groups, self._lists, gradients, strict=True):
-                self._update(group, lists, of_group)
+            for group in self.param_groups:
+                params = [p for p in group["params"] if p.grad is not None]
+                if params:
+                    self._update(group, params)
 
-    def _collected(self) -> list[tuple] | None:
-        """Parameters, both averages and step counts of each group; None where not all are on the CPU."""
-        lists = []
-        for group in self.param_groups:
-            params = group["params"]
-            states = [self.state.get(p, {}) for p in params]
-            if not all(states) or any(p.device.type != "cpu" for p in params):
-                return None
-            kept = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-            lists.append((params, *kept))
-        return lists
-
-    @staticmethod
-    def _update(group: dict[str, Any], lists: tuple, gradients: list[Tensor]) -> None:
-        params, mean, square, steps = lists
+    def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        states = [self.state[p] or self._begin(p) for p in params]
+        steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1)
         beta1, beta2 = group["betas"]
         torch._fused_adamw_(
             params,
-            gradients,
-            mean,
-            square,
+            [p.grad for p in params],  # type: ignore[misc]
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
             [],
             steps,
             amsgrad=False,
@@ -76,3 +61,9 @@ class QuickAdamW(torch.optim.AdamW):
             grad_scale=None,
             found_inf=None,
         )
+
+    def _begin(self, p: Tensor) -> dict[str, Tensor]:
+        """The state of a parameter before its first step, as torch has it."""
+        averages = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+        self.state[p] = {"step": torch.zeros(()), **averages}
+        return self.state[p]

@@ -114,7 +114,6 @@ class AutoencoderNet(NeuralNet):
         epochs = self.max_epochs if epochs is None else epochs
         self.step_, self.n_steps_ = 0, epochs * len(self.get_iterator(X[0], training=True))
         self.interrupted_ = False
-        self.optimizer_.begin()
         for group in self.optimizer_.param_groups:
             group["lr"] = self.lr * group["pace"]
         self.average_ = None if self.warmup is None else WeightAverage(self.module_, self.n_steps_)

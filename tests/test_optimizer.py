@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -47,12 +49,11 @@ def test_steps_are_those_of_torch(frozen_at):
 
 @pytest.mark.parametrize("carry", ["pickle", "deepcopy", "load_state_dict"])
 def test_goes_on_from_a_copy(carry):
-    """The collected tensors belong to one optimizer."""
+    """The state is torch's, and goes where the optimizer goes."""
     (net, quick), (twin, usual) = problem(QuickAdamW), problem(torch.optim.AdamW)
     for step in range(6):
         if step == 3 and carry == "load_state_dict":
             quick.load_state_dict(copy.deepcopy(quick.state_dict()))
-            quick.begin()
         elif step == 3:
             both = (net, quick)
             net, quick = pickle.loads(pickle.dumps(both)) if carry == "pickle" else copy.deepcopy(both)
@@ -63,3 +64,16 @@ def test_goes_on_from_a_copy(carry):
         quick.advance()
         usual.step()
         assert same(net, twin)
+
+
+def test_a_fit_does_without_torchs_compiler():
+    """Which takes longer to import than to fit a small model; a process of joblib would pay for it, too."""
+    code = (
+        "import sys, numpy as np\n"
+        "from sklearn_ae import AutoencoderTransformer\n"
+        "X = np.random.RandomState(0).normal(size=(120, 5))\n"
+        "assert AutoencoderTransformer(2, max_iter=2, random_state=0).fit(X).n_iter_ == 2\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
