@@ -4,8 +4,8 @@ The squared error per test image (summed over 784 pixels in [0, 1]) was 3.00 in
 their paper (2006), with layers trained one by one before; 2.65 is the best
 re-implementation known to us, after 500 epochs. PCA with 30 components: 13.87.
 
-    python examples/benchmarks/classic.py --data DIR --epochs 55      # 4 minutes on 2 cores
-    python examples/benchmarks/classic.py --data DIR --epochs 300     # 20 minutes on 2 cores
+    python examples/benchmarks/classic.py --data DIR --epochs 55      # under 4 minutes on 2 cores
+    python examples/benchmarks/classic.py --data DIR --epochs 300     # under 20 minutes on 2 cores
 
 Logistic outputs and cross-entropy, as theirs; what their layer-wise training did
 against overfitting is done by weight decay.
