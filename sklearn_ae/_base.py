@@ -28,6 +28,7 @@ from sklearn_ae._fitting import Fit
 from sklearn_ae._linear import LinearAttributes
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._resources import MAX_SEED, private_global_generator, private_random_state, threads_for
+from sklearn_ae._sources import BLOCK
 from sklearn_ae._streams import is_stream
 from sklearn_ae._validation import (
     N_DRAWS,
@@ -41,8 +42,6 @@ from sklearn_ae._validation import (
     validate_training,
 )
 from sklearn_ae._wide import kind_of_fit
-
-_BLOCK_VALUES = 2**21  # entries of X in a block
 
 
 class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -211,7 +210,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
         module = self._inference_module(Z.dtype)
-        size = max(1, _BLOCK_VALUES // self.n_features_in_)
+        size = max(1, BLOCK // self.n_features_in_)
         blocks = (self._from_user(Z[start : start + size]) for start in range(0, len(Z), size))
         with torch.no_grad(), threads_for(module, len(Z)):
             return stacked((module.reconstruct(torch.tensor(z)).numpy() for z in blocks), len(Z))
@@ -231,7 +230,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """
         check_is_fitted(self)
         X = validate_large(self, X)
-        return stacked((self._squared_errors(x) for x in row_blocks(X, _BLOCK_VALUES)), X.shape[0])
+        return stacked((self._squared_errors(x) for x in row_blocks(X)), X.shape[0])
 
     def _squared_errors(self, X: np.ndarray) -> np.ndarray:
         return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from sklearn_ae._sources import MIXED, Source
+from sklearn_ae._sources import BLOCK, MIXED, Source
 
 _BLOCK_BYTES = 2**21  # of rows converted at a time, in the cache
 
@@ -22,7 +22,7 @@ def dense(X: Any) -> np.ndarray:
     return X.toarray() if sparse.issparse(X) else X
 
 
-def row_blocks(X: Any, n_values: int) -> Iterator[np.ndarray]:
+def row_blocks(X: Any, n_values: int = BLOCK) -> Iterator[np.ndarray]:
     """Dense parts of X with so many entries, or one row."""
     if isinstance(X, Source):
         yield from X.blocks(n_values)
@@ -117,7 +117,7 @@ class Rows(Dataset):
 class Batches:
     """Iterate over nearly equal batches, in a fresh random order where a generator is given."""
 
-    def __init__(self, rows: Rows, batch_size: int, generator: Generator | None = None):
+    def __init__(self, rows: Any, batch_size: int, generator: Generator | None = None):
         self.rows = rows
         self.n_batches = max(1, math.ceil(len(rows) / batch_size))
         self.generator = generator
@@ -186,21 +186,18 @@ class SourceRows(Dataset):
         return PassBatches(self, batch_size, generator or Generator().manual_seed(0))
 
 
-class PassBatches:
+class PassBatches(Batches):
     """Iterate over nearly equal batches of a source in random order.
 
     Rows of an array in memory are picked one by one. Others are read one after
     the other, and shuffled within 64 MB.
     """
 
-    def __init__(self, rows: SourceRows, batch_size: int, generator: Generator):
-        self.rows = rows
-        self.n_batches = max(1, math.ceil(len(rows) / batch_size))
-        self.generator = generator
-        self.order = Generator().manual_seed(0)  # of rows and runs; on the CPU, wherever the net is
+    generator: Generator
 
-    def __len__(self) -> int:
-        return self.n_batches
+    def __init__(self, rows: SourceRows, batch_size: int, generator: Generator):
+        super().__init__(rows, batch_size, generator)
+        self.order = Generator().manual_seed(0)  # of rows and runs; on the CPU, wherever the net is
 
     def __iter__(self) -> Iterator[Tensor]:
         seed = torch.randint(2**62, (), generator=self.generator, device=self.generator.device)
@@ -217,7 +214,7 @@ class PassBatches:
             yield torch.from_numpy(out)
 
     def _mixed(self) -> Iterator[Tensor]:
-        buffer = _Buffer(self.rows, self._sizes(), self.order)
+        buffer = _Buffer(self.rows, iter(self.sizes), self.order)
         for chunk in self.rows.source.scattered(self.order):
             while len(chunk):
                 chunk = buffer.add(chunk)
@@ -226,10 +223,6 @@ class PassBatches:
         yield from buffer.draw()
         if buffer.size and buffer.n:  # a loader has given fewer rows than in the survey
             yield torch.from_numpy(buffer.array[: buffer.n].copy())
-
-    def _sizes(self) -> Iterator[int]:
-        bounds = np.arange(self.n_batches + 1) * len(self.rows) // self.n_batches
-        return iter(np.diff(bounds).tolist())
 
 
 class _Buffer:

@@ -20,7 +20,6 @@ from sklearn_ae._batches import row_blocks
 from sklearn_ae._module import Autoencoder
 
 N_LANDMARKS = 512
-_BLOCK_VALUES = 2**21  # entries of X in a block
 _MAX_CODES = 2**23  # entries of codes held at a time (64 MB)
 
 
@@ -201,5 +200,5 @@ def squared_errors(module: Autoencoder, X: Any, sizes: Iterable[int]) -> tuple[n
 def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
     """Rows of X in working units and in the module's precision, in blocks that fit the cache."""
     offset = module.offset.numpy().astype(np.float64)
-    for part in row_blocks(X, _BLOCK_VALUES):
+    for part in row_blocks(X):
         yield torch.from_numpy((part - offset) / module.scale).to(module.offset.dtype)

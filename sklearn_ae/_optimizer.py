@@ -30,7 +30,7 @@ class QuickAdamW(torch.optim.AdamW):
 
     def advance(self) -> None:
         """Update all parameters that have a gradient."""
-        if any(p.device.type != "cpu" for p in self.param_groups[0]["params"][:1]):
+        if self.param_groups[0]["params"][0].device.type != "cpu":
             self.step()
             return
         with torch.no_grad():

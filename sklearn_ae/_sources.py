@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 # Entries from which rows are not copied as a whole (256 MB as float32). A copy in working units is
 # faster: a batch of it is one slice, and takes no conversion.
 LARGE = 2**26
-_BLOCK = 2**21  # entries read at a time
+BLOCK = 2**21  # entries read at a time
 _RUN = 2**18  # entries of neighbouring rows that are read together from a mapped file: 1 MB
 MIXED = 2**24  # entries (64 MB as float32) that are shuffled together where rows come one after the other
 N_ITEMS = 256  # items of a dataset that are read at a time
@@ -93,7 +93,7 @@ class Source(ABC):
         """All rows in chunks, in as random an order as it is cheap to read them."""
         return self.chunks()
 
-    def blocks(self, n_values: int = _BLOCK) -> Iterator[np.ndarray]:
+    def blocks(self, n_values: int = BLOCK) -> Iterator[np.ndarray]:
         """All rows in chunks of so many entries, or one row."""
         size = max(1, n_values // self.shape[1])
         for chunk in self.chunks():
@@ -130,7 +130,7 @@ class ArrayRows(Source):
         self._before = self.held_out - np.arange(len(self.held_out))
 
     def chunks(self) -> Iterator[np.ndarray]:
-        size = max(1, _BLOCK // self.shape[1])
+        size = max(1, BLOCK // self.shape[1])
         return (self._run(start, size) for start in range(0, len(self.X), size))
 
     def scattered(self, generator: Generator) -> Iterator[np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -52,14 +52,26 @@ def open_stream(X: Any, check: Check) -> Source:
 
 def _passes(X: Any, check: Check) -> Callable[[], Iterator[np.ndarray]]:
     """What begins a pass over validated chunks; those without rows are left out."""
-    begin = X if callable(X) and not hasattr(X, "__iter__") else lambda: iter(X)
     if hasattr(X, "__next__"):
         raise ValueError(
             f"X is a {type(X).__name__}, which can be iterated only once, but fit reads all chunks once an "
             "epoch. Pass the function that makes it (fit(chunks) in the place of fit(chunks())) or an "
             "object that can be iterated again, or call partial_fit with each chunk."
         )
-    return lambda: (check(chunk) for chunk in begin() if _length(chunk))
+    return lambda: (check(chunk) for chunk in _begun(X) if _length(chunk))
+
+
+def _begun(X: Any) -> Iterable[Any]:
+    """The chunks of an iterable, or of the one that a function makes."""
+    if hasattr(X, "__iter__"):
+        return X
+    chunks = X()
+    if not hasattr(chunks, "__iter__"):
+        raise TypeError(
+            f"X is a function that gives a {type(chunks).__name__}; give it no arguments and let it return "
+            "an iterable of chunks (arrays, data frames, tensors), or yield them."
+        )
+    return chunks
 
 
 def _length(chunk: Any) -> int:
@@ -72,4 +84,14 @@ def rows_of(chunk: Any) -> Any:
     """The rows of a chunk: itself, or the first entry of what a dataset with targets gives."""
     if isinstance(chunk, (tuple, list)) and len(chunk):
         chunk = chunk[0]
+    if isinstance(chunk, Mapping):
+        raise TypeError(
+            f"The items of X are of type {type(chunk).__name__}; let the dataset (or the loader's "
+            "collate_fn) give rows, or tuples that begin with the rows."
+        )
+    if len(getattr(chunk, "shape", ())) > 2:
+        raise ValueError(
+            f"A chunk of X has shape {tuple(chunk.shape)}, but rows are flat: give chunks of shape "
+            "(n_rows, n_features), for example by a transform that calls torch.flatten."
+        )
     return chunk.detach().cpu().numpy() if isinstance(chunk, Tensor) else chunk

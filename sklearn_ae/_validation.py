@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-from sklearn_ae._batches import dense
+from sklearn_ae._batches import dense, row_blocks
 from sklearn_ae._building import Slots
 from sklearn_ae._compat import Interval, Options, RealNotInt, StrOptions
 from sklearn_ae._sources import LARGE, ArrayRows, ChunkRows, Source, Survey
@@ -82,8 +82,7 @@ def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
     """As :func:`validate_rows`; a large mapped file becomes a :class:`Source` that is read in passes."""
     if isinstance(X, np.memmap) and X.ndim == 2 and X.size > LARGE:
         check = _chunk_check(estimator, reset)
-        raw = ArrayRows(X, Survey(len(X), X.dtype, np.empty(X.shape[1]), np.empty(X.shape[1])))
-        return ArrayRows(X, Survey.of(map(check, raw.chunks())))
+        return ArrayRows(X, Survey.of(map(check, row_blocks(X))))
     return validate_rows(estimator, X, reset)
 
 
@@ -93,7 +92,7 @@ def validate_training(estimator: Any, X: Any) -> Any:
         return _kept_if_few(open_stream(X, _chunk_check(estimator, reset=True)))
     X = validate_large(estimator, X, reset=True)
     if isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]:
-        return ArrayRows(X, Survey(len(X), X.dtype, X.min(axis=0), X.max(axis=0)))
+        return ArrayRows(X, Survey.of([X]))
     return X
 
 

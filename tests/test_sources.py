@@ -329,6 +329,30 @@ def test_bad_streams_are_refused_before_training(X, message, few_are_many, monke
     assert not hasattr(model, "module_")
 
 
+class Named(Dataset):
+    """Items with names, as many data sets have."""
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        return {"pixels": torch.zeros(4)}
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (Named(), TypeError, "items of X are of type dict.*collate_fn"),
+        (TensorDataset(torch.zeros(20, 1, 4, 4)), ValueError, r"shape \(20, 1, 4, 4\).*flatten"),
+        (lambda: 5, TypeError, "X is a function that gives a int.*iterable of chunks"),
+    ],
+    ids=["dicts", "images", "no iterable"],
+)
+def test_streams_of_what_is_no_rows_say_what_to_give(X, error, message):
+    with pytest.raises(error, match=message):
+        quick(2).fit(X)
+
+
 def test_chunks_that_are_used_up_are_refused(digits):
     used = iter(np.array_split(digits, 3))
     hidden = Chunks()

@@ -15,18 +15,15 @@ The second table: the same fits of the digits on the CPU and on the device.
 """
 
 import argparse
-import contextlib
 import copy
 import time
 import warnings
-from itertools import pairwise
 
 import numpy as np
 import torch
+from engine import bare_loop, ours  # the script beside this one
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback
-from torch import nn
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
 
@@ -44,101 +41,19 @@ MODELS = {
 }
 
 
-def now(device):
-    """The time at which the device has done its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def autoencoder(sizes):
-    layers = []
-    for i, (n_in, n_out) in enumerate(pairwise((*sizes, *sizes[-2::-1]))):
-        if i not in (0, len(sizes) - 1):  # no activation on the input and on the code
-            layers.append(nn.GELU())
-        layers.append(nn.Linear(n_in, n_out))
-    return nn.Sequential(*layers)
-
-
-def bare_loop(X, X_val, sizes, batch_size, precision, n_epochs):
-    """Seconds per epoch of what a careful user writes by hand."""
-    torch.manual_seed(0)
-    device = X.device
-    net = autoencoder(sizes).to(device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
-    criterion = nn.MSELoss()
-
-    def cast():
-        if precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(device.type, torch.bfloat16)
-
-    best, weights = np.inf, None
-    start = now(device)
-    for _ in range(n_epochs):
-        net.train()
-        for index in torch.randperm(len(X), device=device).split(batch_size):
-            batch = X[index] if batch_size < len(X) else X
-            optimizer.zero_grad(set_to_none=True)
-            with cast():
-                loss = criterion(net(batch), batch)
-            loss.backward()
-            optimizer.step()
-        if X_val is not None:
-            net.eval()
-            with torch.no_grad(), cast():
-                loss = criterion(net(X_val), X_val).item()
-            if loss < best:
-                best, weights = loss, copy.deepcopy(net.state_dict())
-    seconds = now(device) - start
-    net.load_state_dict(weights or net.state_dict())
-    return seconds / n_epochs
-
-
-def ours(X, X_val, sizes, batch_size, precision, n_epochs, device):
-    """Seconds per epoch of the same through the estimator; why its steps were not captured."""
-    clock = EpochClock()
-    AutoencoderTransformer(
-        sizes[-1],
-        hidden_layer_sizes=sizes[1:-1],
-        init="random",
-        batch_size=batch_size,
-        max_iter=n_epochs,
-        n_iter_no_change=n_epochs,
-        learning_rate_init=1e-3,
-        early_stopping=X_val is not None,
-        precision=precision,
-        callbacks=[clock],
-        device=str(device),
-        random_state=0,
-    ).fit(X, X_val=X_val)
-    return (clock.end - clock.start) / n_epochs, clock.obstacle
-
-
-class EpochClock(Callback):
-    """From the first epoch's start to the end of training."""
-
-    def on_epoch_begin(self, net, **kwargs):
-        if len(net.history) == 1:
-            self.start = now(torch.device(net.device))
-
-    def on_train_end(self, net, **kwargs):
-        self.end, self.obstacle = now(torch.device(net.device)), net.obstacle_
-
-
 def time_shape(shape, validates, precision, device, seconds, repeats):
     """Medians of the seconds per epoch, the median of their ratio, and the obstacle to a capture."""
     n, sizes, batch_size, _ = shape
     X = np.random.RandomState(0).normal(size=(n, sizes[0])).astype(np.float32)
     X_val = X[: n // 10] if validates else None
     tensors = [None if rows is None else torch.from_numpy(rows).to(device) for rows in (X, X_val)]
-    settings = sizes, batch_size, precision
-    bare_loop(*tensors, *settings, 2)  # libraries set themselves up
-    n_epochs = max(3, int(seconds / bare_loop(*tensors, *settings, 3)))
+    task = sizes, batch_size
+    bare_loop(*tensors, *task, 2, precision)  # libraries set themselves up
+    n_epochs = max(3, int(seconds / bare_loop(*tensors, *task, 3, precision)))
     times = []
     for _ in range(repeats):
-        bare = bare_loop(*tensors, *settings, n_epochs)
-        own, obstacle = ours(X, X_val, *settings, n_epochs, device)
+        bare = bare_loop(*tensors, *task, n_epochs, precision)
+        own, obstacle = ours(X, X_val, *task, n_epochs, precision, device)
         times.append((bare, own))
     return (*np.median(times, axis=0), np.median([bare / own for bare, own in times]), obstacle)
 

@@ -19,8 +19,6 @@ from sklearn_ae._batches import dense, row_blocks
 from sklearn_ae._codes import check_decoder
 from sklearn_ae.metrics._affine import Density
 
-_BLOCK_VALUES = 2**21  # entries of X in a block
-
 
 def explained_variance_scorer(estimator, X, y=None):
     """Share of the variance of X that the reconstruction explains.
@@ -222,7 +220,7 @@ def squared_error(estimator: Any, X: Any, codes: Any) -> float:
 
 def _blocks(X: Any, codes: Any) -> Iterator[tuple[np.ndarray, Any]]:
     start = 0
-    for x in row_blocks(X, _BLOCK_VALUES):
+    for x in row_blocks(X):
         yield x, codes[start : start + len(x)]
         start += len(x)
 
@@ -248,5 +246,5 @@ def _total_variation(X: Any) -> float:
     Measured from the first row, so that a constant column has exactly none.
     """
     first = dense(X[:1]).astype(np.float64)
-    mean = sum((x - first).sum(axis=0) for x in row_blocks(X, _BLOCK_VALUES)) / X.shape[0]
-    return sum(float(np.square(x - first - mean).sum()) for x in row_blocks(X, _BLOCK_VALUES))
+    mean = sum((x - first).sum(axis=0) for x in row_blocks(X)) / X.shape[0]
+    return sum(float(np.square(x - first - mean).sum()) for x in row_blocks(X))
