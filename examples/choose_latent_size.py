@@ -40,7 +40,7 @@ curved = bent @ np.linalg.qr(rng.normal(size=(n_columns, 5)))[0].T + 0.05 * rng.
 # The default score is the mean log-likelihood of held-out rows, in nats. PCA has the same score, so that both
 # compare. On flat data the autoencoder's gate stays shut: it *is* PCA, and both find three.
 # On curved data PCA takes five components, as many as the surface bends into. The autoencoder takes
-# two, and its density is the higher one. Further components only describe noise; from five on the gate
+# two, and its density is the higher one. Further components only code_statistics noise; from five on the gate
 # finds no gain over PCA, which stands in.
 
 sizes = [1, 2, 3, 4, 5, 6]
@@ -106,7 +106,7 @@ wanted = 0.9
 ordered = AutoencoderTransformer(24, bottleneck="ordered", max_iter=50, random_state=0).fit(X_train)
 plain = [AutoencoderTransformer(k, max_iter=40, random_state=0).fit(X_train) for k in (4, 8, 16)]
 display = ExplainedVarianceDisplay.from_estimator(
-    {"PCA": PCA(24).fit(X_train), "Ordered autoencoder": ordered, "Plain autoencoders": plain}, X_test
+    {"PCA": PCA(24).fit(X_train), "Ordered autoencoder": ordered, "Identity autoencoders": plain}, X_test
 )
 print(f"\nto explain {wanted:.0%} of held-out digits")
 for name in ("PCA", "Ordered autoencoder"):

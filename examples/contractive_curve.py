@@ -5,7 +5,7 @@ One number for a curve: the contractive penalty
 Points in the plane lie near a spiral, so that one number, the place along the spiral, describes each.
 PCA cannot find it, an autoencoder can. The penalty ``Contractive`` makes the code change little when
 the row does. What is left is the change that reconstruction needs: the code moves along the curve, at
-an even pace, and hardly at all across it.
+an even lr_multiplier, and hardly at all across it.
 """
 
 # %%
@@ -20,7 +20,7 @@ from scipy.stats import pearsonr
 from sklearn.decomposition import PCA
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae.metrics import code_shift, lipschitz_estimate
+from sklearn_ae.metrics import lipschitz_estimate, noise_sensitivity
 from sklearn_ae.penalties import Contractive
 
 LENGTH, GROWTH = 12.0, 0.25
@@ -112,7 +112,7 @@ table = pd.DataFrame(
             "along": speed(model, tangent).mean(),
             "across": speed(model, normal).mean(),
             "largest": lipschitz_estimate(model, X_test).max() / model.transform(X).std(),
-            "shift": code_shift(model, X_test, random_state=0),
+            "shift": noise_sensitivity(model, X_test, random_state=0),
         }
         for name, model in models.items()
     }
@@ -123,12 +123,12 @@ print(table.round(3).to_string())
 # ``distance²`` is the mean squared distance from a reconstruction to the clean point of its row, and
 # ``correlation`` that of the code with the place. ``largest`` is the fastest move of the code at any
 # test row (:func:`~sklearn_ae.metrics.lipschitz_estimate`), and ``shift`` the relative move under noise of a
-# tenth of the rows' spread (:func:`~sklearn_ae.metrics.code_shift`). Both autoencoders reconstruct the curve
+# tenth of the rows' spread (:func:`~sklearn_ae.metrics.noise_sensitivity`). Both autoencoders reconstruct the curve
 # equally well, so the penalty costs nothing here. It makes the code steadier: the code moves less than half
 # as much across the curve, and its fastest move is two thirds of the plain one's.
 #
 # On the left, the code of the contractive autoencoder is nearly a straight line of the place. In the
-# middle and on the right, its pace along the curve is even, and that across it is near zero.
+# middle and on the right, its lr_multiplier along the curve is even, and that across it is near zero.
 fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
 for name, model in models.items():
     code = model.transform(X_test)[:, 0]

@@ -95,7 +95,7 @@ for ax, (name, rows) in zip(axes.flat, noisy.items(), strict=True):
     made = {
         "Noisy": rows,
         "PCA": restore(pca, rows),
-        "Plain autoencoder": restore(plain, rows),
+        "Identity autoencoder": restore(plain, rows),
         "Linear denoiser": restore(linear[name], rows),
         "Denoising autoencoder": restore(denoising[name], rows),
     }

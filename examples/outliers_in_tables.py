@@ -66,12 +66,12 @@ print(f"{faulty.sum()} of {len(X)} rows hold a wrong value.")
 # Which rows?
 # -----------
 # ``robust=False`` because the training rows are clean. A wrong value in one column is far from its
-# reconstruction, which the other columns have a say in, hence ``score="reconstruction"``. The default score
+# reconstruction, which the other columns have a say in, hence ``outlier_score="reconstruction"``. The default score
 # goes by distances between rows and suits more kinds of outliers. The area under the ROC curve is 1 if all
 # wrong rows have lower scores than all right ones, and 0.5 for guesses.
 settings = {"robust": False, "n_estimators": 3, "random_state": 0}
 detectors = {
-    "AEOutlierDetector, reconstruction": AEOutlierDetector(score="reconstruction", **settings),
+    "AEOutlierDetector, reconstruction": AEOutlierDetector(outlier_score="reconstruction", **settings),
     "AEOutlierDetector": AEOutlierDetector(**settings),
     "IsolationForest": IsolationForest(random_state=0),
     "LocalOutlierFactor": LocalOutlierFactor(novelty=True),

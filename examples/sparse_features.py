@@ -11,7 +11,7 @@ the pixels has no need of them.
 # %%
 # A dictionary of strokes
 # -----------------------
-# One layer without hidden ones, 128 features for 64 pixels. ``bottleneck="rectified"`` makes codes
+# One layer without hidden ones, 128 features for 64 pixels. ``bottleneck="relu"`` makes codes
 # that are positive or exactly zero. :class:`~sklearn_ae.penalties.KLSparsity` asks that each feature be
 # active in 15 % of the rows: all are in use, each now and then. Noise on the input (``corruption``) and
 # a strong weight decay (``alpha``) make the features smooth. ``tied_weights`` has a feature look for what
@@ -34,7 +34,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, strati
 sparse = AutoencoderTransformer(
     128,
     hidden_layer_sizes=(),
-    bottleneck="rectified",
+    bottleneck="relu",
     penalty=KLSparsity(weight=1, target=0.15),
     corruption=GaussianNoise(1.0),
     init="random",

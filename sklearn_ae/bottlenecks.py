@@ -12,8 +12,8 @@ from numbers import Integral, Real
 import torch
 from torch import Generator, Tensor
 
-from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option
+from sklearn_ae._utils.compat import Interval
 
 # a standard deviation of 1e-5 is what float32 can tell from none beside values of about 1
 LOG_VARIANCE_BOUNDS = (-23.0, 10.0)
@@ -40,14 +40,14 @@ class Bottleneck(Option):
         return width
 
 
-class Plain(Bottleneck):
+class Identity(Bottleneck):
     """The code is the encoder's output.
 
     Examples
     --------
     >>> import torch
-    >>> from sklearn_ae.bottlenecks import Plain
-    >>> Plain()(torch.tensor([[1.0, -2.0]]))
+    >>> from sklearn_ae.bottlenecks import Identity
+    >>> Identity()(torch.tensor([[1.0, -2.0]]))
     tensor([[ 1., -2.]])
     """
 
@@ -136,7 +136,7 @@ class TopK(Bottleneck):
         return torch.zeros_like(a).scatter(1, largest, a.gather(1, largest))
 
 
-class Rectified(Bottleneck):
+class ThresholdedReLU(Bottleneck):
     """Thresholded rectifier [1]_: codes at or under the threshold are exactly zero.
 
     Parameters
@@ -152,8 +152,8 @@ class Rectified(Bottleneck):
     Examples
     --------
     >>> import torch
-    >>> from sklearn_ae.bottlenecks import Rectified
-    >>> Rectified(threshold=0.5)(torch.tensor([[1.0, 0.2, -2.0]]))
+    >>> from sklearn_ae.bottlenecks import ThresholdedReLU
+    >>> ThresholdedReLU(threshold=0.5)(torch.tensor([[1.0, 0.2, -2.0]]))
     tensor([[1., 0., 0.]])
     """
 
@@ -167,7 +167,7 @@ class Rectified(Bottleneck):
         return torch.where(a > self.threshold, a, 0.0)
 
 
-class Reparametrized(Bottleneck):
+class GaussianSampling(Bottleneck):
     """Draws from a normal posterior by the reparametrisation trick [1]_; its mean without a generator.
 
     The activations hold the means and then the log-variances of k components,
@@ -186,8 +186,8 @@ class Reparametrized(Bottleneck):
     Examples
     --------
     >>> import torch
-    >>> from sklearn_ae.bottlenecks import Reparametrized
-    >>> Reparametrized()(torch.tensor([[1.0, -2.0, 0.0, 0.0]]))
+    >>> from sklearn_ae.bottlenecks import GaussianSampling
+    >>> GaussianSampling()(torch.tensor([[1.0, -2.0, 0.0, 0.0]]))
     tensor([[ 1., -2.]])
     """
 
@@ -213,14 +213,14 @@ class Reparametrized(Bottleneck):
 
 
 def split_posterior(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and bounded log-variances of the activations of :class:`Reparametrized`."""
+    """Means and bounded log-variances of the activations of :class:`GaussianSampling`."""
     mu, log_var = a.chunk(2, dim=1)
     return mu, log_var.clamp(*LOG_VARIANCE_BOUNDS)
 
 
 BOTTLENECKS = {
-    "plain": Plain,
+    "identity": Identity,
     "ordered": Ordered,
     "topk": TopK,
-    "rectified": Rectified,
+    "relu": ThresholdedReLU,
 }

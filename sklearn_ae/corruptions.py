@@ -1,7 +1,7 @@
 """Input noise for denoising autoencoders: training sees noisy rows, the target is clean.
 
 A corruption is a function of the clean batch, a private random generator and
-the :class:`ColumnStats` of the training rows. Scales are in working units
+the :class:`FeatureStats` of the training rows. Scales are in working units
 (1 is the root of the mean column variance of X), so the same scale means the
 same amount of noise on every data set. Nothing is corrupted outside of training.
 
@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option, resolve
+from sklearn_ae._utils.compat import Interval
 
 
-class ColumnStats(NamedTuple):
+class FeatureStats(NamedTuple):
     """Where zero, the smallest and the largest value of each column lie in working units."""
 
     zero: Tensor
@@ -35,7 +35,7 @@ class Corruption(Option):
     #: whether its distribution is the same in any other orthonormal basis of the columns
     rotation_invariant = False
 
-    def __call__(self, x: Tensor, generator: Generator, stats: ColumnStats) -> Tensor:
+    def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
         """Return the noisy twin of the batch ``x`` of shape (n, d)."""
         raise NotImplementedError
 
@@ -70,7 +70,7 @@ class GaussianNoise(Corruption):
     def __init__(self, scale: float = 0.1):
         self.scale = scale
 
-    def __call__(self, x: Tensor, generator: Generator, stats: ColumnStats) -> Tensor:
+    def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
         return x + self.scale * _randn(x, generator)
 
 
@@ -94,7 +94,7 @@ class Masking(Corruption):
     def __init__(self, rate: float = 0.3):
         self.rate = rate
 
-    def __call__(self, x: Tensor, generator: Generator, stats: ColumnStats) -> Tensor:
+    def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
         return torch.where(_rand(x, generator) < self.rate, stats.zero, x)
 
 
@@ -119,7 +119,7 @@ class SaltAndPepper(Corruption):
     def __init__(self, rate: float = 0.1):
         self.rate = rate
 
-    def __call__(self, x: Tensor, generator: Generator, stats: ColumnStats) -> Tensor:
+    def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
         u = _rand(x, generator)
         x = torch.where(u < self.rate / 2, stats.low, x)
         return torch.where(u > 1 - self.rate / 2, stats.high, x)
@@ -151,7 +151,7 @@ class RayleighNoise(Corruption):
     def __init__(self, scale: float = 0.1):
         self.scale = scale
 
-    def __call__(self, x: Tensor, generator: Generator, stats: ColumnStats) -> Tensor:
+    def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
         # 1 - u lies in (0, 1], so the logarithm is finite
         return x + self.scale * torch.sqrt(-2 * torch.log1p(-_rand(x, generator)))
 
@@ -179,7 +179,7 @@ class CallableNoise(Corruption):
     def __init__(self, function: Callable[[Tensor], Tensor]):
         self.function = function
 
-    def __call__(self, x: Tensor, generator: Generator, stats: ColumnStats) -> Tensor:
+    def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
         noisy = self.function(x)
         if not isinstance(noisy, Tensor) or noisy.shape != x.shape:
             got = tuple(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__

@@ -15,26 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option
+from sklearn_ae._utils.compat import Interval
+from sklearn_ae._utils.gaussian import kl_per_component, log_normal
 
-LOG_2PI = math.log(2.0 * math.pi)
 _MAX_REFERENCES = 512  # rows whose posteriors or draws stand for those of all rows
-
-
-def kl_per_component(mu: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mu, exp(log_var)) || N(0, 1)) of each entry, in nats."""
-    return 0.5 * (mu.square() + log_var.exp() - 1.0 - log_var)
-
-
-def log_normal(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
-    """Log-density of each entry under N(mu, exp(log_var))."""
-    return -0.5 * ((z - mu).square() * (-log_var).exp() + log_var + LOG_2PI)
-
-
-def log_standard_normal(z: Tensor) -> Tensor:
-    """Log-density of each entry under the prior N(0, 1)."""
-    return -0.5 * (z.square() + LOG_2PI)
 
 
 class Divergence(Option):

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option
+from sklearn_ae._utils.compat import Interval
 
 
 class Loss(Option):
@@ -27,7 +27,7 @@ class Loss(Option):
     #: whether the target is X itself and ``eta`` is mapped by an inverse link
     discrete = False
     #: whether entries of X are probabilities, of which binary rows are drawn anew in every step
-    dynamic = False
+    dynamic_binarization = False
     #: how a learnt noise variance varies: "shared", "per_column", "decoder", or None where there is none
     noise: str | None = None
     #: whether it is the same in any other orthonormal basis of the columns

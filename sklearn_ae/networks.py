@@ -232,7 +232,7 @@ class Modules(Network):
     Notes
     -----
     The modules are copied, with the weights they come with; ``hidden_layer_sizes``
-    and ``activation`` describe networks that the package builds and have no say
+    and ``activation`` code_statistics networks that the package builds and have no say
     in yours.
 
     Examples

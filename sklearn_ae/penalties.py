@@ -13,8 +13,8 @@ from numbers import Integral, Real
 import torch
 from torch import Generator, Tensor
 
-from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option, Pair
+from sklearn_ae._utils.compat import Interval
 
 
 class Penalty(Option):
@@ -87,7 +87,7 @@ class L1(Penalty):
     Notes
     -----
     Gradients shrink codes towards zero; exact zeros come from a bottleneck,
-    ``bottleneck="rectified"`` above all.
+    ``bottleneck="relu"`` above all.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class KLSparsity(Penalty):
     """``weight * sum_j KL(target || rate_j)``: each component is active in a target share of rows.
 
     ``rate_j`` is the batch mean of ``sigmoid(a_j / temperature)``, a smooth share
-    of rows whose activation is positive; with ``bottleneck="rectified"`` the
+    of rows whose activation is positive; with ``bottleneck="relu"`` the
     others have a code of exactly zero.
 
     Parameters

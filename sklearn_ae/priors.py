@@ -9,22 +9,18 @@ are.
 from __future__ import annotations
 
 import math
-import warnings
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import norm
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from sklearn_ae._compat import Interval
 from sklearn_ae._options import Option
+from sklearn_ae._utils.compat import Interval
+from sklearn_ae._utils.gaussian import LOG_2PI, fit_mixture
 
-LOG_2PI = math.log(2.0 * math.pi)
-_FLOOR = 1e-3  # added to the variances of a mixture's components, where that of the codes is about 1
 _MAX_ITER = 50  # of a prior's mixture
 
 
@@ -159,17 +155,6 @@ class Mixture(Prior):
         if not n_components or gain.mean() < gain.std() / math.sqrt(len(gain)):
             return None
         return _fitted(fit_mixture(everything, n_components, 0, _MAX_ITER))
-
-
-def fit_mixture(codes: np.ndarray, n_components: int, random_state: Any, max_iter: int) -> GaussianMixture:
-    """Fit scikit-learn's mixture to codes of about unit variance, whether or not it converges.
-
-    Something else judges how well it fits; the floor keeps components from collapsing onto a few rows.
-    """
-    mixture = GaussianMixture(n_components, reg_covar=_FLOOR, max_iter=max_iter, random_state=random_state)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return mixture.fit(codes)
 
 
 def _fitted(mixture: GaussianMixture) -> FittedMixture:

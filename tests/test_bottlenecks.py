@@ -9,9 +9,9 @@ from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.bottlenecks import (
     BOTTLENECKS,
     LOG_VARIANCE_BOUNDS,
+    GaussianSampling,
     Ordered,
-    Rectified,
-    Reparametrized,
+    ThresholdedReLU,
     TopK,
     split_posterior,
 )
@@ -79,7 +79,7 @@ def test_topk_keeps_the_count_among_ties(n_active):
 def test_rectified_zeroes_what_is_at_or_under_the_threshold(threshold):
     a = torch.tensor([[-2.0, -threshold, 0.0, threshold, threshold + 1e-6, 3.0]])
     expected = torch.tensor([[0.0, 0.0, 0.0, 0.0, threshold + 1e-6, 3.0]])
-    assert torch.equal(Rectified(threshold)(a), expected)
+    assert torch.equal(ThresholdedReLU(threshold)(a), expected)
 
 
 class TestNestedDropout:
@@ -114,15 +114,15 @@ class TestNestedDropout:
 class TestReparametrized:
     def test_is_the_mean_without_a_generator(self, unchanged_globals):
         a = activations(k=6)
-        assert torch.equal(Reparametrized()(a), a[:, :3])
-        assert torch.equal(Reparametrized(n_samples=5)(a), a[:, :3])
-        assert torch.equal(Reparametrized().evaluate(a, None), a[:, :3])
+        assert torch.equal(GaussianSampling()(a), a[:, :3])
+        assert torch.equal(GaussianSampling(n_samples=5)(a), a[:, :3])
+        assert torch.equal(GaussianSampling().evaluate(a, None), a[:, :3])
 
     @pytest.mark.parametrize("n_samples", [1, 3])
     def test_draws_are_normal_around_the_mean(self, n_samples, unchanged_globals):
         a = torch.tensor([[1.0, -2.0, 0.0, -3.0]]).repeat(20_000, 1)
-        z = Reparametrized(n_samples)(a, generator())
-        assert torch.equal(z, Reparametrized(n_samples)(a, generator()))
+        z = GaussianSampling(n_samples)(a, generator())
+        assert torch.equal(z, GaussianSampling(n_samples)(a, generator()))
         assert z.shape == (20_000 * n_samples, 2)
         unit = (z - torch.tensor([1.0, -2.0])) / torch.tensor([1.0, np.exp(-1.5)])
         assert unit.mean(0).abs().max() < 4 / len(z) ** 0.5
@@ -131,19 +131,19 @@ class TestReparametrized:
     def test_draws_of_all_rows_are_stacked_on_one_another(self):
         a = activations(n=7, k=6)
         a[:, 3:] = -40.0  # so that a draw is nearly the mean
-        z = Reparametrized(n_samples=4)(a, generator()).view(4, 7, 3)
+        z = GaussianSampling(n_samples=4)(a, generator()).view(4, 7, 3)
         torch.testing.assert_close(z, a[:, :3].expand(4, 7, 3), atol=1e-4, rtol=0)
         assert len({float(value) for value in z[:, 0, 0]}) > 1
 
     def test_validation_takes_more_draws_of_the_elbo_and_as_many_of_its_tighter_bounds(self):
         a = activations(n=5, k=6)
-        assert len(Reparametrized().evaluate(a, generator())) == 8 * 5
-        assert len(Reparametrized(n_samples=3).evaluate(a, generator())) == 3 * 5
+        assert len(GaussianSampling().evaluate(a, generator())) == 8 * 5
+        assert len(GaussianSampling(n_samples=3).evaluate(a, generator())) == 3 * 5
 
     def test_gradient_is_that_of_mean_and_deviation(self):
         """dz/dmu = 1 and dz/dlog_var = (z - mu) / 2."""
         a = activations(k=6).requires_grad_()
-        z = Reparametrized()(a, generator())
+        z = GaussianSampling()(a, generator())
         (gradient,) = torch.autograd.grad(z.sum(), a)
         torch.testing.assert_close(gradient[:, :3], torch.ones(500, 3))
         torch.testing.assert_close(gradient[:, 3:], 0.5 * (z - a[:, :3]).detach())
@@ -155,7 +155,7 @@ class TestReparametrized:
         assert torch.equal(log_var, torch.tensor([[low, high, 0.5]]))
         wild = 1e30 * activations(k=6)
         wild[:, :3] = 0.0
-        assert Reparametrized()(wild, generator()).isfinite().all()
+        assert GaussianSampling()(wild, generator()).isfinite().all()
         assert 1 + np.exp(0.5 * np.float32(low)) > 1  # a float32 can tell the deviation beside values of 1
 
 
@@ -170,7 +170,7 @@ def ordered(digits_split):
 
 class TestOrderedModel:
     def test_beats_pca(self, ordered, digits_split):
-        assert ordered.gate_open_
+        assert ordered.uses_network_
         pca = AutoencoderTransformer(8, hidden_layer_sizes=()).fit(digits_split[0])
         test = digits_split[1]
         assert ordered.reconstruction_error(test).mean() < 0.9 * pca.reconstruction_error(test).mean()
@@ -264,13 +264,13 @@ def test_topk_codes_have_exactly_the_share(digits_split):
     assert ((model.transform(test) != 0).sum(1) == 5).all()
     # the network was trained for it: better than the five largest of PCA's components
     start = fit(train, 32, bottleneck=TopK(5), max_iter=1, early_stopping=False, learning_rate_init=1e-9)
-    assert model.gate_open_
+    assert model.uses_network_
     assert model.reconstruction_error(test).mean() < 0.9 * start.reconstruction_error(test).mean()
 
 
 def test_zeros_of_rectified_codes_grow_with_the_l1_weight(digits_split):
     train, test = digits_split
-    models = [fit(train, 32, bottleneck="rectified", penalty=L1(w), max_iter=20) for w in (0, 0.3, 3)]
+    models = [fit(train, 32, bottleneck="relu", penalty=L1(w), max_iter=20) for w in (0, 0.3, 3)]
     shares = [share_of_zeros(model, test) for model in models]
     errors = [model.reconstruction_error(test).mean() for model in models]
     assert shares[0] + 0.05 < shares[1] < shares[2] - 0.05
@@ -283,8 +283,8 @@ def test_kl_sparsity_reaches_the_target_rate(target, digits_split):
     train, test = digits_split
     rates = []
     for weight in (3, 100):
-        model = fit(train, 32, bottleneck="rectified", penalty=KLSparsity(weight, target=target))
-        assert model.gate_open_
+        model = fit(train, 32, bottleneck="relu", penalty=KLSparsity(weight, target=target))
+        assert model.uses_network_
         rates.append(1 - share_of_zeros(model, test))
     assert rates[1] == pytest.approx(target, abs=0.03)
     assert abs(rates[1] - target) < abs(rates[0] - target)
@@ -292,7 +292,7 @@ def test_kl_sparsity_reaches_the_target_rate(target, digits_split):
 
 def test_codes_under_the_threshold_are_exactly_zero(digits_split):
     train, test = digits_split
-    model = fit(train, 16, bottleneck=Rectified(0.4), max_iter=10)
+    model = fit(train, 16, bottleneck=ThresholdedReLU(0.4), max_iter=10)
     Z = model.transform(test) / model.scale_
     assert 0.05 < (Z == 0).mean() < 0.95
     assert Z[Z != 0].min() > 0.4

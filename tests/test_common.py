@@ -15,8 +15,8 @@ from sklearn_ae.divergences import DIVERGENCES
 from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.losses import LOSSES
 from sklearn_ae.networks import NETWORKS
+from sklearn_ae.outlier_scores import OUTLIER_SCORES, Mahalanobis, Neighbors
 from sklearn_ae.penalties import L1, PENALTIES, Contractive
-from sklearn_ae.scores import SCORES, Mahalanobis, Neighbors
 
 # losses and likelihoods that refuse data outside their range, and networks that need images, cannot
 # pass checks that feed any data; they are tested in their own files
@@ -62,8 +62,8 @@ ESTIMATORS = [
     AEOutlierDetector(robust=False),
     AEOutlierDetector(n_estimators=1),
     AEOutlierDetector(VAETransformer(hidden_layer_sizes=())),
-    *[AEOutlierDetector(small(), score=name) for name in SCORES],
-    AEOutlierDetector(small(), score=Neighbors(3) | Mahalanobis()),
+    *[AEOutlierDetector(small(), outlier_score=name) for name in OUTLIER_SCORES],
+    AEOutlierDetector(small(), outlier_score=Neighbors(3) | Mahalanobis()),
 ]
 
 

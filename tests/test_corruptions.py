@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from torch import Generator
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae._building import column_stats
+from sklearn_ae._model.units import feature_stats
 from sklearn_ae.corruptions import (
     CORRUPTIONS,
     GaussianNoise,
@@ -40,7 +40,7 @@ def rows(request):
     X = request.param + rng.normal(size=(5000, 6)) * [1, 2, 3, 4, 5, 6]
     offset, scale = X.mean(0), 3.7
     x = torch.from_numpy((X - offset) / scale)
-    return X, x, column_stats(X, offset, scale, True), lambda x: offset + scale * x.numpy()
+    return X, x, feature_stats(X, offset, scale, True), lambda x: offset + scale * x.numpy()
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -133,7 +133,7 @@ def denoised(request, digits_split):
     train, test = digits_split
     noise = STRONG[request.param]
     model = denoiser(noise).fit(train)
-    columns = column_stats(train, model.mean_, model.scale_, True)
+    columns = feature_stats(train, model.mean_, model.scale_, True)
     noisy = noise(torch.from_numpy((test - model.mean_) / model.scale_), generator(99), columns)
     return model, test, model.mean_ + model.scale_ * noisy.numpy()
 

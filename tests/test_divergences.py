@@ -13,15 +13,8 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 from torch.distributions import kl_divergence as torch_kl
 
 from sklearn_ae import VAETransformer
-from sklearn_ae.divergences import (
-    DIVERGENCES,
-    KL,
-    MMD,
-    BetaTC,
-    kl_per_component,
-    log_normal,
-    total_correlation,
-)
+from sklearn_ae._utils.gaussian import kl_per_component, log_normal
+from sklearn_ae.divergences import DIVERGENCES, KL, MMD, BetaTC, total_correlation
 
 # few epochs suffice for what is tested here
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")

@@ -31,11 +31,11 @@ WITH_CODE = [
     CONTRIBUTING,
     *(page for page in PAGES if "```python" in page.read_text(encoding="utf-8")),
 ]
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+BLOCK_VALUES = re.compile(r"^```python\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.?\d*")
 SLOT_MODULES = (
     *("losses", "likelihoods", "corruptions", "bottlenecks"),
-    *("penalties", "divergences", "priors", "networks", "scores"),
+    *("penalties", "divergences", "priors", "networks", "outlier_scores"),
 )
 
 # numpydoc's codes: a summary that ends in a period; every parameter, with its type, in order;
@@ -50,7 +50,7 @@ CODES |= {"PR01", "PR02", "PR03", "PR04", "PR05", "PR06", "PR07", "PR10", "RT01"
 def run_blocks(text):
     """Run the python blocks of a document in one namespace; yield what was said and what was printed."""
     namespace = {"__name__": "document"}
-    for number, (code, said) in enumerate(BLOCK.findall(text), start=1):
+    for number, (code, said) in enumerate(BLOCK_VALUES.findall(text), start=1):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(code, f"block {number}", "exec"), namespace)
@@ -209,7 +209,7 @@ def refresh(path):
             return match[0]
         return f"```python\n{match[1]}```\n\n```text\n{printed}```\n"
 
-    path.write_text(BLOCK.sub(filled, text), encoding="utf-8")
+    path.write_text(BLOCK_VALUES.sub(filled, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

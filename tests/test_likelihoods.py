@@ -5,13 +5,13 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from conftest import build_vae
+from builders import build_vae
 from scipy import stats
 from scipy.special import logsumexp
 from torch import Generator
 
 from sklearn_ae import VAETransformer
-from sklearn_ae._module import Noise
+from sklearn_ae._model.module import Noise
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
 from sklearn_ae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Poisson
 
@@ -126,7 +126,7 @@ class TestNoise:
 class TestDynamicBinarisation:
     @pytest.fixture
     def module(self, digits):
-        return build_vae(digits[:300] / 16, 4, likelihood=Bernoulli(dynamic=True))[0]
+        return build_vae(digits[:300] / 16, 4, likelihood=Bernoulli(dynamic_binarization=True))[0]
 
     @staticmethod
     def working(module, digits):
@@ -157,7 +157,7 @@ class TestDynamicBinarisation:
 
     def test_fitted_means_are_those_of_the_pixels(self, digits):
         X = digits / 16
-        likelihood = Bernoulli(dynamic=True)
+        likelihood = Bernoulli(dynamic_binarization=True)
         model = VAETransformer(4, likelihood=likelihood, max_iter=10, random_state=0).fit(X)
         means = model.inverse_transform(model.transform(X))
         np.testing.assert_allclose(means.mean(0), X.mean(0), atol=0.03)
@@ -211,7 +211,7 @@ FITTED = {
     "per_column": (Gaussian("per_column"), bent()[0], 1),
     "decoder": (Gaussian("decoder"), bent()[0], 1),
     "bernoulli": ("bernoulli", binary(), 2),
-    "dynamic": (Bernoulli(dynamic=True), 0.1 + 0.8 * binary(), 2),
+    "dynamic": (Bernoulli(dynamic_binarization=True), 0.1 + 0.8 * binary(), 2),
     "poisson": ("poisson", counts(), 2),
 }
 
@@ -249,7 +249,7 @@ class TestFitted:
     def test_score_is_the_mean_over_draws_from_the_prior(self, fitted):
         """Naive Monte Carlo, which is accurate in low dimension, and takes nothing from the encoder."""
         model, X = fitted
-        assert model.gate_open_
+        assert model.uses_network_
         z = stats.norm.ppf(stats.qmc.Sobol(model.n_components_, seed=1).random(2**15))
         log_p = log_p_given(model, X[:40], z)
         naive = logsumexp(log_p, axis=1) - np.log(len(z))

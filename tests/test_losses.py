@@ -160,7 +160,7 @@ def test_poisson_beats_clipped_pca_in_deviance(counts):
     model, pca = fit(train, "poisson"), PCA(2).fit(train)
     X_hat = model.inverse_transform(model.transform(test))
     assert (X_hat > 0).all()
-    assert model.gate_open_
+    assert model.uses_network_
     linear = pca.inverse_transform(pca.transform(test))
     assert deviance(X_hat) < 0.7 * min(deviance(np.maximum(linear, clip)) for clip in (0.01, 0.1, 0.3, 1.0))
 
@@ -179,7 +179,7 @@ def outlying():
 def test_robust_losses_stay_closer_to_the_clean_data(loss, outlying):
     clean, dirty, squared = outlying
     robust = fit(dirty, loss)
-    assert robust.gate_open_
+    assert robust.uses_network_
 
     def error(model, X):
         return np.abs(model.inverse_transform(model.transform(X)) - clean).mean()

@@ -6,13 +6,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import build
+from builders import build
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from torch import Generator, nn
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae._module import Objective
+from sklearn_ae._model.objectives import Objective
 from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Conv, Dense, Modules, Shape
 
@@ -164,7 +164,7 @@ def test_convolutions_look_at_neighbours():
 def test_convolutional_model_beats_pca_on_digits(digits_split):
     train, test = digits_split
     model = fit(train, 8, network="conv", max_iter=25, early_stopping=True)
-    assert model.gate_open_
+    assert model.uses_network_
     pca = PCA(8).fit(train)
     theirs = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1).mean()
     assert model.reconstruction_error(test).mean() < 0.9 * theirs

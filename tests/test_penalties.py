@@ -8,7 +8,7 @@ from torch import Generator, nn
 from torch.distributions import Bernoulli, kl_divergence
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae.bottlenecks import Plain, Rectified, TopK
+from sklearn_ae.bottlenecks import Identity, ThresholdedReLU, TopK
 from sklearn_ae.penalties import L1, PENALTIES, Contractive, KLSparsity, Sum
 
 # few epochs suffice for what is tested here
@@ -32,7 +32,7 @@ class Pair:
             torch.manual_seed(3)
             self.encoder = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, k)).double()
             x = torch.randn(7, 6).double()
-        self.bottleneck = bottleneck or Plain()
+        self.bottleneck = bottleneck or Identity()
         self.x = x.requires_grad_()
         self.a = self.encoder(self.x)
         self.z = self.bottleneck(self.a)
@@ -67,7 +67,7 @@ ORACLES = {
 
 @pytest.mark.parametrize("name", PENALTIES)
 class TestEveryPenalty:
-    @pytest.mark.parametrize("bottleneck", [Plain(), Rectified(0.1)], ids=str)
+    @pytest.mark.parametrize("bottleneck", [Identity(), ThresholdedReLU(0.1)], ids=str)
     def test_is_its_closed_form(self, name, bottleneck):
         penalty, oracle = ORACLES[name]
         pair = Pair(5, bottleneck)
@@ -195,7 +195,7 @@ def test_dead_and_saturated_components_have_finite_penalties():
         {"penalty": "l1"},
         {"penalty": "kl_sparsity"},
         {"bottleneck": TopK(2)},
-        {"bottleneck": "rectified"},
+        {"bottleneck": "relu"},
         {"corruption": "gaussian"},
     ],
     ids=str,
@@ -209,6 +209,6 @@ def test_overcomplete_models_train(limit, curve):
 
 
 def test_overcomplete_models_need_something_that_limits_them(curve):
-    for bottleneck in ("plain", "ordered"):
+    for bottleneck in ("identity", "ordered"):
         with pytest.raises(ValueError, match=r"(?s)n_components=12.*overcomplete.*penalty='l1'"):
             fit(curve, 12, bottleneck=bottleneck)

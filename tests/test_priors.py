@@ -8,7 +8,7 @@ from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
 from sklearn_ae import VAETransformer
-from sklearn_ae._variational import FittedVAE
+from sklearn_ae._density.vae import FittedVAE
 from sklearn_ae.priors import Mixture, StandardNormal, _fitted
 
 
@@ -86,7 +86,7 @@ def test_normal_codes_stay_normal():
 def test_training_is_the_same(grouped, fitted):
     codes = [model.transform(grouped) for model in fitted.values()]
     np.testing.assert_array_equal(*codes)
-    assert fitted["mixture"].validation_curve_ == fitted["normal"].validation_curve_
+    assert fitted["mixture"].validation_loss_curve_ == fitted["normal"].validation_loss_curve_
 
 
 def test_groups_have_a_higher_density(grouped, fitted):

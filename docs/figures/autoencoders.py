@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.bottlenecks import TopK
-from sklearn_ae.corruptions import CORRUPTIONS, ColumnStats, GaussianNoise
+from sklearn_ae.corruptions import CORRUPTIONS, FeatureStats, GaussianNoise
 from sklearn_ae.losses import Huber
 from sklearn_ae.penalties import L1, Contractive
 
@@ -37,7 +37,7 @@ def corruption():
     ae = AutoencoderTransformer(8, corruption="gaussian", max_iter=1, early_stopping=False, random_state=0)
     module = ae.fit(train).module_
     x = torch.from_numpy((test[:7] - ae.mean_) / ae.scale_)
-    stats = ColumnStats(module.zero, module.low, module.high)
+    stats = FeatureStats(module.zero, module.low, module.high)
     options = {"gaussian": {"scale": 0.5}, "masking": {}, "salt_and_pepper": {}, "rayleigh": {"scale": 0.5}}
     for ax, (name, params) in zip(left.subplots(4, 1), options.items(), strict=True):
         noisy = CORRUPTIONS[name](**params)(x, torch.Generator().manual_seed(0), stats)
@@ -46,7 +46,7 @@ def corruption():
     noisy = test[:9] + ae.scale_ * np.random.RandomState(0).normal(size=(9, 64))
     models = {
         "PCA": PCA(16),
-        "plain": AutoencoderTransformer(16, max_iter=60, random_state=0),
+        "identity": AutoencoderTransformer(16, max_iter=60, random_state=0),
         "denoising": AutoencoderTransformer(
             16, corruption=GaussianNoise(scale=1.0), max_iter=100, random_state=0
         ),
@@ -87,7 +87,7 @@ def start():
     fig, ax = plt.subplots(figsize=(6, 3.1), layout="constrained")
     for init, colour, style in (("pca", BLUE, "-"), ("random", ORANGE, "--")):
         model = AutoencoderTransformer(8, init=init, max_iter=60, random_state=0).fit(train, X_val=test)
-        shares = model.validation_curve_
+        shares = model.validation_loss_curve_
         ax.plot(range(1, 1 + len(shares)), shares, style, color=colour, linewidth=2, label=f'init="{init}"')
     pca = PCA(8).fit(train)
     level = unexplained(pca, test, train.mean(axis=0))
@@ -117,18 +117,18 @@ def bottleneck():
         1 - unexplained(AutoencoderTransformer(k, max_iter=60, random_state=0).fit(train), test, centre)
         for k in some
     ]
-    left.plot(some, alone, "D", color=ORANGE, label='"plain", one model for each size')
+    left.plot(some, alone, "D", color=ORANGE, label='"identity", one model for each size')
     plain(left, xlabel="components kept", ylabel="share of the variance explained", ylim=(0, 1), xticks=some)
     left.legend(frameon=False, fontsize=9, loc="lower right")
     rows = []
-    for option in ("plain", TopK(n_active=4), "rectified"):
+    for option in ("identity", TopK(n_active=4), "relu"):
         model = AutoencoderTransformer(32, bottleneck=option, penalty=L1(0.05), max_iter=40, random_state=0)
         codes = model.fit(train).transform(test[:12])
         rows.append(codes / np.abs(codes).max())
     gap = np.full((1, 32), np.nan)
     picture = np.vstack([rows[0], gap, rows[1], gap, rows[2]])
     image = right.imshow(picture, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="none")
-    right.set_yticks([5.5, 18.5, 31.5], ['"plain"', "TopK(4)", '"rectified"'])
+    right.set_yticks([5.5, 18.5, 31.5], ['"identity"', "TopK(4)", '"relu"'])
     right.set_title("Codes of 12 digits, 32 components, penalty=L1(0.05)", fontsize=10)
     right.set_xlabel("component")
     fig.colorbar(image, ax=right, label="code, largest is 1", shrink=0.8)
@@ -179,11 +179,11 @@ def penalty():
 
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.1), layout="constrained")
     sizes = (0.0, 0.02, 0.1, 0.5)
-    sparse = [fitted(64, bottleneck="rectified", penalty=L1(w)) for w in sizes]
+    sparse = [fitted(64, bottleneck="relu", penalty=L1(w)) for w in sizes]
     zeros = [(model.transform(test) == 0).mean() for model in sparse]
     errors = [unexplained(model, test, centre) for model in sparse]
     two_scales(left, sizes, zeros, "share of codes that are zero", errors)
-    left.set_title('L1(weight), bottleneck="rectified"', fontsize=10)
+    left.set_title('L1(weight), bottleneck="relu"', fontsize=10)
     sizes = (0.0, 0.1, 1.0, 10.0)
     steady = [fitted(8, penalty=Contractive(w)) for w in sizes]
     errors = [unexplained(model, test, centre) for model in steady]

@@ -84,13 +84,15 @@ def score():
     fig, axes = plt.subplots(1, 4, figsize=(11, 3.0), layout="constrained", sharey=True)
     ae = AutoencoderTransformer(1, hidden_layer_sizes=(64, 32), max_iter=300, batch_size=64)
     for ax, name in zip(axes, names, strict=True):
-        detector = AEOutlierDetector(ae, score=name, robust=False, contamination=0.05, random_state=rng)
+        detector = AEOutlierDetector(
+            ae, outlier_score=name, robust=False, contamination=0.05, random_state=rng
+        )
         detector.fit(X)
         decision = detector.decision_function(points).reshape(70, 70)
         ax.contourf(side, side * 0.7, decision >= 0, levels=(0.5, 1.5), colors=["#cfe3f1"])
         ax.contour(side, side * 0.7, decision, levels=[0], colors=[BLUE], linewidths=1.2)
         ax.scatter(*X.T, s=4, color="black", linewidth=0, alpha=0.6)
-        ax.set_title(f'score="{name}"', fontsize=10)
+        ax.set_title(f'outlier_score="{name}"', fontsize=10)
         ax.set(xlabel="first column", ylabel="second column")
         ax.label_outer()
     fig.suptitle("Where rows are called normal (blue), after 500 clean rows (black)", fontsize=11)

@@ -108,7 +108,7 @@ class EpochClock(Callback):
             self.start = now(torch.device(net.device))
 
     def on_train_end(self, net, **kwargs):
-        self.end, self.obstacle = now(torch.device(net.device)), net.obstacle_
+        self.end, self.obstacle = now(torch.device(net.device)), net.graph_fallback_reason_
 
 
 def main():

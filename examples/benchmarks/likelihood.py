@@ -115,7 +115,7 @@ def train_textbook(X, hidden, moments, device, seed):
 def train_ours(X, epochs, device, seed):
     vae = VAETransformer(
         WIDTH,
-        likelihood=Bernoulli(dynamic=True),
+        likelihood=Bernoulli(dynamic_binarization=True),
         max_iter=epochs,
         early_stopping=False,
         random_state=seed,

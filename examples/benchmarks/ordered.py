@@ -30,7 +30,7 @@ FULL_RATES = (0.5, 0.8)
 
 def test_error(train, test, k, seed, bottleneck):
     model = AutoencoderTransformer(k, bottleneck=bottleneck, random_state=seed).fit(train)
-    return model.reconstruction_error(test).sum(), model.gate_open_
+    return model.reconstruction_error(test).sum(), model.uses_network_
 
 
 def main():
@@ -45,7 +45,7 @@ def main():
     for name, k in CASES.items():
         for seed in range(args.seeds if name in sets else 0):
             train, test = sets[name](seed)
-            plain, opened = test_error(train, test, k, seed, "plain")
+            plain, opened = test_error(train, test, k, seed, "identity")
             row = [test_error(train, test, k, seed, Ordered(rate))[0] / plain for rate in FULL_RATES]
             ratios.append(row)
             gate = "open" if opened else "shut"

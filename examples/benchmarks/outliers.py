@@ -44,7 +44,7 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import AEOutlierDetector
-from sklearn_ae.scores import SCORES
+from sklearn_ae.outlier_scores import OUTLIER_SCORES
 
 SETTINGS = ("one class", "unsupervised")
 QUICK_ROWS = 2_000
@@ -187,8 +187,8 @@ def methods(setting, seed, with_pyod):
 
 def scores(setting, seed):
     return {
-        name: AEOutlierDetector(score=name, robust=setting == "unsupervised", random_state=seed)
-        for name in SCORES
+        name: AEOutlierDetector(outlier_score=name, robust=setting == "unsupervised", random_state=seed)
+        for name in OUTLIER_SCORES
     }
 
 

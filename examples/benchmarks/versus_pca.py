@@ -109,7 +109,7 @@ def standardised(train, test):
 
 def ours(train, test, k, seed):
     model = AutoencoderTransformer(k, random_state=seed).fit(train)
-    return model.inverse_transform(model.transform(test)), model.gate_open_
+    return model.inverse_transform(model.transform(test)), model.uses_network_
 
 
 def mlp_regressor(train, test, k, seed):

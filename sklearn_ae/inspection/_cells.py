@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array
 
-from sklearn_ae._batches import dense
-from sklearn_ae._pipelines import last_step
+from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae.inspection._drawing import GREYS, as_images
 from sklearn_ae.networks import Conv
 

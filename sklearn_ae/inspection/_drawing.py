@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from sklearn_ae._pipelines import by_class
+from sklearn_ae._utils.pipelines import by_class
 
 # Okabe and Ito's colours, in an order in which neighbours differ most, also for colour-blind readers
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

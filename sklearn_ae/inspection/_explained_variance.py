@@ -9,9 +9,8 @@ import numpy as np
 from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
 from sklearn.pipeline import Pipeline
 
-from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._codes import check_decoder, decode, encode, numeric_rows
-from sklearn_ae._pipelines import last_step
+from sklearn_ae._utils.pipelines import last_step
+from sklearn_ae._utils.transformers import check_decoder, decode, encode, numeric_rows
 from sklearn_ae.inspection._drawing import (
     COLOURS,
     MARKERS,
@@ -227,9 +226,9 @@ def _sizes(model: Any, n: int, wanted: Any) -> list[int]:
 
 def _nested(model: Any) -> bool:
     """Whether the first k components are the model of k components."""
-    if isinstance(model, BaseAutoencoder):
-        return hasattr(model, "truncate") and hasattr(model, "explained_variance_ratio_")
-    return isinstance(model, (PCA, IncrementalPCA, TruncatedSVD))
+    if isinstance(model, (PCA, IncrementalPCA, TruncatedSVD)):
+        return True
+    return hasattr(model, "truncate") and hasattr(model, "explained_variance_ratio_")
 
 
 def _decode_leading(model: Any, codes: np.ndarray, k: int) -> np.ndarray:
@@ -239,7 +238,7 @@ def _decode_leading(model: Any, codes: np.ndarray, k: int) -> np.ndarray:
     if isinstance(model, Pipeline):
         rows = _decode_leading(model[-1], codes, k)
         return decode(model[:-1], rows, rows.dtype) if len(model) > 1 else rows
-    if isinstance(model, BaseAutoencoder):
+    if hasattr(model, "truncate"):
         return decode(model.truncate(k), codes[:, :k], codes.dtype)
     leading = codes.copy()
     leading[:, k:] = 0

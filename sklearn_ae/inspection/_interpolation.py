@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_ae._codes import check_decoder
-from sklearn_ae._pipelines import last_step
+from sklearn_ae._utils.pipelines import last_step
+from sklearn_ae._utils.transformers import check_decoder
 from sklearn_ae.inspection._cells import (
     check_kind,
     chosen_kind,

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array
 
-from sklearn_ae._batches import dense
-from sklearn_ae._codes import index, kind
-from sklearn_ae._pipelines import last_step
+from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.parameters import index
+from sklearn_ae._utils.pipelines import last_step
+from sklearn_ae._utils.transformers import kind
 from sklearn_ae.inspection._colouring import check_y, colouring
 from sklearn_ae.inspection._drawing import axes_and_figure, canvas, plain, pyplot
 

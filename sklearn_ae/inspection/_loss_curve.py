@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._pipelines import last_step
+from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae.inspection._drawing import COLOURS, axes_and_figure, plain, pyplot
 from sklearn_ae.losses import SquaredError
 
@@ -111,7 +111,7 @@ class LossCurveDisplay:
         model = _trained(estimator)
         display = cls(
             np.asarray(model.loss_curve_, dtype=float),
-            np.asarray(getattr(model, "validation_curve_", []), dtype=float),
+            np.asarray(getattr(model, "validation_loss_curve_", []), dtype=float),
             pca_loss=getattr(model, "pca_loss_", None),
             best_iter=getattr(model, "best_iter_", None),
             name=type(model).__name__,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar, column_or_1d
 
-from sklearn_ae._codes import kind
-from sklearn_ae._pipelines import before_last_step, last_step
+from sklearn_ae._utils.pipelines import before_last_step, last_step
+from sklearn_ae._utils.transformers import kind
 from sklearn_ae.inspection._cells import names_of_features
 from sklearn_ae.inspection._colouring import check_y, is_discrete
 from sklearn_ae.inspection._drawing import COLOURS, axes_and_figure, canvas, pyplot

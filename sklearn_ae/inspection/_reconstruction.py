@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar
 
-from sklearn_ae._codes import check_decoder, decode, encode, numeric_rows
+from sklearn_ae._utils.transformers import check_decoder, decode, encode, numeric_rows
 from sklearn_ae.inspection._cells import (
     check_kind,
     chosen_kind,

@@ -2,7 +2,7 @@
 
 from sklearn_ae.metrics._information import mutual_information, mutual_information_gap, total_correlation
 from sklearn_ae.metrics._reducers import compare_reducers
-from sklearn_ae.metrics._robustness import code_shift, lipschitz_estimate, round_trip_error
+from sklearn_ae.metrics._robustness import lipschitz_estimate, noise_sensitivity, round_trip_error
 from sklearn_ae.metrics._scorers import (
     explained_variance_scorer,
     log_likelihood_scorer,
@@ -10,7 +10,7 @@ from sklearn_ae.metrics._scorers import (
 )
 
 __all__ = [
-    "code_shift",
+    "noise_sensitivity",
     "compare_reducers",
     "explained_variance_scorer",
     "lipschitz_estimate",

@@ -19,9 +19,8 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 
-from sklearn_ae.likelihoods import LOG_2PI
+from sklearn_ae._utils.gaussian import LOG_2PI, fit_mixture
 from sklearn_ae.metrics._posteriors import Posteriors
-from sklearn_ae.priors import fit_mixture
 
 _SIZES = (1, 2, 4, 8, 16, 32)  # of the mixtures
 _MAX_ITER = 50

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array, resample
 
-from sklearn_ae._batches import dense
-from sklearn_ae._codes import decode, encode
-from sklearn_ae._pipelines import before_last_step, last_step
-from sklearn_ae.likelihoods import LOG_2PI
+from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.gaussian import LOG_2PI
+from sklearn_ae._utils.pipelines import before_last_step, last_step
+from sklearn_ae._utils.transformers import decode, encode
 
 MIN_ROWS = 10
 _STEP = 1e-3  # of the finite differences, in standard deviations of the codes

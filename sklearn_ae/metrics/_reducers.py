@@ -18,9 +18,9 @@ from sklearn.utils import indexable
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_ae._compat import _safe_indexing
-from sklearn_ae._pipelines import by_class
-from sklearn_ae._resources import as_seed
+from sklearn_ae._utils.compat import _safe_indexing
+from sklearn_ae._utils.pipelines import by_class
+from sklearn_ae._utils.random import as_seed
 from sklearn_ae.metrics._affine import Density
 from sklearn_ae.metrics._scorers import as_codes, check_rows, explained_share, squared_error
 

@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_scalar, get_tags
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._batches import dense
-from sklearn_ae._codes import check_density, decode, encode, finite_number
-from sklearn_ae._generative import GenerativeModel
-from sklearn_ae._pipelines import first_step, last_step
-from sklearn_ae._resources import private_random_state
+from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.parameters import check_density, finite_number
+from sklearn_ae._utils.pipelines import first_step, last_step
+from sklearn_ae._utils.random import private_random_state
+from sklearn_ae._utils.transformers import decode, encode
 from sklearn_ae.latent import sample_latent
 
 _STEP = 1e-3  # of the finite differences, in standard deviations of the columns
 _BLOCK_VALUES = 2**22  # encoded at a time
 
 
-def code_shift(model, X, *, noise_scale=0.1, noise="shared", n_repeats=5, random_state=None):
+def noise_sensitivity(model, X, *, noise_scale=0.1, noise="shared", n_repeats=5, random_state=None):
     """Relative shift of the codes under noise on the rows: how *robust* a representation is.
 
     The root mean square of the distance between the codes of a row with and without
@@ -78,9 +77,9 @@ def code_shift(model, X, *, noise_scale=0.1, noise="shared", n_repeats=5, random
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.decomposition import PCA
-    >>> from sklearn_ae.metrics import code_shift
+    >>> from sklearn_ae.metrics import noise_sensitivity
     >>> X = load_digits().data
-    >>> round(code_shift(PCA(n_components=8).fit(X), X, random_state=0), 3)
+    >>> round(noise_sensitivity(PCA(n_components=8).fit(X), X, random_state=0), 3)
     0.043
     """
     finite_number(noise_scale, "noise_scale")
@@ -139,7 +138,7 @@ def lipschitz_estimate(model, X):
 
     See Also
     --------
-    code_shift : The shift under random noise, free of units.
+    noise_sensitivity : The shift under random noise, free of units.
 
     Notes
     -----
@@ -244,7 +243,7 @@ def round_trip_error(model, X=None, n_samples=1000, *, density="auto", random_st
     check_scalar(n_samples, "n_samples", Integral, min_val=2)
     last = last_step(model)
     automatic = isinstance(density, str) and density == "auto"
-    if automatic and isinstance(last, GenerativeModel):
+    if automatic and hasattr(last, "sample") and hasattr(last, "posterior"):
         rows, codes = _from_prior(model, last, n_samples, random_state)
     else:
         density = "gaussian" if automatic else density
@@ -265,12 +264,9 @@ def round_trip_error(model, X=None, n_samples=1000, *, density="auto", random_st
     return _squared_shift(model, rows, codes) / float(spread)
 
 
-def _from_prior(
-    model: Any, last: GenerativeModel, n_samples: int, random_state: Any
-) -> tuple[np.ndarray, np.ndarray]:
+def _from_prior(model: Any, last: Any, n_samples: int, random_state: Any) -> tuple[np.ndarray, np.ndarray]:
     """Rows decoded from codes drawn from the model's prior, and the codes."""
-    check_is_fitted(last)
-    codes = last._model.draw_codes(n_samples, private_random_state(random_state)).numpy()
+    _, codes = last.sample(n_samples, random_state, noise=False, return_codes=True)
     return decode(model, codes, np.float64), codes
 
 

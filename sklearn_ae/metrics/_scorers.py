@@ -15,8 +15,8 @@ from scipy import sparse
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 
-from sklearn_ae._batches import dense, row_blocks
-from sklearn_ae._codes import check_decoder
+from sklearn_ae._utils.arrays import dense, sample_blocks
+from sklearn_ae._utils.transformers import check_decoder
 from sklearn_ae.metrics._affine import Density
 
 
@@ -220,7 +220,7 @@ def squared_error(estimator: Any, X: Any, codes: Any) -> float:
 
 def _blocks(X: Any, codes: Any) -> Iterator[tuple[np.ndarray, Any]]:
     start = 0
-    for x in row_blocks(X):
+    for x in sample_blocks(X):
         yield x, codes[start : start + len(x)]
         start += len(x)
 
@@ -246,5 +246,5 @@ def _total_variation(X: Any) -> float:
     Measured from the first row, so that a constant column has exactly none.
     """
     first = dense(X[:1]).astype(np.float64)
-    mean = sum((x - first).sum(axis=0) for x in row_blocks(X)) / X.shape[0]
-    return sum(float(np.square(x - first - mean).sum()) for x in row_blocks(X))
+    mean = sum((x - first).sum(axis=0) for x in sample_blocks(X)) / X.shape[0]
+    return sum(float(np.square(x - first - mean).sum()) for x in sample_blocks(X))

@@ -1,0 +1,226 @@
+"""PCA of a source in passes over it, without a copy of its rows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from scipy import linalg, sparse
+from sklearn.decomposition import PCA, IncrementalPCA
+from sklearn.utils.extmath import svd_flip
+
+from sklearn_ae._data.sources import Source
+from sklearn_ae._utils.arrays import dense
+
+_FULL_SVD_MAX = 2_000  # smaller side of X up to which an exact decomposition is affordable
+
+
+def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
+    """Fit scikit-learn's PCA, by an exact solver wherever that is affordable."""
+    if isinstance(X, Source):
+        return streamed_pca(X, n_components, seed)
+    n, d = X.shape
+    if d <= 1_000 and n >= 10 * d:
+        solver = "covariance_eigh"
+    elif not sparse.issparse(X) and (min(n, d) <= _FULL_SVD_MAX or not _is_size(n_components)):
+        solver = "full"
+    else:
+        solver = "arpack" if sparse.issparse(X) else "randomized"
+    if solver == "arpack" and not (_is_size(n_components) and n_components < min(n, d)):
+        raise ValueError(
+            f"Sparse X of fewer than 10 rows per column needs an integer n_components under "
+            f"min(n_samples, n_features)={min(n, d)}, as for PCA; got n_components={n_components}."
+        )
+    pca = _quiet_pca(X, n_components, solver, seed)
+    if solver == "covariance_eigh" and not sparse.issparse(X) and _cancels(pca):
+        pca = _quiet_pca(X, n_components, "full", seed)
+    return pca
+
+
+def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:
+    with np.errstate(invalid="ignore", divide="ignore"):  # shares of no variance at all
+        return PCA(n_components, svd_solver=solver, random_state=seed).fit(X)
+
+
+def _cancels(pca: PCA) -> bool:
+    """Whether means far from zero have eaten the digits of a covariance taken without centring."""
+    return bool(np.max(pca.mean_**2) > 1e6 * total_variance(pca) / len(pca.mean_))
+
+
+def truncated_pca(pca: PCA, k: int, n_samples: int) -> PCA:
+    """PCA with the first k components, equal to one that was fitted with k."""
+    twin = copy.copy(pca)
+    rest = total_variance(pca) - pca.explained_variance_[:k].sum()
+    for name in ("components_", "explained_variance_", "explained_variance_ratio_", "singular_values_"):
+        setattr(twin, name, getattr(pca, name)[:k])
+    twin.n_components = twin.n_components_ = k
+    n_rest = min(n_samples, pca.components_.shape[1]) - k
+    twin.noise_variance_ = rest / n_rest if n_rest else 0.0
+    return twin
+
+
+def as_incremental(pca: Any) -> IncrementalPCA:
+    """A PCA that can take further chunks."""
+    if isinstance(pca, IncrementalPCA):
+        return copy.deepcopy(pca)
+    twin = IncrementalPCA(pca.n_components_)
+    for name in ("components_", "singular_values_", "mean_", "n_components_"):
+        setattr(twin, name, getattr(pca, name))
+    n, d = pca.n_samples_, pca.components_.shape[1]
+    twin.n_samples_seen_ = n
+    twin.batch_size_ = None
+    # only the sum of the column variances enters what is exposed, so any share will do
+    twin.var_ = np.full(d, total_variance(pca) * (n - 1) / n / d)
+    return twin
+
+
+def with_chunk(pca: IncrementalPCA, X: Any) -> IncrementalPCA:
+    """The PCA of all chunks and one more.
+
+    NOTE[DIFF]: scikit-learn's noise variance is that of what it left out of the last chunk's update,
+    which forgets what was left out before; here it is PCA's, from the variance of all rows.
+    """
+    pca.partial_fit(dense(X))
+    n_rest = min(int(pca.n_samples_seen_), X.shape[1]) - pca.n_components_
+    rest = total_variance(pca) - float(pca.explained_variance_.sum())
+    pca.noise_variance_ = max(rest, 0.0) / n_rest if n_rest else 0.0
+    return pca
+
+
+def total_variance(pca: Any) -> float:
+    """Sum of the column variances, told from the spectrum without another pass over X."""
+    share = float(np.sum(pca.explained_variance_ratio_, dtype=float))
+    return float(np.sum(pca.explained_variance_, dtype=float)) / share if share > 0 else 0.0
+
+
+def _is_size(n_components: Any) -> bool:
+    return n_components is not None and n_components >= 1
+
+
+_COVARIANCE_MAX = 4_000  # columns up to which a covariance matrix is affordable (128 MB)
+
+_N_PASSES = 7  # of the subspace iteration beyond; as many as scikit-learn's randomized solver has
+
+_N_OVERSAMPLES = 10
+
+
+def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
+    """PCA as scikit-learn's, exact up to 4,000 columns.
+
+    Beyond, the leading eigenvectors of the covariance come from subspace iteration, whose products
+    with the covariance need one pass each.
+
+    Parameters
+    ----------
+    source : Source
+    n_components : int or float
+        As PCA takes it; an integer where there are more than 4,000 columns.
+    seed : int
+    """
+    n, d = source.shape
+    if d <= _COVARIANCE_MAX:
+        mean, scatter = _mean_and_scatter(source)
+        variances, vectors = _spectrum(scatter / (n - 1), n_components)
+        return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
+    if not isinstance(n_components, (int, np.integer)):
+        raise ValueError(
+            f"n_components={n_components} of {d} columns needs all of their covariance matrix, which is too "
+            f"large for rows that are read in passes; give an integer, or at most {_COVARIANCE_MAX} columns."
+        )
+    mean, total = _mean_and_total(source)
+    variances, vectors = _leading(source, mean, int(n_components), seed)
+    return _as_pca(n, mean, variances, vectors, total / (n - 1), n_components)
+
+
+def _float(block: np.ndarray) -> np.ndarray:
+    """In float32 where that keeps all digits."""
+    return block.astype(np.promote_types(block.dtype, np.float32), copy=False)
+
+
+def _mean_and_scatter(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and sum of the products of centred rows: each block is centred by itself, so no digits cancel.
+
+    References
+    ----------
+    T. Chan, G. Golub, R. LeVeque (1983), Algorithms for computing the sample variance, The American
+    Statistician 37(3).
+    """
+    d = source.shape[1]
+    n, mean, scatter = 0, np.zeros(d), np.zeros((d, d))
+    for block in map(_float, source.blocks()):
+        centre = block.mean(axis=0, dtype=np.float64)
+        centred = block - centre.astype(block.dtype)
+        rest = centred.mean(axis=0, dtype=np.float64)  # that the rounding of the centre has left
+        scatter += centred.T @ centred
+        m, centre = len(block), centre.astype(block.dtype) + rest
+        scatter -= m * np.outer(rest, rest)
+        shift = centre - mean
+        scatter += n * m / (n + m) * np.outer(shift, shift)
+        n, mean = n + m, mean + m / (n + m) * shift
+    return mean, scatter
+
+
+def _spectrum(covariance: np.ndarray, n_components: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues in decreasing order and eigenvectors in rows; all of them for a share of the variance."""
+    d = len(covariance)
+    wanted = [d - n_components, d - 1] if isinstance(n_components, (int, np.integer)) else None
+    values, vectors = linalg.eigh(covariance, subset_by_index=wanted, check_finite=False)
+    return values[::-1].clip(0.0), vectors.T[::-1]
+
+
+def _mean_and_total(source: Source) -> tuple[np.ndarray, float]:
+    """Mean, and sum of the squared distances from it."""
+    n, mean, total = 0, np.zeros(source.shape[1]), 0.0
+    for block in source.blocks():
+        centre = block.mean(axis=0, dtype=np.float64)
+        m, shift = len(block), centre - mean
+        total += float(np.square(block - centre).sum()) + n * m / (n + m) * float(shift @ shift)
+        n, mean = n + m, mean + m / (n + m) * shift
+    return mean, total
+
+
+def _leading(source: Source, mean: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Largest eigenvalues and their eigenvectors, by subspace iteration.
+
+    References
+    ----------
+    N. Halko, P.-G. Martinsson, J. Tropp (2011), Finding structure with randomness, SIAM Review 53(2).
+    """
+    n, d = source.shape
+    basis = np.random.RandomState(seed).normal(size=(d, min(k + _N_OVERSAMPLES, n, d)))
+    for _ in range(_N_PASSES):
+        basis, _ = np.linalg.qr(basis)
+        leading, basis = basis, _times_scatter(source, mean, basis)
+    variances, rotation = _spectrum(leading.T @ basis / (n - 1), k)
+    return variances, rotation @ leading.T
+
+
+def _times_scatter(source: Source, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Product of the centred rows' scatter matrix and a basis (d, l), in one pass."""
+    product = np.zeros_like(basis)
+    for block in source.blocks():
+        centred = block - mean
+        product += centred.T @ (centred @ basis)
+    return product
+
+
+def _as_pca(
+    n: int, mean: np.ndarray, variances: np.ndarray, vectors: np.ndarray, total: float, n_components: Any
+) -> PCA:
+    """Lay a spectrum out as a fitted PCA."""
+    d = len(mean)
+    shares = variances / total if total > 0 else np.zeros_like(variances)
+    k = n_components
+    if not isinstance(k, (int, np.integer)):  # the fewest that explain more than this share
+        k = min(1 + int(np.searchsorted(np.cumsum(shares), k, side="right")), d)
+    pca = PCA(n_components, svd_solver="covariance_eigh")
+    pca.n_samples_, pca.n_features_in_, pca.n_components_ = n, d, int(k)
+    pca.mean_ = mean
+    pca.components_ = svd_flip(None, vectors[:k].copy(), u_based_decision=False)[1]
+    pca.explained_variance_ = variances[:k].copy()
+    pca.explained_variance_ratio_ = shares[:k].copy()
+    pca.singular_values_ = np.sqrt((n - 1) * pca.explained_variance_)
+    n_rest = min(n, d) - k
+    pca.noise_variance_ = max(total - pca.explained_variance_.sum(), 0.0) / n_rest if n_rest else 0.0
+    return pca

@@ -1,0 +1,72 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def kl_per_component(mu: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mu, exp(log_var)) || N(0, 1)) of each entry, in nats."""
+    return 0.5 * (mu.square() + log_var.exp() - 1.0 - log_var)
+
+
+def log_normal(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    """Log-density of each entry under N(mu, exp(log_var))."""
+    return -0.5 * ((z - mu).square() * (-log_var).exp() + log_var + LOG_2PI)
+
+
+def log_standard_normal(z: Tensor) -> Tensor:
+    """Log-density of each entry under the prior N(0, 1)."""
+    return -0.5 * (z.square() + LOG_2PI)
+
+
+def gaussian_log_likelihood(x: Tensor, loadings: Tensor, noise_variance: float) -> Tensor:
+    """Log-density of rows under ``N(0, L'L + noise_variance * I)``, never of size d x d.
+
+    Written with the singular vectors of L, which lose no digits where Woodbury's
+    identity subtracts two large numbers.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        Centred rows.
+    loadings : Tensor of shape (k, d)
+        L, the decoder's matrix times a root of the prior covariance.
+    noise_variance : float
+
+    References
+    ----------
+    M. Tipping, C. Bishop (1999), Probabilistic principal component analysis,
+    Journal of the Royal Statistical Society B 61(3).
+    """
+    _, s, v = torch.linalg.svd(loadings, full_matrices=False)
+    scores = x @ v.T
+    variance = s.square() + noise_variance
+    distance = (scores.square() / variance).sum(1)
+    distance = distance + (x - scores @ v).square().sum(1) / noise_variance
+    log_det = variance.log().sum() + (x.shape[1] - len(s)) * math.log(noise_variance)
+    return -0.5 * (distance + log_det + x.shape[1] * LOG_2PI)
+
+
+_FLOOR = 1e-3  # added to the variances of a mixture's components, where that of the codes is about 1
+
+
+def fit_mixture(codes: np.ndarray, n_components: int, random_state: Any, max_iter: int) -> GaussianMixture:
+    """Fit scikit-learn's mixture to codes of about unit variance, whether or not it converges.
+
+    Something else judges how well it fits; the floor keeps components from collapsing onto a few rows.
+    """
+    mixture = GaussianMixture(n_components, reg_covar=_FLOOR, max_iter=max_iter, random_state=random_state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(codes)

@@ -1,0 +1,52 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array, check_scalar
+
+# -- parameters ---------------------------------------------------------------------------
+
+
+def finite_vector(values: Any, name: str) -> np.ndarray:
+    if np.ndim(values) != 1:
+        raise ValueError(f"{name} must have 1 dimension; got {np.ndim(values)}.")
+    return check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
+
+
+def finite_number(value: Any, name: str) -> float:
+    check_scalar(value, name, Real)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be finite; got {value!r}.")
+    return float(value)
+
+
+def index(component: Any, n_components: int, name: str) -> int:
+    if not isinstance(component, (int, np.integer)) or not 0 <= component < n_components:
+        raise ValueError(
+            f"{name} must be an integer from 0 to {n_components - 1}, since the code has {n_components} "
+            f"components; got {component!r}."
+        )
+    return int(component)
+
+
+def check_density(density: Any) -> None:
+    if isinstance(density, str) and density not in ("gaussian", "mixture"):
+        raise ValueError(
+            f"density={density!r} is not known; valid strings are 'gaussian' and 'mixture'. An estimator "
+            "with fit and sample, such as KernelDensity(), is one, too."
+        )
+    if not isinstance(density, str) and not (hasattr(density, "fit") and hasattr(density, "sample")):
+        raise TypeError(
+            f"density={density!r} has no fit and sample: pass 'gaussian', 'mixture', or an estimator that "
+            "has both, such as KernelDensity()."
+        )
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuse a count that is not a positive integer."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a positive integer; got {value!r}.")

@@ -1,0 +1,270 @@
+"""Wide data is trained in the row space of X, and the result is an autoencoder of all columns."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from sklearn_ae import AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
+from sklearn_ae._data.sources import ArraySource, DataSummary
+from sklearn_ae._fitting.pipeline import Fit, SourceFit
+from sklearn_ae._fitting.row_space import RowSpace, WideFit, kind_of_fit
+from sklearn_ae._model.initialization import build_module
+from sklearn_ae._model.pca import fit_pca
+from sklearn_ae.corruptions import CORRUPTIONS
+from sklearn_ae.losses import LOSSES, SquaredError
+from sklearn_ae.networks import NETWORKS
+from sklearn_ae.penalties import PENALTIES, Contractive, Penalty
+
+N, D, K = 30, 90, 3
+
+
+class OfColumns(SquaredError):
+    """Squared error that is trained in all columns."""
+
+    rotation_invariant = False
+
+
+def rows_on_surface(n, d, seed=0):
+    """Rows around a curved surface, which differs from seed to seed in nothing but the draws."""
+    t = np.random.RandomState(seed).uniform(-1, 1, (n, 2))
+    waves = np.column_stack([t, *(np.sin(3 * t + shift) for shift in range(3))])
+    noise = np.random.RandomState(seed + 1).normal(size=(n, d))
+    return waves @ np.random.RandomState(99).normal(size=(8, d)) + 0.1 * noise
+
+
+def start(**params):
+    """Rows, their space, and a module with weights everywhere, float64, blind beside the space."""
+    X = rows_on_surface(N, D)
+    ae = AutoencoderTransformer(K, hidden_layer_sizes=(6,), **params)
+    slots = ae._resolve_slots()
+    generator = torch.Generator().manual_seed(0)
+    module = build_module(ae, slots, fit_pca(X, K, 0), K, X, generator)
+    for p in module.parameters():
+        p.data += 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    space = RowSpace(X, X.mean(axis=0), 0)
+    whole = space.leave(space.enter(module), module)
+    return space, module, whole, slots.objective(N, D, module.scale, False)
+
+
+def working(module, X):
+    return (torch.from_numpy(X) - module.offset) / module.scale
+
+
+def inside(space, module, X):
+    return torch.from_numpy(space.coordinates(X) / module.scale)
+
+
+STARTS = {
+    "default": {},
+    "tied": {"tied_weights": True},
+    "random start": {"init": "random"},
+    "ordered": {"bottleneck": "ordered"},
+    "contractive": {"penalty": Contractive() + PENALTIES["l1"]()},
+}
+
+
+@pytest.mark.parametrize("params", STARTS.values(), ids=STARTS)
+def test_codes_and_objective_are_those_in_all_columns(params):
+    """On rows of training as on others, whose part beside the space is counted but not seen."""
+    space, module, whole, objective = start(**params)
+    rotated = space.enter(module)
+    for X in (rows_on_surface(N, D), rows_on_surface(7, D, seed=5)):
+        few, all_columns = inside(space, module, X), working(whole, X)
+        torch.testing.assert_close(rotated.encode(few[:, :-1]), whole.encode(all_columns), rtol=0, atol=1e-10)
+        generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+        found = space.objective(objective).per_row(rotated.eval()(few, generators[0]))
+        expected = objective.per_row(whole.eval()(all_columns, generators[1]))
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    # the training rows have nothing beside the space, so there the first module is no other
+    x = working(module, rows_on_surface(N, D))
+    torch.testing.assert_close(whole.encode(x), module.encode(x), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("params", STARTS.values(), ids=STARTS)
+def test_gradient_descent_does_not_leave_the_space(params):
+    """Steps of plain gradient descent, which no rotation changes, end in the same autoencoder."""
+    space, module, whole, objective = start(**params)
+    X = rows_on_surface(N, D)
+    rotated = space.enter(module)
+    cases = (
+        (rotated, space.objective(objective), inside(space, module, X)),
+        (whole, objective, working(whole, X)),
+    )
+    for net, criterion, x in cases:
+        generator = torch.Generator().manual_seed(1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+        for _ in range(20):
+            optimizer.zero_grad()
+            criterion(net.train()(x, generator)).backward()
+            optimizer.step()
+    assert not torch.equal(next(whole.parameters()), next(module.parameters()))
+    folded = space.leave(rotated, module)
+    for found, expected in zip(folded.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("params", [{}, {"tied_weights": True}], ids=str)
+def test_steps_of_adam_are_as_long(params):
+    """In the first of them every entry moves by the learning rate."""
+    space, module, whole, objective = start(**params)
+    X = rows_on_surface(N, D)
+    rotated = space.enter(module)
+    lengths = []
+    for net, criterion, x in (
+        (rotated, space.objective(objective), inside(space, module, X)),
+        (whole, objective, working(whole, X)),
+    ):
+        net.train()
+        before = copy.deepcopy(net)
+        groups = [{**group, "lr": 1e-3 * group["lr_multiplier"]} for group in net.param_groups(alpha=0.0)]
+        optimizer = torch.optim.AdamW(groups, eps=0.0)
+        criterion(net(x)).backward()
+        optimizer.step()
+        moved = [p - q for p, q in zip(net.parameters(), before.parameters(), strict=True)]
+        lengths.append(torch.stack([m.norm() for m in moved]))
+    torch.testing.assert_close(*lengths, rtol=1e-6, atol=0)
+
+
+def test_directions_without_variance_are_left_out():
+    X = np.repeat(rows_on_surface(N // 2, D), 2, axis=0)
+    space = RowSpace(X, X.mean(axis=0), 0)
+    assert space.basis.shape == (N // 2 - 1, D)
+    np.testing.assert_allclose(space.basis @ space.basis.T, np.eye(N // 2 - 1), atol=1e-12)
+    np.testing.assert_allclose(space.coordinates(X)[:, -1], 0, atol=1e-10)
+
+
+# -- which fits --------------------------------------------------------------------------
+
+
+def kind(X=None, estimator=AutoencoderTransformer, **params):
+    X = np.zeros((N, D)) if X is None else X
+    return kind_of_fit(X, estimator(K, **params)._resolve_slots())
+
+
+def test_only_where_it_is_exact():
+    def used(name, registry):
+        return {value for value in registry if kind(**{name: value}) is WideFit}
+
+    assert used("loss", LOSSES) == {"squared_error"}
+    assert used("corruption", CORRUPTIONS) == {"gaussian"}
+    assert used("penalty", PENALTIES) == set(PENALTIES)
+    assert used("network", NETWORKS) == {"dense"}
+    assert kind(penalty=Contractive() + Contractive()) is WideFit
+    assert kind(penalty=Contractive() + Penalty()) is Fit  # the user's own may look at columns
+    assert kind(corruption=torch.abs) is Fit
+    assert kind(network=(torch.nn.Linear(D, K), torch.nn.Linear(K, D))) is Fit
+    assert kind(estimator=VAETransformer) is Fit
+
+
+def test_only_wide_rows_in_memory():
+    assert kind(np.zeros((N, 2 * N))) is Fit
+    assert kind(np.zeros((N, 2 * N + 1))) is WideFit
+    assert kind(np.zeros((2_001, 4_100), dtype=np.float32)) is Fit
+    rows = np.arange(40.0).reshape(2, 20)
+    assert kind(ArraySource(rows, DataSummary.of([rows]))) is SourceFit
+    assert kind(sparse.csr_matrix((N, D))) is Fit
+
+
+# -- fitted models -----------------------------------------------------------------------
+
+
+def model(**params):
+    settings = {"hidden_layer_sizes": (32, 16), "max_iter": 60, "random_state": 0}
+    return AutoencoderTransformer(2, **{**settings, **params})
+
+
+def pca_error(fitted, X):
+    """Mean squared error of a model's anchor."""
+    return np.square(X - fitted.pca_.inverse_transform(fitted.pca_.transform(X))).sum(axis=1).mean()
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Training, validation and test rows in 400 columns."""
+    return [rows_on_surface(n, 400, seed) for n, seed in ((120, 0), (40, 10), (200, 20))]
+
+
+@pytest.fixture(scope="module")
+def fitted(wide):
+    X, X_val, _ = wide
+    return model().fit(X, X_val=X_val)
+
+
+def test_validation_counts_what_lies_beside_the_space(wide, fitted):
+    """The curve is the error of the folded model in all columns."""
+    _, X_val, _ = wide
+    assert fitted.uses_network_
+    error = fitted.reconstruction_error(X_val).mean() / (400 * fitted.scale_**2)
+    assert fitted.validation_loss_curve_[fitted.best_iter_ - 1] == pytest.approx(error, rel=1e-5)
+    assert fitted.pca_loss_ == pytest.approx(pca_error(fitted, X_val) / (400 * fitted.scale_**2), rel=1e-5)
+
+
+def test_nothing_beside_the_space_is_seen(wide, fitted):
+    X, _, X_test = wide
+    V = np.linalg.svd(X - fitted.mean_, full_matrices=False)[2][:-1]
+    centred = X_test - fitted.mean_
+    beside = centred - centred @ V.T @ V
+    assert np.linalg.norm(beside, axis=1).min() > 1
+    np.testing.assert_allclose(fitted.transform(X_test - beside), fitted.transform(X_test), atol=1e-4)
+
+
+@pytest.mark.parametrize("params", [{}, {"bottleneck": "ordered"}, {"tied_weights": True}], ids=str)
+def test_as_good_as_in_all_columns(wide, params):
+    """With the second training on all rows, too."""
+    X, _, X_test = wide
+    settings = {"validation_fraction": 0.2, "max_iter": 150, **params}
+    found, other = (model(loss=loss, **settings).fit(X) for loss in ("squared_error", OfColumns()))
+    assert found.uses_network_
+    assert other.uses_network_
+    errors = [m.reconstruction_error(X_test).mean() for m in (found, other)]
+    assert errors[0] < pca_error(found, X_test)
+    assert errors[0] < 1.05 * errors[1]
+    assert found.noise_variance_ == pytest.approx(other.noise_variance_, rel=0.2)
+
+
+def test_shut_gate_is_pca_as_ever():
+    X = np.random.RandomState(0).normal(size=(100, 300))
+    found, other = (model(loss=loss, max_iter=5).fit(X) for loss in ("squared_error", OfColumns()))
+    assert not found.uses_network_
+    np.testing.assert_array_equal(found.transform(X), other.transform(X))
+    np.testing.assert_array_equal(found.score_samples(X), other.score_samples(X))
+
+
+def test_warm_start_goes_on_in_the_space(wide, fitted, monkeypatch):
+    entered = []
+    enter = RowSpace.enter
+    monkeypatch.setattr(RowSpace, "enter", lambda self, m: entered.append(self) or enter(self, m))
+    X, X_val, X_test = wide
+    again = copy.deepcopy(fitted).set_params(warm_start=True, max_iter=5)
+    again.fit(X, X_val=X_val)
+    assert entered
+    assert again.validation_loss_curve_[0] < 1.05 * fitted.validation_loss_curve_[fitted.best_iter_ - 1]
+    entered.clear()
+    again.fit(X_test[:100], X_val=X_val)  # of other rows, with what was learnt from the first
+    assert not entered
+    assert again.validation_loss_curve_[0] < again.pca_loss_
+
+
+def test_what_follows_a_fit(wide, fitted):
+    X, _, X_test = wide
+    np.testing.assert_array_equal(model().fit(*wide[:1], X_val=wide[1]).transform(X), fitted.transform(X))
+    restored = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(restored.transform(X_test), fitted.transform(X_test))
+    assert np.isfinite(restored.score_samples(X_test)).all()
+    before = restored.reconstruction_error(X).mean()
+    for _ in range(3):
+        restored.partial_fit(X)
+    assert restored.net_.module_.offset.shape == (400,)
+    assert restored.reconstruction_error(X).mean() < 1.1 * before
+
+
+def test_sizes_are_chosen_on_wide_data(wide):
+    X, _, X_test = wide
+    search = AutoencoderTransformerCV([1, 2], cv=2, hidden_layer_sizes=32, max_iter=40, random_state=0)
+    search.fit(X)
+    assert search.n_components_ == 2
+    assert np.isfinite(search.score(X_test))

@@ -1,0 +1,269 @@
+"""The variational objective by hand, its bounds, its warm-up, and the noise variance that follows it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from builders import build_vae
+from skorch.callbacks import Callback
+from torch import Generator
+from torch.distributions import Bernoulli, Normal, Poisson, kl_divergence
+
+from sklearn_ae import VAETransformer
+from sklearn_ae._density.vae import FittedVAE, standardised
+from sklearn_ae._model.objectives import Elbo, misfit
+from sklearn_ae._model.statistics import calibrate_noise
+from sklearn_ae.bottlenecks import GaussianSampling
+from sklearn_ae.divergences import KL
+from sklearn_ae.likelihoods import Gaussian
+
+# few epochs suffice for what is tested here
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+
+X = np.random.RandomState(0).poisson(3.0, size=(40, 6)) + 0.0
+DATA = {"gaussian": 7.0 * X, "bernoulli": X / X.max(), "poisson": X}
+LIKELIHOODS = [Gaussian(), Gaussian("per_column"), Gaussian("decoder"), "bernoulli", "poisson"]
+
+
+class Bound:
+    """A random model of X, one pass through it, and its objective."""
+
+    def __init__(self, likelihood="gaussian", n_samples=1, beta=1.0, warmup=0.0, scale=1.0):
+        model = VAETransformer(
+            2, likelihood=likelihood, n_importance_samples=n_samples, beta=beta, kl_warmup=warmup
+        )
+        self.slots = model._resolve_slots()
+        self.X = DATA[type(self.slots.loss).__name__.lower()] * scale
+        self.module, _ = build_vae(
+            self.X, 2, likelihood=likelihood, n_importance_samples=n_samples, init="random"
+        )
+        self.n_samples = n_samples
+        with torch.no_grad():  # so that every entry has its own noise
+            noise = self.module.noise
+            if noise is not None:
+                noise.log_variance += torch.linspace(-1, 1, len(noise.log_variance))
+                if noise.network is not None:
+                    noise.network[-1].weight.normal_(std=0.3, generator=Generator().manual_seed(1))
+        self.x = (torch.from_numpy(self.X) - self.module.offset) / self.module.scale
+        self.objective = self.slots.objective(*self.X.shape, self.module.scale, False)
+        self.out = self.forward()
+
+    @torch.no_grad()
+    def forward(self, seed=0):
+        return self.module(self.x, Generator().manual_seed(seed))
+
+    def by_hand(self):
+        """Posterior, prior, log p(x | z) in the units of X, and the draws, shape (K, n, ...)."""
+        mu, log_var = self.out.activations.chunk(2, dim=1)
+        z = self.out.codes.view(self.n_samples, *mu.shape)
+        eta = self.out.eta.view(self.n_samples, *self.X.shape)
+        if self.out.log_noise is None:
+            discrete = {"bernoulli": lambda: Bernoulli(logits=eta), "poisson": lambda: Poisson(eta.exp())}
+            given = discrete[type(self.slots.loss).__name__.lower()]()
+            given._validate_args = False  # grey values
+        else:
+            std = self.module.scale * (0.5 * self.out.log_noise).exp()
+            std = std.view_as(eta) if std.ndim > 1 else std
+            given = Normal(self.module.in_units(eta), std)
+        log_p = given.log_prob(torch.from_numpy(self.X)).sum(2)
+        prior = Normal(torch.zeros_like(mu), torch.ones_like(mu))
+        return Normal(mu, (0.5 * log_var).exp()), prior, log_p, z
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=str)
+class TestObjective:
+    @pytest.mark.parametrize("beta", [0.0, 1.0, 5.0])
+    def test_is_the_negative_elbo_in_nats_and_in_the_units_of_X(self, likelihood, beta):
+        bound = Bound(likelihood, beta=beta)
+        q, p, log_p, _ = bound.by_hand()
+        expected = beta * kl_divergence(q, p).sum(1) - log_p[0]
+        torch.testing.assert_close(bound.objective.per_row(bound.out), expected)
+        torch.testing.assert_close(bound.objective(bound.out), expected.mean())
+
+    @pytest.mark.parametrize("beta", [1.0, 0.3])
+    def test_is_the_importance_weighted_bound_for_several_samples(self, likelihood, beta):
+        bound = Bound(likelihood, n_samples=5, beta=beta)
+        q, p, log_p, z = bound.by_hand()
+        log_w = log_p + beta * (p.log_prob(z) - q.log_prob(z)).sum(2)
+        expected = math.log(5) - log_w.logsumexp(0)
+        torch.testing.assert_close(bound.objective.per_row(bound.out), expected)
+
+    def test_is_a_sum_over_columns_and_components(self, likelihood):
+        """Twice the columns are twice the nats beside the same divergence."""
+        bound = Bound(likelihood, beta=0.0)
+        out = bound.out
+        wide = {"eta": out.eta.repeat(1, 2), "target": out.target.repeat(1, 2)}
+        if out.log_noise is not None and out.log_noise.shape[-1] > 1:
+            wide["log_noise"] = torch.cat([out.log_noise] * 2, -1)
+        bound.objective.log_jacobian = 0.0
+        once = bound.objective.per_row(out)
+        torch.testing.assert_close(bound.objective.per_row(out._replace(**wide)), 2 * once)
+        bound.objective.beta = 1.0
+        kl = bound.objective.per_row(out) - once
+        torch.testing.assert_close(bound.objective.per_row(out._replace(**wide)), 2 * once + kl)
+
+    def test_units_shift_it_by_the_log_jacobian(self, likelihood):
+        bound = Bound(likelihood)
+        if bound.slots.loss.discrete:
+            pytest.skip("probabilities have no units")
+        wide = Bound(likelihood, scale=1e6)
+        shift = bound.objective.per_row(bound.out) + 6 * math.log(1e6)
+        torch.testing.assert_close(wide.objective.per_row(wide.out), shift)
+
+
+def test_several_evaluated_draws_give_the_mean_of_their_elbos():
+    bound = Bound()
+    bound.module.eval()
+    out = bound.forward()
+    assert len(out.codes) == 8 * len(X)
+    singles = []
+    for i in range(8):
+        rows = slice(i * len(X), (i + 1) * len(X))
+        one = out._replace(codes=out.codes[rows], eta=out.eta[rows])
+        singles.append(bound.objective.per_row(one))
+    torch.testing.assert_close(bound.objective.per_row(out), torch.stack(singles).mean(0))
+
+
+def test_importance_weighted_bound_rises_with_the_number_of_samples():
+    """And never exceeds the log-likelihood, on rows that the model has not seen."""
+    rng = np.random.RandomState(0)
+    t = rng.uniform(-2, 2, 600)
+    rows = np.column_stack([t, t**2, np.sin(2 * t)]) + 0.2 * rng.normal(size=(600, 3))
+    params = {"hidden_layer_sizes": (16,), "max_iter": 15, "early_stopping": False, "random_state": 0}
+    model = VAETransformer(2, **params).fit(rows[:300])
+    module, held_out = model.module_, rows[300:]
+    module.encoder.linear.bias[2:] += 1.0  # posteriors that are too wide leave a gap to be closed
+    x = (torch.from_numpy(held_out) - module.offset) / module.scale
+    bounds = []
+    for k in (1, 2, 5, 20, 100):
+        module.bottleneck = GaussianSampling(k)
+        objective = Elbo(module.loss, KL(), 1.0, 0.0, k, 300, 3, 3 * math.log(module.scale))
+        module.train()  # as many draws as the bound has, and not those of an evaluation
+        draws = [objective.per_row(module(x, Generator().manual_seed(seed))) for seed in range(40)]
+        bounds.append(-float(torch.stack(draws).mean()))
+    assert (np.diff(bounds) > 0).all()
+    score = model.score(held_out)
+    assert bounds[0] == pytest.approx(model.elbo(held_out).mean(), abs=0.05)
+    assert bounds[0] < score - 0.5
+    assert score - 0.1 * (score - bounds[0]) < bounds[-1] < score + 0.01
+
+
+# -- warm-up ------------------------------------------------------------------------
+
+
+def test_warm_up_raises_the_weight_of_training_and_not_of_validation():
+    bound = Bound(beta=4.0, warmup=0.5)
+    full = bound.objective.per_row(bound.out)
+    values = []
+    for progress in (0.0, 0.25, 0.5, 0.75):
+        bound.objective.schedule(progress)
+        values.append(float(bound.objective(bound.out)))
+        torch.testing.assert_close(bound.objective.per_row(bound.out), full)
+    q, p, log_p, _ = bound.by_hand()
+    kl = float(kl_divergence(q, p).sum(1).mean())
+    expected = 4 * kl * np.array([0, 0.5, 1, 1]) - float(log_p.mean())
+    np.testing.assert_allclose(values, expected)
+
+
+class Shares(Callback):
+    """Notes how much of beta counts, after each epoch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.seen.append(net.criterion_.share)
+
+
+@pytest.mark.parametrize(("warmup", "rising"), [(0.0, 0), (0.5, 5), (1.0, 10)])
+def test_warm_up_takes_its_share_of_the_training(warmup, rising):
+    shares = Shares()
+    params = {"hidden_layer_sizes": (8,), "max_iter": 10, "early_stopping": False, "batch_size": 10}
+    VAETransformer(2, kl_warmup=warmup, callbacks=[shares], **params).fit(DATA["gaussian"])
+    expected = np.minimum(1, (np.arange(1, 11) - 0.25) / rising) if rising else np.ones(10)
+    np.testing.assert_allclose(shares.seen, expected, atol=1e-6)  # four steps an epoch
+
+
+# -- noise variance ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", ["shared", "per_column", "decoder"])
+def test_validation_mends_the_noise_variance_once_training_has_begun(noise):
+    """The mended one is the best of all that differ from it by a factor."""
+    bound = Bound(Gaussian(noise))
+    plain = bound.objective.per_row(bound.out).mean()
+    bound.objective.calibrated = True
+    mended = bound.objective.per_row(bound.out).mean()
+    assert mended < plain - 0.1
+    bound.objective.calibrated = False
+    values = [
+        float(bound.objective.per_row(bound.out._replace(log_noise=bound.out.log_noise + step)).mean())
+        for step in np.linspace(-3, 3, 301)
+    ]
+    assert float(mended) == pytest.approx(min(values), abs=0.01)
+    assert mended <= min(values) + 1e-9
+
+
+@pytest.mark.parametrize("noise", ["shared", "per_column", "decoder"])
+def test_calibration_sets_the_misfit_to_one(noise):
+    bound, judge = Bound(Gaussian(noise)), Bound(Gaussian(noise))
+    bound.x = bound.x.repeat(25, 1)
+
+    def misfit_of_fresh_draws():
+        out = bound.forward(seed=1)
+        return float(misfit(out.eta, out.target, out.log_noise).mean())
+
+    assert abs(misfit_of_fresh_draws() - 1) > 0.2
+    calibrate_noise(bound.module.noise, judge.module, bound.x.split(300), seed=0)
+    assert misfit_of_fresh_draws() == pytest.approx(1, abs=0.05)
+
+
+def test_misfit_is_one_where_the_noise_is_right():
+    generator = Generator().manual_seed(0)
+    log_noise = torch.linspace(-2, 2, 5).expand(4000, 5)
+    x = torch.randn((2000, 5), generator=generator)
+    etas = x.repeat(2, 1) + (0.5 * log_noise).exp() * torch.randn((4000, 5), generator=generator)
+    assert float(misfit(etas, x, log_noise).mean()) == pytest.approx(1, abs=0.03)
+    assert float(misfit(etas, x, log_noise - math.log(4)).mean()) == pytest.approx(4, abs=0.12)
+
+
+def test_curves_are_the_negative_elbo_of_rows_in_the_units_of_X(digits_split):
+    train, test = digits_split
+    params = {"hidden_layer_sizes": (32,), "max_iter": 12, "random_state": 0}
+    model = VAETransformer(4, **params).fit(train[:500], X_val=test)
+    assert model.uses_network_
+    best = model.validation_loss_curve_[model.best_iter_ - 1]
+    assert best == pytest.approx(-model.elbo(test).mean(), abs=0.3)
+    free = VAETransformer(4, early_stopping=False, learning_rate_init=1e-9, **params).fit(train[:500])
+    assert free.loss_curve_[-1] == pytest.approx(-free.elbo(train[:500]).mean(), abs=1.0)
+
+
+# -- of a fitted model ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_draws", [16, 500])
+def test_standardised_draws_have_the_moments_of_the_prior(n_draws):
+    draws = standardised(torch.randn((n_draws, 7), generator=Generator().manual_seed(0)).double())
+    np.testing.assert_allclose(draws.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(draws.T @ draws / n_draws, np.eye(7), atol=1e-12)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=str)
+def test_elbo_is_the_mean_of_the_objective(likelihood):
+    """What users read is what training minimises, but for the noise of its draws."""
+    bound = Bound(likelihood)
+    draws = np.array([bound.objective.per_row(bound.forward(seed)).numpy() for seed in range(300)])
+    error = (draws.mean(0) + FittedVAE(bound.module).elbo(bound.X, 512)) / (draws.std(0) / 300**0.5)
+    assert np.abs(error).max() < 6  # the draws of elbo have an error, too
+    assert np.square(error).mean() < 2.5
+
+
+def test_bfloat16_steps_train_as_well(digits_split):
+    """The sums of the objective are not taken in bfloat16, of whose values a row has about two digits."""
+    train, test = digits_split
+    params = {"hidden_layer_sizes": (32,), "max_iter": 5, "random_state": 0, "early_stopping": False}
+    models = [VAETransformer(4, precision=p, **params).fit(train[:600]) for p in ("float32", "bfloat16")]
+    assert models[0].loss_curve_ != models[1].loss_curve_
+    np.testing.assert_allclose(*[model.loss_curve_ for model in models], rtol=1e-3)
+    assert models[1].score(test) == pytest.approx(models[0].score(test), abs=0.1)

@@ -1,0 +1,407 @@
+"""Training on a GPU: epochs on the device, what is captured and what is not, and results as on the CPU.
+
+Whatever a step on the device does, but for the capture, is done by a CPU as well, and tested there.
+"""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from skorch.callbacks import Callback
+from torch import Generator, nn
+from torch.utils.data import TensorDataset
+
+from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
+from sklearn_ae._data.batches import InMemorySamples
+from sklearn_ae._estimators.size_selection import Nested
+from sklearn_ae._training.cuda_graphs import CapturedEpochs, obstacle
+from sklearn_ae._training.net import AutoencoderNet
+from sklearn_ae.corruptions import Masking
+from sklearn_ae.penalties import L1, Contractive
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The loss was still falling steeply"),
+    pytest.mark.filterwarnings("ignore:The log-likelihood"),
+]
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device, and there is none here"
+)
+
+OPTIONS = {
+    "identity": {},
+    "tied": {"tied_weights": True},
+    "full batch": {"batch_size": 600},
+    "masking, ordered": {"corruption": "masking", "bottleneck": "ordered"},
+    "salt and pepper, top-k": {"corruption": "salt_and_pepper", "bottleneck": "topk"},
+    "rayleigh, rectified, l1": {"corruption": "rayleigh", "bottleneck": "relu", "penalty": "l1"},
+    "nested": {"bottleneck": Nested((1, 3))},
+    "contractive": {"penalty": Contractive() + L1(), "bottleneck": "relu"},
+    "kl_sparsity, huber": {"penalty": "kl_sparsity", "loss": "huber"},
+    "absolute error, conv": {"loss": "absolute_error", "network": "conv"},
+    "binary cross-entropy": {"loss": "binary_cross_entropy"},
+    "poisson": {"loss": "poisson"},
+}
+VAE_OPTIONS = {
+    "vae": {"kl_warmup": 0.5},
+    "vae, noise of the decoder": {"likelihood": "gaussian", "kl_warmup": 0.0},
+    "vae, bernoulli": {"likelihood": "bernoulli"},
+    "vae, poisson": {"likelihood": "poisson"},
+    "vae, beta_tc": {"divergence": "beta_tc"},
+    "vae, mmd": {"divergence": "mmd"},
+    "vae, importance weights": {"n_importance_samples": 3},
+}
+
+
+def transformer(name, k=3, **params):
+    """An estimator of one of the sets of options above."""
+    known = {"hidden_layer_sizes": (16,), "max_iter": 4, "random_state": 0, "precision": "float32"}
+    if name in OPTIONS:
+        return AutoencoderTransformer(k, **{**known, **OPTIONS[name], **params})
+    return VAETransformer(k, **{**known, **VAE_OPTIONS[name], **params})
+
+
+@pytest.fixture(scope="module")
+def X():
+    """Counts between 0 and 1 after division: data for every loss, images of 3 x 3 pixels."""
+    rng = np.random.RandomState(0)
+    t = rng.uniform(-2, 2, (600, 2))
+    mean = np.exp(np.sin(t @ rng.normal(size=(2, 9))))
+    return np.clip(mean + 0.1 * rng.normal(size=mean.shape), 0.0, 3.0) / 3.0
+
+
+def fitted(name, X, **params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # hardly trained: nothing is asked of the model
+        return transformer(name, **params).fit(X[:500], X_val=X[500:])
+
+
+# -- what a CPU can show ----------------------------------------------------------------
+
+
+class OnDevice(AutoencoderNet):
+    """A net whose epochs are always those for devices; on a CPU they run without a capture."""
+
+    def _resident(self, train, valid):
+        return CapturedEpochs(self, train, valid)
+
+
+def rows_of(model, X, device="cpu", **kwargs):
+    return InMemorySamples(X, None, model.mean_, model.scale_, torch.device(device), **kwargs)
+
+
+def trained(net, kind, rows):
+    """A copy of the net, of a kind, trained for five epochs."""
+    net = copy.deepcopy(net)
+    net.__class__ = kind
+    net.generator, net.callbacks_, net.history = Generator().manual_seed(7), [], None
+    net.initialize_history()
+    net.partial_fit(rows, epochs=5)
+    return net
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, *VAE_OPTIONS])
+def test_epochs_on_the_device_are_those_of_the_loop(name, X):
+    model = fitted(name, X, max_iter=1)
+    rows = rows_of(model, X[:500]), rows_of(model, X[500:])
+    loop, device = (trained(model.net_, kind, rows) for kind in (AutoencoderNet, OnDevice))
+    for curve in ("train_loss", "valid_loss"):
+        np.testing.assert_allclose(device.history[:, curve], loop.history[:, curve], rtol=1e-4)
+    assert len(set(loop.history[:, "train_loss"])) == 5
+    for got, wanted in zip(device.module_.parameters(), loop.module_.parameters(), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_rows_that_are_not_in_memory_are_validated_by_the_loop(X):
+    model = fitted("identity", X, max_iter=1)
+    train = rows_of(model, X[:500])
+    valid = [rows_of(model, X[500:], lazy=lazy) for lazy in (False, True)]
+    nets = [trained(model.net_, OnDevice, (train, v)) for v in valid]
+    assert nets[0].history[:, "valid_loss"] == pytest.approx(nets[1].history[:, "valid_loss"])
+    nets[0].generator = Generator()
+    assert [CapturedEpochs(nets[0], train, v).serves(False) for v in valid] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["identity", "vae"])
+def test_the_net_comes_back_as_it_was(name, X):
+    model = fitted(name, X, max_iter=1)
+    net = trained(model.net_, OnDevice, (rows_of(model, X), None))
+    groups = net.optimizer_.param_groups
+    assert [group["lr"] for group in groups] == [net.lr * group["lr_multiplier"] for group in groups]
+    assert not any(group["capturable"] for group in groups)
+    assert all(p.grad is None for p in net.module_.parameters())
+    assert net.resident_ is None
+    assert net.graph_fallback_reason_ is None
+    assert not isinstance(getattr(net.criterion_, "share", 1.0), torch.Tensor)
+
+
+def test_epochs_on_the_device_are_left_out_of_pickles(X):
+    model = fitted("identity", X, max_iter=1)
+    model.net_.step_, model.net_.n_steps_ = 0, 10
+    model.net_.generator = Generator()
+    resident = CapturedEpochs(model.net_, rows_of(model, X), None)
+    assert pickle.loads(pickle.dumps(resident)) is None
+    assert copy.deepcopy(resident) is None
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, *VAE_OPTIONS])
+def test_no_step_asks_for_a_value_or_for_another_device(name, X):
+    """On torch's device "meta" tensors have no values, and meet those of the CPU with an error."""
+    model = fitted(name, X, max_iter=1)
+    assert model.net_.capturable
+    net, x = model.net_, torch.empty((50, 9), device="meta")
+    net.module_.to("meta").train()
+    net.criterion_.schedule(torch.empty((), device="meta"))
+    loss = net.criterion_(net.module_(x, Generator()))
+    loss.backward()
+    assert loss.device.type == "meta"
+    assert all(p.grad is not None and p.grad.is_meta for p in net.module_.parameters() if p.requires_grad)
+    assert net.objective_per_row(x, Generator()).shape == (50,)
+
+
+def test_meta_tensors_find_what_cannot_be_captured(X):
+    net = fitted("identity", X, max_iter=1).net_
+    net.module_.to("meta")
+    net.module_.corruption = LooksAtValues()
+    with pytest.raises(RuntimeError, match="meta"):
+        net.module_(torch.empty((50, 9), device="meta"), Generator())
+
+
+class LooksAtValues(Masking):
+    """The user's own corruption, which asks the device for a value."""
+
+    def __call__(self, x, generator, stats):
+        return super().__call__(x, generator, stats) if float(x.sum()) < np.inf else x
+
+
+class Batchwise(Callback):
+    def on_batch_end(self, net, **kwargs):
+        pass
+
+
+class EpochEnd(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        pass
+
+
+class Gradients(Callback):
+    def on_grad_computed(self, net, **kwargs):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("reason", "params"),
+    [
+        ("own code", {"corruption": LooksAtValues()}),
+        ("own code", {"corruption": lambda x: x}),
+        ("own code", {"network": (nn.Linear(9, 12), nn.Linear(12, 9)), "penalty": "l1"}),
+        ("decomposes", {"penalty": L1() + Contractive(n_probes=2)}),
+        ("looks at batches", {"callbacks": [Batchwise()]}),
+        ("looks at gradients", {"callbacks": [Gradients()]}),
+        ("too few", {"max_iter": 1}),
+        ("not for cpu", {"max_iter": 300, "batch_size": 500}),
+        ("not for cpu", {"max_iter": 300, "batch_size": 500, "callbacks": [EpochEnd()]}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_obstacles_to_a_capture_are_named(reason, params, X):
+    width = 12 if "network" in params else 3
+    # without a gate, which would start the net anew
+    assert (
+        reason in fitted("identity", X, k=width, early_stopping=False, **params).net_.graph_fallback_reason_
+    )
+
+
+@pytest.mark.parametrize(
+    "form", [sparse.csr_array, lambda X: TensorDataset(torch.from_numpy(X))], ids=["sparse", "dataset"]
+)
+def test_rows_out_of_memory_are_not_captured(form, X):
+    model = transformer("identity", max_iter=1, early_stopping=False).fit(form(X))
+    assert "batch by batch" in model.net_.graph_fallback_reason_
+
+
+def test_steps_that_take_long_are_not_captured(X):
+    model = fitted("identity", X, max_iter=1, early_stopping=False)
+    net, rows = model.net_, rows_of(model, X)
+    net.n_steps_ = 10_000
+    assert "not for cpu" in obstacle(net, rows)
+    net.batch_size = 10**10
+    assert "gain nothing" in obstacle(net, rows)
+
+
+# -- what only a GPU can show -----------------------------------------------------------
+
+LONG = {"max_iter": 120, "batch_size": 64}
+
+
+class Witness(Callback):
+    """Remembers why the steps of a training were not captured, whatever the gate does to the net."""
+
+    def on_train_end(self, net, **kwargs):
+        self.graph_fallback_reason_ = net.graph_fallback_reason_
+
+
+def apart(got, wanted):
+    """Largest difference of two curves, relative to the second; losses in nats cross zero."""
+    return np.max(np.abs(np.subtract(got, wanted))) / np.max(np.abs(wanted))
+
+
+def error(model, X):
+    return model.reconstruction_error(X).mean()
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", [*OPTIONS, *VAE_OPTIONS])
+def test_captured_steps_are_those_launched_one_by_one(name, X):
+    params = {"device": "cuda", "max_iter": 320} if "batch_size" in OPTIONS.get(name, {}) else {}
+    params = {"device": "cuda", **LONG, "max_iter": 40, **params}
+    first, second = Witness(), Witness()
+    captured = fitted(name, X, **params, callbacks=[first])
+    eager = fitted(name, X, **params, callbacks=[second, Batchwise()])
+    assert first.graph_fallback_reason_ is None
+    assert "batches" in second.graph_fallback_reason_
+    for curve in ("loss_curve_", "validation_loss_curve_"):
+        assert apart(getattr(captured, curve), getattr(eager, curve)) < 0.01  # on a CPU up to .002
+
+
+@needs_cuda
+def test_wide_layers_are_captured_in_bfloat16(digits):
+    params = {"hidden_layer_sizes": (6000,), "max_iter": 25, "random_state": 0, "device": "cuda"}
+    captured = AutoencoderTransformer(8, **params, callbacks=[witness := Witness()]).fit(digits)
+    assert captured.net_.bf16
+    assert witness.graph_fallback_reason_ is None
+    eager = AutoencoderTransformer(8, **params, callbacks=[Batchwise()]).fit(digits)
+    assert apart(captured.loss_curve_, eager.loss_curve_) < 0.02
+
+
+@needs_cuda
+def test_a_fit_in_full_batches_is_that_of_the_cpu(X):
+    """Without noise and an order of rows, devices differ in rounding alone."""
+    on_cpu = fitted("full batch", X, max_iter=320)
+    on_gpu = fitted("full batch", X, max_iter=320, device="cuda", callbacks=[witness := Witness()])
+    assert witness.graph_fallback_reason_ is None
+    assert apart(on_gpu.loss_curve_[:50], on_cpu.loss_curve_[:50]) < 1e-3
+    assert error(on_gpu, X) == pytest.approx(error(on_cpu, X), rel=0.02)
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", ["identity", "tied", "masking, ordered", "contractive", "poisson", "vae"])
+def test_a_fit_in_batches_is_as_good_as_the_cpus(name, X):
+    """Devices draw other orders and noises, as other seeds do."""
+    on_cpu = [error(fitted(name, X, random_state=seed, **LONG), X) for seed in range(4)]
+    on_gpu = error(fitted(name, X, device="cuda", **LONG), X)
+    assert 0.75 * min(on_cpu) < on_gpu < 1.25 * max(on_cpu)
+
+
+@needs_cuda
+def test_wherever_rows_are_the_fit_is_the_same(X, tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    curves = [
+        transformer("identity", device="cuda", max_iter=10).fit(rows).loss_curve_
+        for rows in (X, mapped, sparse.csr_array(X))
+    ]
+    assert apart(curves[1], curves[0]) < 0.05  # its anchor is that of all rows
+    assert apart(curves[2], curves[0]) < 1e-3
+
+
+@needs_cuda
+def test_a_callback_that_freezes_a_layer_is_heard(X):
+    class Freeze(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 20:
+                net.module_.encoder.network[0].weight.requires_grad_(False)
+                self.weight_ = net.module_.encoder.network[0].weight.detach().clone()
+
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 30:
+                assert torch.equal(net.module_.encoder.network[0].weight, self.weight_)
+                self.seen_ = True
+
+    freeze, witness = Freeze(), Witness()
+    fitted("identity", X, device="cuda", **LONG, callbacks=[freeze, witness])
+    assert witness.graph_fallback_reason_ is None
+    assert freeze.seen_
+
+
+@needs_cuda
+def test_estimators_made_of_autoencoders_train_on_the_gpu(X):
+    chosen = AutoencoderTransformerCV([1, 3], cv=2, max_iter=30, device="cuda", random_state=0).fit(X)
+    assert chosen.n_components_ == 3
+    outliers = np.random.RandomState(1).uniform(-2, 3, (20, 9))
+    inner = AutoencoderTransformer(3, device="cuda", max_iter=30)
+    detector = AEOutlierDetector(inner, random_state=0).fit(X)
+    assert np.median(detector.score_samples(outliers)) < np.quantile(detector.score_samples(X), 0.05)
+
+
+@needs_cuda
+def test_training_goes_on_on_the_gpu(X):
+    model = fitted("identity", X, device="cuda", warm_start=True, **LONG)
+    before = min(model.validation_loss_curve_)
+    model.fit(X[:500], X_val=X[500:])
+    assert min(model.validation_loss_curve_) <= 1.01 * before
+    chunks = transformer("identity", device="cuda")
+    errors = [error(chunks.partial_fit(X), X) for _ in range(20)]
+    assert errors[-1] < errors[0]
+
+
+@needs_cuda
+@pytest.mark.parametrize("corruption", ["masking", torch.nn.functional.dropout])
+def test_generators_and_streams_are_as_before(corruption, X, unchanged_globals):
+    state, stream = torch.cuda.get_rng_state(), torch.cuda.current_stream()
+    first, second = (fitted("identity", X, device="cuda", corruption=corruption, **LONG) for _ in range(2))
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+    assert torch.cuda.current_stream() == stream
+    assert apart(second.loss_curve_[:5], first.loss_curve_[:5]) < 1e-3
+
+
+@needs_cuda
+def test_a_model_from_the_gpu_is_loaded_without_one(X, tmp_path):
+    model = fitted("vae", X, device="cuda", **LONG)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
+    np.save(tmp_path / "X.npy", X)
+    code = (
+        "import pickle, numpy as np, torch; assert not torch.cuda.is_available()\n"
+        "model = pickle.load(open('model.pkl', 'rb')); np.save('Z.npy', model.transform(np.load('X.npy')))"
+    )
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=hidden)
+    np.testing.assert_allclose(np.load(tmp_path / "Z.npy"), model.transform(X), rtol=1e-10)
+
+
+@needs_cuda
+def test_memory_is_given_back(X):
+    """All but what libraries take for themselves, once."""
+
+    def used():
+        torch.cuda.empty_cache()
+        return np.array([torch.cuda.memory_allocated(), torch.cuda.memory_reserved()])
+
+    fitted("identity", X, device="cuda", **LONG)
+    after_one = used()
+    for _ in range(3):
+        fitted("identity", X, device="cuda", **LONG)
+    assert (used() <= after_one + 2**20).all()
+
+
+@needs_cuda
+def test_a_capture_that_fails_costs_nothing_but_time(X):
+    """Last in the file: what such a capture leaves behind is torch's affair."""
+
+    class Disguised(LooksAtValues):
+        __module__ = Masking.__module__
+
+    params = {"device": "cuda", "max_iter": 40, "batch_size": 64, "random_state": 0}
+    params["early_stopping"] = False  # one training only
+    model = AutoencoderTransformer(3, corruption=Disguised(), callbacks=[witness := Witness()], **params)
+    with pytest.warns(RuntimeWarning, match="could not be captured"):
+        model.fit(X)
+    assert "capture failed" in witness.graph_fallback_reason_
+    eager = AutoencoderTransformer(3, corruption=Masking(), callbacks=[Batchwise()], **params).fit(X)
+    assert apart(model.loss_curve_, eager.loss_curve_) < 0.01
