@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -22,6 +21,7 @@ from sklearn_ae._options import resolve
 from sklearn_ae._utils.compat import Interval
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.random import MAX_SEED, private_random_state
+from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.bottlenecks import GaussianSampling
 from sklearn_ae.corruptions import resolve_corruption
 from sklearn_ae.divergences import DIVERGENCES, KL, Divergence
@@ -183,13 +183,12 @@ class GenerativeModel(LinearAttributes):
         n_active, k = self.n_active_units_, self.n_components_
         n_structured = min(k, _n_structured(self.pca_, self.n_samples_))
         if n_active < n_structured:
-            warnings.warn(
+            warn_user(
                 f"Only {n_active} of {k} components are active: the posterior of the others is the prior, "
                 f"though X has at least {n_structured} directions that stand out from noise. Lower beta"
                 f"={self.beta:g}, raise kl_warmup={self.kl_warmup:g}, keep init='pca', or set "
                 f"n_components={max(1, n_active)} if that is enough.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
 
 

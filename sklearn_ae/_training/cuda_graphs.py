@@ -29,6 +29,7 @@ import torch
 from torch import Generator, Tensor
 
 from sklearn_ae._data.batches import InMemorySamples
+from sklearn_ae._utils.warnings import warn_user
 
 _MIN_STEPS = 300  # in a training, from which a capture (some tens of milliseconds) pays
 
@@ -150,11 +151,10 @@ class Recorder:
             fresh.set_state(state)
             generator.graphsafe_set_state(fresh.graphsafe_get_state())
         self.failure = f"the capture failed: {str(error).splitlines()[0]}"
-        warnings.warn(
+        warn_user(
             f"Training steps could not be captured as a CUDA graph ({self.failure}). They are launched "
             "one by one: the same result, later.",
             RuntimeWarning,
-            stacklevel=2,
         )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +29,7 @@ from sklearn_ae._training.adamw import FusedAdamW
 from sklearn_ae._training.callbacks import StopTraining
 from sklearn_ae._training.cuda_graphs import CapturedEpochs, obstacle
 from sklearn_ae._training.schedule import WeightAverage
+from sklearn_ae._utils.warnings import warn_user
 
 _ALIVE = 64  # losses that are tensors of their own
 
@@ -229,7 +229,7 @@ class AutoencoderNet(NeuralNet):
             )
 
     def _warn(self, message: str) -> None:
-        warnings.warn(message, ConvergenceWarning, stacklevel=9)
+        warn_user(message, ConvergenceWarning)
 
     def _schedule(self) -> None:
         if self.warmup is None:

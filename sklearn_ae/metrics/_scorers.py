@@ -6,7 +6,6 @@ curves. Rows are held out by whoever calls them; y is ignored.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from sklearn.utils import check_array
 
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.transformers import check_decoder
+from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.metrics._affine import Density
 
 
@@ -228,10 +228,9 @@ def _blocks(X: Any, codes: Any) -> Iterator[tuple[np.ndarray, Any]]:
 def explained_share(error: float, X: Any) -> float:
     """``1 - SSE / SST``, with the limits of ``r2_score``."""
     if X.shape[0] < 2:
-        warnings.warn(
+        warn_user(
             "The explained variance of one row is not defined: score two at least.",
             UndefinedMetricWarning,
-            stacklevel=3,
         )
         return float("nan")
     total = _total_variation(X)
