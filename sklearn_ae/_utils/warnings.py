@@ -11,7 +11,7 @@ import joblib
 import sklearn
 import skorch
 
-_PACKAGES = (str(Path(module.__file__).parent) for module in (sklearn, skorch, joblib))
+_PACKAGES = (os.path.dirname(str(module.__file__)) for module in (sklearn, skorch, joblib))
 _PREFIXES = tuple(folder + os.sep for folder in (str(Path(__file__).parents[1]), *_PACKAGES))
 
 
