@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from types import FrameType
 
 import joblib
 import sklearn
@@ -29,7 +30,9 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
 def _stacklevel() -> int:
     """Return the ``stacklevel`` for a warning issued in the caller."""
-    level, frame = 1, sys._getframe(1)
+    level = 1
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PREFIXES):
-        level, frame = level + 1, frame.f_back
+        level += 1
+        frame = frame.f_back
     return level
