@@ -7,13 +7,17 @@ function, no learnt state. ``clone``, ``repr``, ``get_params`` and nested grid
 searches (``GridSearchCV(..., {"corruption__scale": [...]})``) therefore come
 from scikit-learn. :func:`resolve` is the only code that compares option
 strings.
+
+The base class of a slot lists in ``_required`` the members that every option
+of the slot must define; all others have a default.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator, clone
 
@@ -22,24 +26,25 @@ class Option(BaseEstimator):
     """Base of every slot value; subclasses add parameters and one function."""
 
     _parameter_constraints: dict[str, list[Any]] = {}
+    _required: tuple[str, ...] = ()
 
-    def is_own(self) -> bool:
-        """Whether the package wrote all of it: the class, and what runs among its parameters."""
+    def _is_own(self) -> bool:
+        """Return whether the package wrote the class and every callable among its parameters."""
         own = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
         parts = [value for value in self.get_params(deep=False).values() if callable(value)]
-        return own and all(isinstance(part, Option) and part.is_own() for part in parts)
+        return own and all(isinstance(part, Option) and part._is_own() for part in parts)
 
 
 class Pair(Option):
     """Base of two options of one slot that are joined into one.
 
-    Subclasses name the slot's base class and what is said of anything else.
+    Subclasses name the base class of the slot and the message that refuses anything else.
     """
 
     _slot: type[Option]
     _refusal: str
 
-    def __init__(self, first: Any, second: Any):
+    def __init__(self, first: Any, second: Any) -> None:
         self.first = first
         self.second = second
 
@@ -47,6 +52,7 @@ class Pair(Option):
         for part in (self.first, self.second):
             if not isinstance(part, self._slot):
                 raise TypeError(f"{self._refusal}; got {part!r}.")
+            _check_members(part, self._slot)
             part._validate_params()
 
 
@@ -55,22 +61,26 @@ def resolve(
     registry: Mapping[str, type[Option]],
     name: str,
     base: type[Option],
+    *,
     optional: bool = False,
+    wrapper: Callable[[Any], Option] | None = None,
 ) -> Any:
-    """Turn None, a string or an option object into a checked copy of the option.
+    """Turn None, a string, an option or a function into a checked copy of the option.
 
     Parameters
     ----------
-    value : None, str or Option
-        What the user passed.
+    value : None, str, Option or callable
+        The value that the user passed.
     registry : mapping of str to class
-        The strings that the slot knows.
+        The strings of the slot.
     name : str
-        The parameter's name, for the error messages.
+        Name of the parameter, for the error messages.
     base : type
-        The class that every object in this slot derives from.
-    optional : bool
+        Base class of the slot.
+    optional : bool, default=False
         Whether None leaves the slot empty.
+    wrapper : callable, default=None
+        Turns a plain function into an option; None refuses functions.
 
     Returns
     -------
@@ -82,7 +92,7 @@ def resolve(
     ValueError
         If the string is unknown or a parameter of the option is out of range.
     TypeError
-        If the object does not belong into this slot.
+        If the object does not belong in this slot, or lacks a required member.
     """
     if value is None and optional:
         return None
@@ -92,13 +102,41 @@ def resolve(
         option = registry[value]()
     elif isinstance(value, base):
         option = clone(value)
+    elif wrapper is not None and callable(value) and not isinstance(value, (Option, type)):
+        option = wrapper(value)
     else:
-        raise TypeError(
-            f"{name}={value!r} is not valid: pass one of {_choices(registry)} or an object such as "
-            f"{next(iter(registry.values())).__name__}()."
-        )
+        raise TypeError(_misplaced(value, registry, name, base, wrapper))
+    _check_members(option, base)
     option._validate_params()
     return option
+
+
+def _check_members(option: Option, base: type[Option]) -> None:
+    """Refuse an option that lacks a member which its slot requires."""
+    for member in base._required:
+        inherited = inspect.getattr_static(base, member)
+        if inspect.getattr_static(type(option), member) is inherited:
+            purpose = (inspect.getdoc(inherited) or "").partition("\n")[0].rstrip(".")
+            raise TypeError(
+                f"{type(option).__name__} must define {member} ({purpose}); it is described in "
+                f"{base.__module__}.{base.__name__}."
+            )
+
+
+def _misplaced(
+    value: Any,
+    registry: Mapping[str, type[Option]],
+    name: str,
+    base: type[Option],
+    wrapper: Callable[[Any], Option] | None,
+) -> str:
+    if isinstance(value, type) and issubclass(value, base):
+        return f"{name}={value.__name__} is a class; pass an instance: {name}={value.__name__}()."
+    choices = [_choices(registry), f"an object such as {next(iter(registry.values())).__name__}()"]
+    if wrapper is not None:
+        choices.append("a function")
+    own = f"derive your own from {base.__module__}.{base.__name__}"
+    return f"{name}={value!r} is not valid: pass one of {', '.join(choices[:-1])} or {choices[-1]}; {own}."
 
 
 def _choices(registry: Mapping[str, type[Option]]) -> str:
@@ -109,3 +147,13 @@ def _unknown(value: str, registry: Mapping[str, type[Option]], name: str) -> str
     close = difflib.get_close_matches(value, registry, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{name}={value!r} is not known; valid strings are {_choices(registry)}.{hint}"
+
+
+class Slot(NamedTuple):
+    """A slot as an estimator declares it: what it accepts, and the field of the model's spec that it fills."""
+
+    registry: Mapping[str, type[Option]]
+    base: type[Option]
+    optional: bool = False
+    wrapper: Callable[[Any], Option] | None = None
+    field: str | None = None  # None for the name of the parameter

@@ -1,8 +1,8 @@
-"""Bottlenecks: what happens to the encoder's output before it is called the code.
+"""Bottlenecks: transformations from the encoder output to the latent code.
 
 A bottleneck maps the activations ``a`` of shape (n, k) to codes ``z`` of the
-same shape. With a generator (in training) it may be random; without one it is
-deterministic.
+same shape. It may be random when it is given a generator (in training) and is
+deterministic without one.
 """
 
 from __future__ import annotations
@@ -15,33 +15,37 @@ from torch import Generator, Tensor
 from sklearn_ae._options import Option
 from sklearn_ae._utils.compat import Interval
 
-# a standard deviation of 1e-5 is what float32 can tell from none beside values of about 1
+# A standard deviation of 1e-5 is the smallest that float32 resolves next to values of about 1.
 LOG_VARIANCE_BOUNDS = (-23.0, 10.0)
 
 
 class Bottleneck(Option):
-    """Base of the bottlenecks."""
+    """Base of the bottlenecks; a subclass defines ``__call__``."""
 
-    #: component j is worth more than j + 1, so that codes can be truncated
+    _required = ("__call__",)
+
+    #: the code of a fitted model is the encoder output itself: true of nothing but the identity
+    identity = False
+    #: component j explains more than component j + 1, so that codes can be truncated
     ordered = False
-    #: limits the code, so that more components than columns make sense
+    #: limits the code, so that more components than features make sense
     sparse = False
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
-        """Return the codes of the activations ``a``."""
+        """Return the codes of the activations ``a``, both of shape (n, k); random only with a generator."""
         raise NotImplementedError
 
     def evaluate(self, a: Tensor, generator: Generator | None) -> Tensor:
-        """Return the codes that the objective is evaluated with on validation rows."""
+        """Return the codes that the objective uses on validation samples; no randomness by default."""
         return self(a)
 
     def shortest(self, width: int) -> int:
-        """Fewest components that the objective asks to decode from, of a code of this width."""
+        """Return the smallest number of components that the objective decodes from, of ``width``."""
         return width
 
 
 class Identity(Bottleneck):
-    """The code is the encoder's output.
+    """No transformation: the code is the encoder output.
 
     Examples
     --------
@@ -51,21 +55,23 @@ class Identity(Bottleneck):
     tensor([[ 1., -2.]])
     """
 
+    identity = True
+
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
         return a
 
 
 class Ordered(Bottleneck):
-    """Ordered codes by nested dropout [1]_: component j is worth more than j + 1, as in PCA.
+    """Ordered codes by nested dropout [1]_: component j explains more than component j + 1, as in PCA.
 
-    In training each row keeps its first b components, where b is k with
-    probability ``full_rate`` and else uniform on 1, ..., k.
+    In training each sample keeps its first b components, where b is k with
+    probability ``full_rate`` and uniform on 1, ..., k otherwise.
 
     Parameters
     ----------
     full_rate : float in [0, 1), default=0.5
-        Share of the training rows that keep all components in any case. More makes the
-        full code better and the shorter ones worse.
+        Share of the training samples that keep all components. A larger share improves
+        the full code at the expense of truncated ones.
 
     References
     ----------
@@ -76,21 +82,22 @@ class Ordered(Bottleneck):
     --------
     >>> import torch
     >>> from sklearn_ae.bottlenecks import Ordered
-    >>> Ordered()(torch.tensor([[1.0, -2.0]]))  # nothing is dropped outside of training
+    >>> Ordered()(torch.tensor([[1.0, -2.0]]))  # no dropout outside of training
     tensor([[ 1., -2.]])
     """
 
+    identity = True
     ordered = True
     _parameter_constraints = {"full_rate": [Interval(Real, 0, 1, closed="left")]}
 
-    def __init__(self, full_rate: float = 0.5):
+    def __init__(self, full_rate: float = 0.5) -> None:
         self.full_rate = full_rate
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
         n, k = a.shape
         if generator is None or k == 1:
             return a
-        # u is stratified, so that each batch holds every size in proportion
+        # Stratify u, so that each batch contains every size in proportion.
         shift = torch.rand((), generator=generator, device=a.device)
         u = (torch.randperm(n, generator=generator, device=a.device) + shift)[:, None] / n
         n_kept = 1 + torch.floor((u - self.full_rate) / (1 - self.full_rate) * k)
@@ -108,8 +115,8 @@ class TopK(Bottleneck):
 
     Notes
     -----
-    Codes are signed here because training starts at PCA, so "largest" means
-    largest in magnitude; the paper's activations are positive.
+    Codes are signed because training starts at PCA, so "largest" refers to the
+    magnitude; the activations of the paper are positive.
 
     References
     ----------
@@ -126,23 +133,23 @@ class TopK(Bottleneck):
     sparse = True
     _parameter_constraints = {"n_active": [Interval(Integral, 1, None, closed="left")]}
 
-    def __init__(self, n_active: int = 8):
+    def __init__(self, n_active: int = 8) -> None:
         self.n_active = n_active
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
         n_active = min(self.n_active, a.shape[1])
         largest = a.abs().topk(n_active, dim=1).indices
-        # scattering keeps exactly n_active entries even among ties
+        # Scattering keeps exactly n_active entries even with ties.
         return torch.zeros_like(a).scatter(1, largest, a.gather(1, largest))
 
 
 class ThresholdedReLU(Bottleneck):
-    """Thresholded rectifier [1]_: codes at or under the threshold are exactly zero.
+    """Thresholded ReLU [1]_: activations at or below the threshold become exactly zero.
 
     Parameters
     ----------
     threshold : float, default=0.0
-        In working units (1 is the root of the mean column variance of X).
+        In working units (1 is the root of the mean feature variance of X).
 
     References
     ----------
@@ -160,7 +167,7 @@ class ThresholdedReLU(Bottleneck):
     sparse = True
     _parameter_constraints = {"threshold": [Interval(Real, 0, None, closed="left")]}
 
-    def __init__(self, threshold: float = 0.0):
+    def __init__(self, threshold: float = 0.0) -> None:
         self.threshold = threshold
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
@@ -170,14 +177,14 @@ class ThresholdedReLU(Bottleneck):
 class GaussianSampling(Bottleneck):
     """Draws from a normal posterior by the reparametrisation trick [1]_; its mean without a generator.
 
-    The activations hold the means and then the log-variances of k components,
-    shape (n, 2k). ``n_samples`` draws of all rows are stacked on one another,
-    shape (n_samples * n, k).
+    The activations hold the means followed by the log-variances of k components,
+    shape (n, 2k). The ``n_samples`` draws of all samples are concatenated, shape
+    (n_samples * n, k).
 
     Parameters
     ----------
     n_samples : int, default=1
-        Draws per row in training.
+        Draws per sample in training.
 
     References
     ----------
@@ -191,10 +198,11 @@ class GaussianSampling(Bottleneck):
     tensor([[ 1., -2.]])
     """
 
+    identity = True  # the code of a fitted model is the posterior mean
     _parameter_constraints = {"n_samples": [Interval(Integral, 1, None, closed="left")]}
-    _n_evaluated = 8  # draws per row for a steady ELBO on validation rows
+    _n_evaluated = 8  # draws per validation sample, which keep the noise of the ELBO small
 
-    def __init__(self, n_samples: int = 1):
+    def __init__(self, n_samples: int = 1) -> None:
         self.n_samples = n_samples
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
@@ -213,7 +221,7 @@ class GaussianSampling(Bottleneck):
 
 
 def split_posterior(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and bounded log-variances of the activations of :class:`GaussianSampling`."""
+    """Return means and bounded log-variances from the activations of :class:`GaussianSampling`."""
     mu, log_var = a.chunk(2, dim=1)
     return mu, log_var.clamp(*LOG_VARIANCE_BOUNDS)
 

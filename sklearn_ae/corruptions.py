@@ -1,9 +1,9 @@
-"""Input noise for denoising autoencoders: training sees noisy rows, the target is clean.
+"""Corruptions: input noise for denoising autoencoders, which reconstruct the clean sample.
 
 A corruption is a function of the clean batch, a private random generator and
-the :class:`FeatureStats` of the training rows. Scales are in working units
-(1 is the root of the mean column variance of X), so the same scale means the
-same amount of noise on every data set. Nothing is corrupted outside of training.
+the :class:`FeatureStats` of the training samples. Scales are in working units
+(1 is the root of the mean feature variance of X), so that a scale means the
+same amount of noise on every dataset. Inputs are corrupted in training only.
 
 Reference: P. Vincent et al. (2010), Stacked denoising autoencoders, JMLR 11.
 """
@@ -12,31 +12,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from sklearn_ae._options import Option, resolve
+from sklearn_ae._options import Option
 from sklearn_ae._utils.compat import Interval
 
 
 class FeatureStats(NamedTuple):
-    """Where zero, the smallest and the largest value of each column lie in working units."""
+    """Zero, minimum and maximum of each feature of the training samples, in working units."""
 
     zero: Tensor
     low: Tensor
     high: Tensor
 
+    @classmethod
+    def none(cls) -> FeatureStats:
+        """Return empty statistics, for models without a corruption."""
+        return cls(torch.zeros(0), torch.zeros(0), torch.zeros(0))
+
 
 class Corruption(Option):
-    """Base of the input noises."""
+    """Base of the corruptions; a subclass defines ``__call__``."""
 
-    #: whether its distribution is the same in any other orthonormal basis of the columns
+    _required = ("__call__",)
+
+    #: whether the distribution is the same in any other orthonormal basis of the features
     rotation_invariant = False
 
     def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
-        """Return the noisy twin of the batch ``x`` of shape (n, d)."""
+        """Return a noisy copy of the batch ``x`` of shape (n, d), in working units."""
         raise NotImplementedError
 
 
@@ -67,7 +74,7 @@ class GaussianNoise(Corruption):
     rotation_invariant = True
     _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="left")]}
 
-    def __init__(self, scale: float = 0.1):
+    def __init__(self, scale: float = 0.1) -> None:
         self.scale = scale
 
     def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
@@ -75,12 +82,12 @@ class GaussianNoise(Corruption):
 
 
 class Masking(Corruption):
-    """Set a random share of the entries to zero (zero in the units of X).
+    """Replace a random share of the entries by zero (in the units of X).
 
     Parameters
     ----------
     rate : float in [0, 1], default=0.3
-        Probability of each entry to be masked.
+        Probability that an entry is masked.
 
     Examples
     --------
@@ -91,7 +98,7 @@ class Masking(Corruption):
 
     _parameter_constraints = {"rate": [Interval(Real, 0, 1, closed="both")]}
 
-    def __init__(self, rate: float = 0.3):
+    def __init__(self, rate: float = 0.3) -> None:
         self.rate = rate
 
     def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
@@ -99,13 +106,13 @@ class Masking(Corruption):
 
 
 class SaltAndPepper(Corruption):
-    """Set a random share of the entries to their column's training minimum or maximum.
+    """Replace a random share of the entries by the minimum or maximum of the feature in training.
 
     Parameters
     ----------
     rate : float in [0, 1], default=0.1
-        Probability of each entry to be replaced; half of those become the
-        minimum, half the maximum.
+        Probability that an entry is replaced, by the minimum or the maximum with
+        equal probability.
 
     Examples
     --------
@@ -116,7 +123,7 @@ class SaltAndPepper(Corruption):
 
     _parameter_constraints = {"rate": [Interval(Real, 0, 1, closed="both")]}
 
-    def __init__(self, rate: float = 0.1):
+    def __init__(self, rate: float = 0.1) -> None:
         self.rate = rate
 
     def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
@@ -126,7 +133,7 @@ class SaltAndPepper(Corruption):
 
 
 class RayleighNoise(Corruption):
-    """Add Rayleigh noise, which is positive and skewed, as in magnitude images [1]_.
+    """Add Rayleigh noise, which is positive and skewed like that of magnitude images [1]_.
 
     Parameters
     ----------
@@ -148,24 +155,23 @@ class RayleighNoise(Corruption):
 
     _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="left")]}
 
-    def __init__(self, scale: float = 0.1):
+    def __init__(self, scale: float = 0.1) -> None:
         self.scale = scale
 
     def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
-        # 1 - u lies in (0, 1], so the logarithm is finite
+        # 1 - u is in (0, 1], so that the logarithm is finite.
         return x + self.scale * torch.sqrt(-2 * torch.log1p(-_rand(x, generator)))
 
 
 class CallableNoise(Corruption):
-    """Wrap a user's function of the batch.
+    """Wrapper of a plain function of the batch.
 
     Parameters
     ----------
     function : callable
-        Maps a tensor of shape (n, d), in working units, to its noisy twin of the
-        same shape. Random numbers drawn from torch's global generator are
-        reproducible: it is seeded from ``random_state`` within ``fit`` and
-        restored afterwards.
+        Maps a tensor of shape (n, d), in working units, to a noisy copy of the
+        same shape. Random numbers from torch's global generator are reproducible:
+        ``fit`` seeds it from ``random_state`` and restores its state afterwards.
 
     Examples
     --------
@@ -176,7 +182,7 @@ class CallableNoise(Corruption):
     >>> ae = AutoencoderTransformer(8, corruption=dropout)
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor]):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.function = function
 
     def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
@@ -184,7 +190,7 @@ class CallableNoise(Corruption):
         if not isinstance(noisy, Tensor) or noisy.shape != x.shape:
             got = tuple(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
             raise ValueError(
-                f"The callable passed as corruption must return a tensor of shape {tuple(x.shape)}; "
+                f"The function passed as corruption must return a tensor of shape {tuple(x.shape)}; "
                 f"got {got}."
             )
         return noisy
@@ -196,10 +202,3 @@ CORRUPTIONS = {
     "salt_and_pepper": SaltAndPepper,
     "rayleigh": RayleighNoise,
 }
-
-
-def resolve_corruption(value: Any) -> Corruption | None:
-    """Resolve the slot ``corruption``, which also takes a plain function."""
-    if callable(value) and not isinstance(value, (Option, type)):
-        return CallableNoise(value)
-    return resolve(value, CORRUPTIONS, "corruption", Corruption, optional=True)

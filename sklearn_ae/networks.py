@@ -1,9 +1,9 @@
 """Networks: the nonlinear parts f of the encoder and g of the decoder.
 
-A network option builds the pair (f, g): f maps working rows of shape (n, d) to
-(n, n_codes), g maps (n, k) back to (n, d). The linear path beside them is not
-built here, see :mod:`sklearn_ae._module`. Weights are drawn from a private
-generator; nothing consumes torch's global one.
+A network option builds the pair (f, g): f maps samples in working units, of
+shape (n, d), to (n, n_codes), and g maps (n, k) back to (n, d). The parallel
+linear path is not built here. Weights are drawn from a private generator, never
+from torch's global one.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ ACTIVATIONS = {
 
 
 class Shape(NamedTuple):
-    """What a network must fit: ``n_features`` -> ``n_codes``, ``n_components`` -> ``n_features``.
+    """Widths of a network: ``n_features`` -> ``n_codes`` and ``n_components`` -> ``n_features``.
 
-    ``n_codes`` is ``n_components`` but for encoders that give more than one
-    number per component, such as a mean and a variance.
+    ``n_codes`` equals ``n_components`` unless the encoder outputs more than one
+    value per component, such as a mean and a variance.
     """
 
     n_features: int
@@ -48,17 +48,17 @@ class Shape(NamedTuple):
 
 
 class TiedLinear(nn.Module):
-    """``z -> z W + b`` with the weight W of a source layer, which it refers to and does not own.
+    """``z -> z W + b`` with the weight W of a source layer, which is referenced and not owned.
 
-    Where the source is wider than z, the first ``n_inputs`` rows of W are used;
-    a ``gain`` of shape (n_inputs,) is a trainable factor of each entry of z.
+    If the source is wider than z, the first ``n_inputs`` rows of W are used. A
+    ``gain`` of shape (n_inputs,) is a trainable factor for each entry of z.
     """
 
     def __init__(
         self, source: nn.Linear, bias: bool = True, n_inputs: int | None = None, gain: Tensor | None = None
     ):
         super().__init__()
-        self._source = (source,)  # in a tuple, so that torch does not register it twice
+        self._source = (source,)  # a tuple, so that torch does not register the layer twice
         self.n_inputs = n_inputs
         self.bias = nn.Parameter(torch.zeros(source.in_features)) if bias else None
         self.gain = None if gain is None else nn.Parameter(gain)
@@ -84,10 +84,10 @@ class TiedConvTranspose2d(nn.Module):
 
 
 class MarkMissing(nn.Module):
-    """Append a mark for each entry that is exactly zero, as truncated components are.
+    """Append an indicator of exact zeros, which mark truncated components.
 
-    A decoder that can tell a component that was dropped from one that is small
-    loses far less to nested dropout.
+    A decoder that can distinguish a dropped component from a small one loses far
+    less accuracy to nested dropout.
     """
 
     def forward(self, z: Tensor) -> Tensor:
@@ -95,13 +95,15 @@ class MarkMissing(nn.Module):
 
 
 class Network(Option):
-    """Base of the networks."""
+    """Base of the networks; a subclass defines ``build``."""
 
-    #: whether columns meet its first and last layers alone, and these are linear
+    _required = ("build",)
+
+    #: whether only the first and last layers act on features, and both are linear
     rotation_invariant = False
 
     def check(self, n_features: int, tied: bool) -> None:
-        """Refuse what the network cannot do, before any work."""
+        """Raise an error for data or settings that the network does not support; accepts all by default."""
 
     def build(
         self,
@@ -111,7 +113,7 @@ class Network(Option):
         tied: bool,
         generator: Generator,
     ) -> tuple[nn.Module, nn.Module]:
-        """Return the modules f and g with fresh weights."""
+        """Return the modules f, (n, d) -> (n, n_codes), and g, (n, k) -> (n, d), with fresh weights."""
         raise NotImplementedError
 
 
@@ -136,16 +138,16 @@ class Dense(Network):
 
 
 class Conv(Network):
-    """Strided convolutions for images given as flat rows, then the dense hidden layers.
+    """Strided convolutions for flattened images, followed by the dense hidden layers.
 
     Each entry of ``channels`` is a 3 x 3 convolution that halves height and
-    width (rounding up); the decoder mirrors them by transposed convolutions. Any
-    image size and channel count works.
+    width (rounding up); the decoder mirrors them with transposed convolutions. Any
+    image size and number of channels is supported.
 
     Parameters
     ----------
     image_shape : tuple of (channels, height, width) or (height, width), default=None
-        How a row of X is laid out. None takes rows for square one-channel images.
+        Layout of a sample. None assumes square images with one channel.
     channels : tuple of int, default=(16, 32)
         Feature maps of each convolution.
 
@@ -181,7 +183,7 @@ class Conv(Network):
             side = math.isqrt(n_features)
             if side * side != n_features:
                 raise ValueError(
-                    f"network='conv' takes rows for square images, but X has {n_features} features; "
+                    f"network='conv' assumes square images, but X has {n_features} features; "
                     "pass network=Conv(image_shape=(channels, height, width))."
                 )
             return 1, side, side
@@ -196,10 +198,10 @@ class Conv(Network):
     def build(self, shape, hidden_layer_sizes, activation, tied, generator):
         c, h, w = self._image_shape(shape.n_features)
         maps = (c, *self.channels)
-        sides = [(h, w)]  # of the image after each convolution
+        sides = [(h, w)]  # height and width after each convolution
         for _ in self.channels:
             sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
-        # a transposed convolution gives an odd side; even ones are padded by one
+        # A transposed convolution produces odd sides; even ones need padding by one.
         paddings = [(1 - side[0] % 2, 1 - side[1] % 2) for side in sides[:-1]]
         convs = [
             _drawn(skip_init(nn.Conv2d, i, o, 3, stride=2, padding=1), generator) for i, o in pairwise(maps)
@@ -219,21 +221,20 @@ class Conv(Network):
 
 
 class Modules(Network):
-    """The user's own pair of modules, as ``network=(encoder, decoder)`` builds it.
+    """Pair of the user's own modules, as ``network=(encoder, decoder)`` builds it.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps rows of shape (n, d), centred and divided by one scalar, to (n, k);
-        in a VAE to (n, 2k), the means and then the log-variances.
+        Maps samples of shape (n, d), centred and divided by one scalar, to (n, k);
+        in a VAE to (n, 2k), the means followed by the log-variances.
     decoder : torch.nn.Module
         Maps codes of shape (n, k) to (n, d).
 
     Notes
     -----
-    The modules are copied, with the weights they come with; ``hidden_layer_sizes``
-    and ``activation`` code_statistics networks that the package builds and have no say
-    in yours.
+    The modules are copied with their current weights. ``hidden_layer_sizes`` and
+    ``activation`` do not apply to them.
 
     Examples
     --------
@@ -255,17 +256,14 @@ class Modules(Network):
             )
 
     def build(self, shape, hidden_layer_sizes, activation, tied, generator):
-        encoder, decoder = copy.deepcopy((self.encoder, self.decoder))
-        _check_widths("encoder", encoder, shape.n_features, shape.n_codes)
-        _check_widths("decoder", decoder, shape.n_components, shape.n_features)
-        return encoder, decoder
+        return copy.deepcopy((self.encoder, self.decoder))
 
 
 NETWORKS = {"dense": Dense, "conv": Conv}
 
 
 def resolve_network(value: Any) -> Network:
-    """Resolve the slot ``network``, which also takes a pair of modules."""
+    """Return the option for ``network``, which may also be a pair of modules."""
     is_pair = isinstance(value, (tuple, list)) and len(value) == 2
     if is_pair and all(isinstance(module, nn.Module) for module in value):
         return Modules(*value)
@@ -273,15 +271,15 @@ def resolve_network(value: Any) -> Network:
 
 
 def resolve_sizes(value: Any) -> tuple[int, ...]:
-    """Turn ``hidden_layer_sizes``, a sequence or a single integer, into a tuple."""
+    """Return ``hidden_layer_sizes``, a sequence or a single integer, as a tuple."""
     sizes = np.ravel(value).tolist()
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must hold positive integers; got {value!r}.")
     return tuple(sizes)
 
 
-def _check_widths(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
-    """Run two rows of zeros through a user's module and look at what comes out."""
+def check_widths(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
+    """Check the output shape of a user's module on two samples of zeros."""
     was_training = module.training
     module.eval()
     with torch.no_grad():
@@ -289,12 +287,12 @@ def _check_widths(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
             out = module(torch.zeros(2, n_in))
         except RuntimeError as error:
             raise ValueError(
-                f"The {name} passed as network does not take rows of width {n_in}: {error}"
+                f"The {name} passed as network does not accept inputs of width {n_in}: {error}"
             ) from error
     module.train(was_training)
     if tuple(out.shape) != (2, n_out):
         raise ValueError(
-            f"The {name} passed as network maps (2, {n_in}) to {tuple(out.shape)}; it must give (2, {n_out})."
+            f"The {name} passed as network maps (2, {n_in}) to {tuple(out.shape)}; expected (2, {n_out})."
         )
 
 
@@ -306,7 +304,7 @@ def _dense(sizes: Sequence[int], activation: str, generator: Generator) -> list[
 
 
 def _transposed(layers: Sequence[Any], n_components: int) -> list[nn.Module]:
-    """The mirror image of dense layers, with their weights transposed."""
+    """Return the mirror image of dense layers, with transposed weights."""
     first = TiedLinear(layers[-1], n_inputs=n_components)
     return [first, *(TiedLinear(x) if isinstance(x, nn.Linear) else x for x in reversed(layers[:-1]))]
 
@@ -322,7 +320,7 @@ def _mirrored(
 
 
 def _drawn(layer: Any, generator: Generator) -> Any:
-    """Draw weight and bias as torch's own layers do, uniform within 1 / sqrt(fan in)."""
+    """Draw weight and bias as torch's own layers do, uniformly within 1 / sqrt(fan in)."""
     bound = 1 / math.sqrt(max(1, layer.weight[0].numel()))
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)

@@ -1,13 +1,14 @@
-"""Penalties: what the objective adds to the reconstruction loss of each row.
+"""Penalties: regularisation terms added to the reconstruction loss of each sample.
 
-A penalty is a function of the encoder's input ``x``, its activations ``a``, the
+A penalty is a function of the encoder input ``x``, the activations ``a``, the
 codes ``z`` (``a`` after the bottleneck) and a random generator. It returns one
-number per row, on the scale of the losses (which sum over the columns of a row,
-in working units). Penalties add: ``Contractive(0.1) + L1(0.01)``.
+value per sample, on the scale of the losses (which are summed over features, in
+working units). Penalties add: ``Contractive(0.1) + L1(0.01)``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral, Real
 
 import torch
@@ -18,24 +19,24 @@ from sklearn_ae._utils.compat import Interval
 
 
 class Penalty(Option):
-    """Base of the penalties."""
+    """Base of the penalties; a subclass defines ``__call__``."""
+
+    _required = ("__call__",)
 
     #: whether the penalty differentiates the code with respect to the input
     needs_input_grad = False
-    #: whether the penalty limits the code, so that overcomplete codes make sense
-    sparse = False
-    #: whether it is the same in any other orthonormal basis of the columns
+    #: whether the penalty is the same in any other orthonormal basis of the features
     rotation_invariant = False
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
-        """Return the penalty of each row, of shape (n,)."""
+        """Return the penalty of each sample, of shape (n,), from x (n, d), a (n, k) and z (n, k)."""
         raise NotImplementedError
 
     def __add__(self, other: Penalty) -> Sum:
         return Sum(self, other)
 
     def decomposes(self, width: int) -> bool:
-        """Whether it decomposes matrices for codes of this width, which a CUDA graph may not hold."""
+        """Return whether codes of this width need matrix decompositions, which CUDA graphs cannot capture."""
         return False
 
 
@@ -61,10 +62,6 @@ class Sum(Pair, Penalty):
     def needs_input_grad(self) -> bool:  # type: ignore[override]
         return self.first.needs_input_grad or self.second.needs_input_grad
 
-    @property
-    def sparse(self) -> bool:  # type: ignore[override]
-        return self.first.sparse or self.second.sparse
-
     def decomposes(self, width: int) -> bool:
         return self.first.decomposes(width) or self.second.decomposes(width)
 
@@ -77,17 +74,17 @@ class Sum(Pair, Penalty):
 
 
 class L1(Penalty):
-    """``weight * sum_j |z_j|``: few large codes rather than many small ones.
+    """``weight * sum_j |z_j|``: a few large components instead of many small ones.
 
     Parameters
     ----------
     weight : float, default=0.01
-        Against the loss of a row, which is summed over its columns.
+        Relative to the loss of a sample, which is summed over features.
 
     Notes
     -----
-    Gradients shrink codes towards zero; exact zeros come from a bottleneck,
-    ``bottleneck="relu"`` above all.
+    Gradients shrink codes towards zero; exact zeros need a sparse bottleneck,
+    such as ``bottleneck="relu"``.
 
     Examples
     --------
@@ -98,11 +95,10 @@ class L1(Penalty):
     tensor([1.5000])
     """
 
-    sparse = True
     rotation_invariant = True
     _parameter_constraints = {"weight": [Interval(Real, 0, None, closed="left")]}
 
-    def __init__(self, weight: float = 0.01):
+    def __init__(self, weight: float = 0.01) -> None:
         self.weight = weight
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
@@ -110,21 +106,21 @@ class L1(Penalty):
 
 
 class KLSparsity(Penalty):
-    """``weight * sum_j KL(target || rate_j)``: each component is active in a target share of rows.
+    """``weight * sum_j KL(target || rate_j)``: each component is active in a target share of samples.
 
-    ``rate_j`` is the batch mean of ``sigmoid(a_j / temperature)``, a smooth share
-    of rows whose activation is positive; with ``bottleneck="relu"`` the
-    others have a code of exactly zero.
+    ``rate_j`` is the batch mean of ``sigmoid(a_j / temperature)``, a smooth version
+    of the share of samples with a positive activation; with ``bottleneck="relu"``
+    all others have a code of exactly zero.
 
     Parameters
     ----------
     weight : float, default=30.0
-        Against the loss of a row, which is summed over its columns. The loss
-        pulls the rate above the target; the larger the weight, the less.
+        Relative to the loss of a sample, which is summed over features. The loss
+        pulls the rate above the target, less so with a larger weight.
     target : float in (0, 1), default=0.05
-        Wanted rate of activity.
+        Target rate of activity.
     temperature : float, default=0.1
-        Width of the sigmoid, in working units. 1 gives the sigmoid units of the
+        Width of the sigmoid, in working units; 1 gives the sigmoid units of the
         reference.
 
     References
@@ -138,7 +134,6 @@ class KLSparsity(Penalty):
     KLSparsity(target=0.1)
     """
 
-    sparse = True
     rotation_invariant = True
     _parameter_constraints = {
         "weight": [Interval(Real, 0, None, closed="left")],
@@ -146,7 +141,7 @@ class KLSparsity(Penalty):
         "temperature": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, weight: float = 30.0, target: float = 0.05, temperature: float = 0.1):
+    def __init__(self, weight: float = 30.0, target: float = 0.05, temperature: float = 0.1) -> None:
         self.weight = weight
         self.target = target
         self.temperature = temperature
@@ -160,17 +155,18 @@ class KLSparsity(Penalty):
 
 
 class Contractive(Penalty):
-    """``weight * ||dz/dx||_F^2``: codes that change little when the input does [1]_.
+    """``weight * ||dz/dx||_F^2``: codes that change little with the input [1]_.
 
-    The squared Frobenius norm of the encoder's Jacobian, through the bottleneck,
-    in working units on both sides. Codes of up to ``n_probes`` components get it
-    exactly, by one backward pass per component; wider ones an unbiased estimate
-    ``k / n_probes * sum_p ||v_p' J||^2`` with random orthonormal directions v_p.
+    The squared Frobenius norm of the Jacobian of encoder and bottleneck, in
+    working units on both sides. It is exact for codes of up to ``n_probes``
+    components, with one backward pass per component. Wider codes use the unbiased
+    estimate ``k / n_probes * sum_p ||v_p' J||^2`` with random orthonormal
+    directions v_p.
 
     Parameters
     ----------
     weight : float, default=0.1
-        Against the loss of a row, which is summed over its columns.
+        Relative to the loss of a sample, which is summed over features.
     n_probes : int, default=8
         Backward passes per step.
 
@@ -193,7 +189,7 @@ class Contractive(Penalty):
         "n_probes": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, weight: float = 0.1, n_probes: int = 8):
+    def __init__(self, weight: float = 0.1, n_probes: int = 8) -> None:
         self.weight = weight
         self.n_probes = n_probes
 
@@ -212,12 +208,42 @@ class Contractive(Penalty):
         return self.weight * k / len(probes) * norms
 
     def _directions(self, z: Tensor, generator: Generator) -> Tensor:
-        """Orthonormal rows: all k unit vectors, or ``n_probes`` uniformly random ones."""
+        """Return orthonormal directions: all k unit vectors, or ``n_probes`` uniformly random ones."""
         k = z.shape[1]
         if k <= self.n_probes:
             return torch.eye(k, device=z.device, dtype=z.dtype)
         normal = torch.randn((k, self.n_probes), generator=generator, device=z.device)
         return torch.linalg.qr(normal).Q.T.to(z.dtype)
+
+
+class CallablePenalty(Penalty):
+    """Wrapper of a plain function of the codes.
+
+    Parameters
+    ----------
+    function : callable
+        Maps codes of shape (n, k) to the penalty of each sample, of shape (n,).
+
+    Examples
+    --------
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> def squared_norm(z):
+    ...     return 0.01 * z.square().sum(1)
+    >>> ae = AutoencoderTransformer(8, penalty=squared_norm)
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
+        value = self.function(z)
+        if not isinstance(value, Tensor) or value.shape != (len(z),):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"The function passed as penalty must map codes of shape {tuple(z.shape)} to one value per "
+                f"sample, a tensor of shape {(len(z),)}; got {got}."
+            )
+        return value
 
 
 PENALTIES = {

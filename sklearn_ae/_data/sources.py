@@ -1,9 +1,10 @@
-"""Rows that are read in passes: large arrays, memory maps, datasets, iterables of chunks.
+"""Out-of-core data sources, read sequentially once per epoch: large arrays, memory maps, datasets, chunks.
 
-A :class:`Source` knows the shape, the type and the extremes of what it gives: a survey of
-all rows, which also validates them, comes before any work.
+A :class:`Source` has the methods of :class:`~sklearn_ae._data.in_memory.ArraySamples`. Its
+shape, dtype and feature ranges come from a first pass over all samples, which also
+validates them.
 
-    survey -> hold out some rows -> anchor in a pass -> a pass per epoch -> code_statistics in a pass
+    summarize -> hold out -> initial PCA in one pass -> one pass per epoch -> statistics in one pass
 """
 
 from __future__ import annotations
@@ -15,136 +16,159 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator
-from torch.utils.data import DataLoader
+from sklearn.utils.random import sample_without_replacement
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from sklearn_ae._data.in_memory import ArraySamples, Batches
 from sklearn_ae._utils.arrays import BLOCK_VALUES
 
-# Entries from which rows are not copied as a whole (256 MB as float32). A copy in working units is
-# faster: a batch of it is one slice, and takes no conversion.
+# Number of entries (256 MB as float32) above which samples are not converted as a whole. Below it a
+# converted copy is faster, because a batch is one slice that needs no conversion.
 LARGE = 2**26
-
-_RUN = 2**18  # entries of neighbouring rows that are read together from a mapped file: 1 MB
-
-SHUFFLE_VALUES = (
-    2**24
-)  # entries (64 MB as float32) that are shuffled together where rows come one after the other
-
+_RUN_VALUES = 2**18  # entries of neighbouring samples that are read together from a memory map (1 MB)
+SHUFFLE_VALUES = 2**24  # entries of the shuffle buffer for sequential data (64 MB as float32)
 N_ITEMS = 256  # items of a dataset that are read at a time
+_MAX_HELD_OUT = 2**23  # entries of validation samples, which are kept in memory (32 MB as float32)
 
 Check = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What one pass over all rows has found."""
+    """Size, dtype and feature ranges from one pass over all samples."""
 
-    n_rows: int
+    n_samples: int
     dtype: np.dtype
     low: np.ndarray  # (d,)
     high: np.ndarray  # (d,)
 
     @classmethod
     def of(cls, chunks: Iterable[np.ndarray]) -> DataSummary:
-        """Look at validated chunks of rows."""
-        n, dtypes, low, high = 0, set(), np.inf, -np.inf
+        """Return the summary of validated chunks."""
+        n, low, high = 0, np.inf, -np.inf
+        dtypes: set[np.dtype] = set()
         for chunk in chunks:
             n += len(chunk)
             dtypes.add(chunk.dtype)
             low, high = np.minimum(low, chunk.min(axis=0)), np.maximum(high, chunk.max(axis=0))
         if n < 2:
             raise ValueError(
-                f"Found {n} sample(s) in all chunks of X, while a minimum of 2 is required. An object whose "
-                "chunks are used up by one pass is empty from then on: pass one that can be iterated again."
+                f"Found {n} sample(s) in all chunks of X, while a minimum of 2 is required. An iterator is "
+                "exhausted after one pass: pass an object that can be iterated again."
             )
         return cls(n, np.result_type(*dtypes), np.asarray(low), np.asarray(high))
 
 
 class Source(ABC):
-    """Rows that are read in passes.
+    """Samples that are read sequentially, once per epoch.
 
     Parameters
     ----------
-    survey : DataSummary
-        Of all rows.
-    n_rows : int
-        How many of them a pass gives.
+    summary : DataSummary
+        Of all samples.
+    n_samples : int
+        Number of samples in a pass.
     """
 
     in_memory = False
+    is_wide = False
 
-    def __init__(self, survey: DataSummary, n_rows: int):
-        self.survey = survey
-        self.shape = n_rows, len(survey.low)
-        self.dtype = survey.dtype
+    def __init__(self, summary: DataSummary, n_samples: int) -> None:
+        self.summary = summary
+        self.shape = n_samples, len(summary.low)
+        self.dtype = summary.dtype
 
     @property
     def n_places(self) -> int:
-        """How many rows can be told apart by their numbers."""
+        """Number of samples that can be addressed by their position."""
         return self.shape[0]
 
     @abstractmethod
     def chunks(self) -> Iterator[np.ndarray]:
-        """All rows, always in the same order where the source has one."""
+        """Iterate over all samples, in the same order each time if the source has an order."""
 
     @abstractmethod
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """Rows by their numbers in increasing order, or by a slice, in memory."""
+    def __getitem__(self, positions: Any) -> np.ndarray:
+        """Return samples at increasing positions, or of a slice, as an array in memory."""
 
     @abstractmethod
-    def without(self, rows: np.ndarray) -> Source:
-        """The source less some rows, given by their numbers in increasing order."""
+    def without(self, positions: np.ndarray) -> Source:
+        """Return the source without the samples at some increasing positions."""
 
-    def scattered(self, generator: Generator) -> Iterator[np.ndarray]:
-        """All rows in chunks, in as random an order as it is cheap to read them."""
+    def head(self, n: int) -> np.ndarray:
+        """Return at most n samples, the first in the order of reading."""
+        return next(iter(self.chunks()))[:n]
+
+    def hold_out(self, n_valid: int, rng: np.random.RandomState) -> tuple[Source, ArraySamples]:
+        """Return training samples, and validation samples in memory, of a random split."""
+        n_valid = min(n_valid, max(1_000, _MAX_HELD_OUT // self.shape[1]))
+        positions = np.sort(sample_without_replacement(self.n_places, n_valid, random_state=rng))
+        valid = self[positions]
+        return self.without(positions), ArraySamples(valid, lazy=valid.size > LARGE)
+
+    def shuffled_chunks(self, generator: Generator) -> Iterator[np.ndarray]:
+        """Iterate over all samples, in as random an order as is cheap to read."""
         return self.chunks()
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
-        """All rows in chunks of so many entries, or one row."""
+        """Iterate over all samples in blocks of at most ``n_values`` entries, or one sample."""
         size = max(1, n_values // self.shape[1])
         for chunk in self.chunks():
             for start in range(0, len(chunk), size):
                 yield chunk[start : start + size]
 
+    def in_working_units(
+        self, offset: np.ndarray, scale: float, device: torch.device
+    ) -> StreamedWorkingSamples:
+        """Return the samples as training sees them: ``(X - offset) / scale`` in float32."""
+        return StreamedWorkingSamples(self, offset, scale, device)
+
+    def feature_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return minimum and maximum of each feature, including held-out samples."""
+        return self.summary.low, self.summary.high
+
     def min(self, axis: int | None = None) -> Any:
-        return self.survey.low if axis == 0 else self.survey.low.min()
+        """Return the minimum of all entries, or of each feature, as an array does."""
+        return self.summary.low if axis == 0 else self.summary.low.min()
 
     def max(self, axis: int | None = None) -> Any:
-        return self.survey.high if axis == 0 else self.survey.high.max()
+        """Return the maximum of all entries, or of each feature, as an array does."""
+        return self.summary.high if axis == 0 else self.summary.high.max()
 
-    def _numbers(self, rows: Any) -> np.ndarray:
-        return np.arange(*rows.indices(self.shape[0])) if isinstance(rows, slice) else rows
+    def _positions(self, positions: Any) -> np.ndarray:
+        return np.arange(*positions.indices(self.shape[0])) if isinstance(positions, slice) else positions
 
 
 class ArraySource(Source):
-    """Rows of an array in memory or in a mapped file, of any numeric type.
+    """Samples of an array in memory or of a memory-mapped file, of any numeric type.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
-    survey : DataSummary
+    summary : DataSummary
     held_out : ndarray of int
-        Rows that are left out, in increasing order.
+        Positions of samples to leave out, in increasing order.
     """
 
-    def __init__(self, X: np.ndarray, survey: DataSummary, held_out: np.ndarray | None = None):
+    def __init__(self, X: np.ndarray, summary: DataSummary, held_out: np.ndarray | None = None):
         self.X = X
         self.held_out = np.empty(0, dtype=int) if held_out is None else held_out
         self.in_memory = not isinstance(X, np.memmap)
-        super().__init__(survey, len(X) - len(self.held_out))
-        # of the kept rows before a held-out one: turns places among the kept rows into row numbers
+        super().__init__(summary, len(X) - len(self.held_out))
+        # Number of kept samples before each held-out one, which converts positions to row numbers.
         self._before = self.held_out - np.arange(len(self.held_out))
 
     def chunks(self) -> Iterator[np.ndarray]:
         size = max(1, BLOCK_VALUES // self.shape[1])
         return (self._run(start, size) for start in range(0, len(self.X), size))
 
-    def scattered(self, generator: Generator) -> Iterator[np.ndarray]:
-        """Runs of neighbouring rows, those that are mixed together in the order of the file.
+    def shuffled_chunks(self, generator: Generator) -> Iterator[np.ndarray]:
+        """Iterate over runs of neighbouring samples; those that share a shuffle buffer come in file order.
 
-        Single rows would be read at a tenth of the speed where the file is not in the system's cache.
+        Reading single samples takes ten times as long unless the file is in the system's cache.
         """
-        size = max(1, _RUN // self.shape[1])
+        size = max(1, _RUN_VALUES // self.shape[1])
         starts = torch.randperm(-(-len(self.X) // size), generator=generator).numpy() * size
         for together in np.array_split(starts, max(1, self.X.size // SHUFFLE_VALUES)):
             yield from (self._run(start, size) for start in np.sort(together))
@@ -156,37 +180,37 @@ class ArraySource(Source):
             rows = np.delete(rows, self.held_out[first:last] - start, axis=0)
         return rows
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        places = self._numbers(rows)
+    def __getitem__(self, positions: Any) -> np.ndarray:
+        rows = self._positions(positions)
         if len(self.held_out):
-            places = places + np.searchsorted(self._before, places, side="right")
-        return np.asarray(self.X[places]).astype(self.dtype, copy=False)
+            rows = rows + np.searchsorted(self._before, rows, side="right")
+        return np.asarray(self.X[rows]).astype(self.dtype, copy=False)
 
-    def without(self, rows: np.ndarray) -> ArraySource:
-        return ArraySource(self.X, self.survey, rows)
+    def without(self, positions: np.ndarray) -> ArraySource:
+        return ArraySource(self.X, self.summary, positions)
 
 
 class ChunkSource(Source):
-    """Rows of chunks that come in the same order in every pass; a row is known by its place in it.
+    """Samples of chunks that come in the same order in every pass and are addressed by their position.
 
     Parameters
     ----------
     passes : callable
-        Begins a pass over validated chunks.
-    survey : DataSummary
+        Starts a pass over validated chunks.
+    summary : DataSummary
     held_out : ndarray of int
-        Rows that are left out, in increasing order.
+        Positions of samples to leave out, in increasing order.
     """
 
     def __init__(
         self,
         passes: Callable[[], Iterator[np.ndarray]],
-        survey: DataSummary,
+        summary: DataSummary,
         held_out: np.ndarray | None = None,
     ):
         self.passes = passes
         self.held_out = np.empty(0, dtype=int) if held_out is None else held_out
-        super().__init__(survey, survey.n_rows - len(self.held_out))
+        super().__init__(summary, summary.n_samples - len(self.held_out))
 
     def chunks(self) -> Iterator[np.ndarray]:
         for start, chunk in self._placed():
@@ -196,49 +220,51 @@ class ChunkSource(Source):
                 yield kept
 
     def _placed(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Chunks with the place of their first row."""
+        """Iterate over chunks with the position of their first sample."""
         n = 0
         for chunk in self.passes():
             yield n, chunk
             n += len(chunk)
-        if n != self.survey.n_rows:
+        if n != self.summary.n_samples:
             raise ValueError(
-                f"The chunks of X held {self.survey.n_rows} rows in the first pass and {n} in a later one. "
-                "fit reads them once an epoch: pass an object that gives the same rows each time it is "
+                f"The chunks of X held {self.summary.n_samples} samples in the first pass, but {n} later. "
+                "fit reads them once per epoch: pass an object that yields the same samples each time it is "
                 "iterated, or call partial_fit with each chunk."
             )
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        places, found, n = self._numbers(rows), [], 0
+    def __getitem__(self, positions: Any) -> np.ndarray:
+        wanted = self._positions(positions)
+        found = []
+        n = 0
         for chunk in self.chunks():
-            first, last = np.searchsorted(places, [n, n + len(chunk)])
-            found.append(chunk[places[first:last] - n])
+            first, last = np.searchsorted(wanted, [n, n + len(chunk)])
+            found.append(chunk[wanted[first:last] - n])
             n += len(chunk)
         return np.concatenate(found).astype(self.dtype, copy=False)
 
-    def without(self, rows: np.ndarray) -> ChunkSource:
-        return ChunkSource(self.passes, self.survey, rows)
+    def without(self, positions: np.ndarray) -> ChunkSource:
+        return ChunkSource(self.passes, self.summary, positions)
 
 
 class LoaderSource(Source):
-    """Rows of a map-style dataset through its ``DataLoader``; a row is known by its index in the dataset.
+    """Samples of a map-style dataset, read by its ``DataLoader`` and addressed by their index in the dataset.
 
-    Whatever order the loader has, and whether or not it draws some rows several times, held-out rows
-    never come with the others.
+    Held-out samples are never read with the others, even if the loader shuffles or draws samples
+    repeatedly.
 
     Parameters
     ----------
     loader : DataLoader
     check : callable
-        Turns a chunk into validated rows.
-    survey : DataSummary
+        Turns a chunk into a validated array.
+    summary : DataSummary
         Of one pass of the loader.
     held_out : ndarray of int
-        Indices that are left out, in increasing order.
+        Indices to leave out, in increasing order.
     """
 
     def __init__(
-        self, loader: DataLoader, check: Check, survey: DataSummary, held_out: np.ndarray | None = None
+        self, loader: DataLoader, check: Check, summary: DataSummary, held_out: np.ndarray | None = None
     ):
         n_items = len(loader.dataset)  # type: ignore[arg-type]
         self.items = np.arange(n_items)
@@ -247,7 +273,7 @@ class LoaderSource(Source):
         if held_out is not None:
             self.items = np.delete(self.items, held_out)
             self.loader = _same_loader(loader, _Without(loader.batch_sampler, held_out))
-        super().__init__(survey, max(1, round(survey.n_rows * len(self.items) / n_items)))
+        super().__init__(summary, max(1, round(summary.n_samples * len(self.items) / n_items)))
 
     def chunks(self) -> Iterator[np.ndarray]:
         return map(self.check, self.loader)
@@ -256,18 +282,18 @@ class LoaderSource(Source):
     def n_places(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        items = self.items[rows]
+    def __getitem__(self, positions: Any) -> np.ndarray:
+        items = self.items[positions]
         batches = np.array_split(items, max(1, len(items) // N_ITEMS))
         read = _same_loader(self.loader, [batch.tolist() for batch in batches])
         return np.concatenate([self.check(batch) for batch in read]).astype(self.dtype, copy=False)
 
-    def without(self, rows: np.ndarray) -> LoaderSource:
-        return LoaderSource(self.loader, self.check, self.survey, rows)
+    def without(self, positions: np.ndarray) -> LoaderSource:
+        return LoaderSource(self.loader, self.check, self.summary, positions)
 
 
 class _Without:
-    """A batch sampler less some indices."""
+    """Batch sampler without some indices."""
 
     def __init__(self, batches: Any, held_out: np.ndarray):
         self.batches = batches
@@ -281,7 +307,7 @@ class _Without:
 
 
 def _same_loader(loader: DataLoader, batches: Any) -> DataLoader:
-    """A loader that reads other batches in the same way."""
+    """Return a loader with the same settings and other batches."""
     return DataLoader(
         loader.dataset,
         batch_sampler=batches,
@@ -294,3 +320,123 @@ def _same_loader(loader: DataLoader, batches: Any) -> DataLoader:
         prefetch_factor=loader.prefetch_factor,
         persistent_workers=loader.persistent_workers,
     )
+
+
+class StreamedWorkingSamples(Dataset):
+    """Samples of a source in working units, float32, for training.
+
+    Parameters
+    ----------
+    source : Source
+    offset : ndarray of shape (d,)
+    scale : float
+    device : torch.device
+    """
+
+    tensor = None  # never held as one tensor
+
+    def __init__(self, source: Source, offset: np.ndarray, scale: float, device: torch.device):
+        self.source = source
+        self.offset = offset
+        self.scale = scale
+        self.device = device
+        # Subtracting the offset in two float32 parts is as exact as float64, in half the time.
+        self.high = offset.astype(np.float32)
+        self.low = (offset - self.high).astype(np.float32)
+
+    def __len__(self) -> int:
+        return self.source.shape[0]
+
+    def convert(self, part: np.ndarray, out: np.ndarray) -> None:
+        """Write samples in working units into a float32 array."""
+        if np.promote_types(part.dtype, np.float32) == np.float32:
+            np.subtract(part, self.high, out=out)
+            out -= self.low
+            out *= np.float32(1 / self.scale)
+        else:
+            np.divide(part - self.offset, self.scale, out=out, casting="same_kind")
+
+    def batches(self, batch_size: int, generator: Generator | None = None) -> StreamedBatches:
+        """Return the batches of one pass, in random order."""
+        return StreamedBatches(self, batch_size, generator or Generator().manual_seed(0))
+
+
+class StreamedBatches(Batches):
+    """Iterable of nearly equal batches of a source, in random order.
+
+    Samples of an array in memory are picked individually; others are read
+    sequentially and shuffled within a buffer of 64 MB.
+    """
+
+    generator: Generator
+
+    def __init__(self, samples: StreamedWorkingSamples, batch_size: int, generator: Generator) -> None:
+        super().__init__(samples, batch_size, generator)
+        self.order = Generator().manual_seed(0)  # on the CPU, even if the net is not
+
+    def __iter__(self) -> Iterator[Tensor]:
+        seed = torch.randint(2**62, (), generator=self.generator, device=self.generator.device)
+        self.order.manual_seed(int(seed))
+        picked = self._picked() if self.samples.source.in_memory else self._mixed()
+        return (batch.to(self.samples.device) for batch in picked)
+
+    def _picked(self) -> Iterator[Tensor]:
+        order = torch.randperm(len(self.samples), generator=self.order)
+        for index in order.tensor_split(self.n_batches):
+            part = self.samples.source[index.numpy()]
+            out = np.empty(part.shape, dtype=np.float32)
+            self.samples.convert(part, out)
+            yield torch.from_numpy(out)
+
+    def _mixed(self) -> Iterator[Tensor]:
+        buffer = _ShuffleBuffer(self.samples, iter(self.sizes), self.order)
+        for chunk in self.samples.source.shuffled_chunks(self.order):
+            while len(chunk):
+                chunk = buffer.add(chunk)
+                if buffer.full:
+                    yield from buffer.draw()
+        yield from buffer.draw()
+        if buffer.size and buffer.n:  # a loader returned fewer samples than in the first pass
+            yield torch.from_numpy(buffer.array[: buffer.n].copy())
+
+
+class _ShuffleBuffer:
+    """Buffer of samples from which random batches are drawn once it is full.
+
+    Parameters
+    ----------
+    samples : StreamedWorkingSamples
+    sizes : iterator of int
+        Sizes of the batches.
+    generator : Generator
+    """
+
+    def __init__(self, samples: StreamedWorkingSamples, sizes: Iterator[int], generator: Generator):
+        self.samples = samples
+        self.sizes = sizes
+        self.size = next(sizes)
+        self.generator = generator
+        n, d = samples.source.shape
+        self.array = np.empty((min(n, max(SHUFFLE_VALUES // d, 2 * self.size)), d), dtype=np.float32)
+        self.n = 0
+
+    @property
+    def full(self) -> bool:
+        return self.n == len(self.array)
+
+    def add(self, chunk: np.ndarray) -> np.ndarray:
+        """Add samples of a chunk until the buffer is full, and return the others."""
+        taken = chunk[: len(self.array) - self.n]
+        self.samples.convert(taken, self.array[self.n : self.n + len(taken)])
+        self.n += len(taken)
+        return chunk[len(taken) :]
+
+    def draw(self) -> Iterator[Tensor]:
+        """Iterate over batches without replacement, until fewer samples are left than the next one needs."""
+        order, start = torch.randperm(self.n, generator=self.generator).numpy(), 0
+        while 0 < self.size <= self.n - start:
+            yield torch.from_numpy(self.array[order[start : start + self.size]])
+            start, self.size = start + self.size, next(self.sizes, 0)
+        rest = self.array[order[start:]] if self.size else self.array[:0]  # empty after the last batch
+        self.n = len(rest)
+        self.array[: self.n] = rest

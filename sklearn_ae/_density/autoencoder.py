@@ -20,7 +20,7 @@ from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import CodeStatistics, working_blocks
 from sklearn_ae._utils.arrays import stacked
 from sklearn_ae._utils.gaussian import gaussian_log_likelihood
-from sklearn_ae._utils.hardware import threads_for
+from sklearn_ae._utils.runtime import threads_for
 from sklearn_ae.likelihoods import DiscreteObservation, GaussianObservation
 
 # Floor of the noise variance, relative to the mean column variance. Under it (rank-deficient

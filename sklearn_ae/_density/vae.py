@@ -24,7 +24,7 @@ from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._utils.arrays import stacked
 from sklearn_ae._utils.gaussian import gaussian_log_likelihood, kl_per_component, log_standard_normal
-from sklearn_ae._utils.hardware import threads_for
+from sklearn_ae._utils.runtime import threads_for
 from sklearn_ae.bottlenecks import split_posterior
 from sklearn_ae.likelihoods import (
     DiscreteObservation,

@@ -11,13 +11,11 @@ from sklearn_ae._density.autoencoder import score_samples
 from sklearn_ae._density.laplace import N_STARTS
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.pca_attributes import PCAAttributes
-from sklearn_ae._model.spec import ModelSpec
-from sklearn_ae._options import resolve
+from sklearn_ae._options import Slot
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
-from sklearn_ae.corruptions import resolve_corruption
-from sklearn_ae.losses import LOSSES, Loss
-from sklearn_ae.networks import resolve_network, resolve_sizes
-from sklearn_ae.penalties import PENALTIES, Penalty
+from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
+from sklearn_ae.losses import LOSSES, CallableLoss, Loss
+from sklearn_ae.penalties import PENALTIES, CallablePenalty, Penalty
 
 
 class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
@@ -180,6 +178,13 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
     True
     """
 
+    _slots = {
+        "bottleneck": Slot(BOTTLENECKS, Bottleneck),
+        "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=CallableNoise),
+        "loss": Slot(LOSSES, Loss, wrapper=CallableLoss),
+        "penalty": Slot(PENALTIES, Penalty, optional=True, wrapper=CallablePenalty),
+    }
+
     def __init__(
         self,
         n_components=2,
@@ -235,37 +240,18 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def _resolve_slots(self) -> ModelSpec:
-        return ModelSpec(
-            network=resolve_network(self.network),
-            hidden_layer_sizes=resolve_sizes(self.hidden_layer_sizes),
-            bottleneck=resolve(self.bottleneck, BOTTLENECKS, "bottleneck", Bottleneck),
-            corruption=resolve_corruption(self.corruption),
-            loss=resolve(self.loss, LOSSES, "loss", Loss),
-            penalty=resolve(self.penalty, PENALTIES, "penalty", Penalty, optional=True),
-        )
-
-    def _fitted_slots(self, slots: ModelSpec) -> dict[str, Any]:
-        return {
-            "network_": slots.network,
-            "bottleneck_": slots.bottleneck,
-            "corruption_": slots.corruption,
-            "loss_": slots.loss,
-            "penalty_": slots.penalty,
-        }
-
     def _to_user(self, codes: np.ndarray) -> np.ndarray:
         if not self.whiten:
             return codes * codes.dtype.type(self.scale_)
-        mean, L = self._description.moments.whitening()
+        mean, L = self._statistics.moments.whitening()
         whitened = solve_triangular(L, (codes - mean).T, lower=True, check_finite=False).T
         return whitened.astype(codes.dtype)
 
     def _from_user(self, Z: np.ndarray) -> np.ndarray:
         if not self.whiten:
             return Z / Z.dtype.type(self.scale_)
-        mean, L = self._description.moments.whitening()
+        mean, L = self._statistics.moments.whitening()
         return (Z @ L.T + mean).astype(Z.dtype)
 
     def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:
-        return score_samples(self.module_, self._description, self._pca_or_none(), X, n_draws, n_starts)
+        return score_samples(self.module_, self._statistics, self._pca_or_none(), X, n_draws, n_starts)

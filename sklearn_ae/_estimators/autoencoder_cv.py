@@ -12,6 +12,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.size_selection import (
     RULES,
@@ -20,9 +21,9 @@ from sklearn_ae._estimators.size_selection import (
     score_fold,
     tabulate,
 )
-from sklearn_ae._estimators.validation import check_slots, validate_rows
+from sklearn_ae._estimators.validation import check_data, validate_rows
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
-from sklearn_ae._utils.random import as_seed
+from sklearn_ae._utils.runtime import as_seed
 
 
 class AutoencoderTransformerCV(AutoencoderTransformer):
@@ -225,10 +226,11 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             The fitted estimator.
         """
         X, y = indexable(validate_rows(self, X, reset=True), y)
-        slots = check_slots(self, X)
+        spec = self._model_spec()
+        check_data(spec, ArraySamples(X))
         folds = list(check_cv(self.cv, y).split(X, y))
         n_train = min(len(train) for train, _ in folds)
-        sizes = check_sizes(self.n_components, n_train, X.shape[1], slots.limited)
+        sizes = check_sizes(self.n_components, n_train, X.shape[1], spec.is_limited)
         scorer = mean_log_likelihood if self.scoring is None else check_scoring(self, self.scoring)
         one = self._of_one_size()
         silent = clone(one).set_params(callbacks=None, verbose=0)

@@ -1,17 +1,18 @@
-"""Base of the transformers: validation, the public methods, what all models share.
+"""Base of the transformers: fitting, encoding, decoding and scoring, from validation to private methods.
 
-    fit                validate -> resolve slots -> split -> anchor -> train -> gate -> code_statistics
+    fit                validate -> resolve slots -> pipeline (``_fitting``) -> copy what was learned
     transform          validate -> encode (no corruption, no randomness)
-    inverse_transform  validate -> decode -> link
+    inverse_transform  validate -> decode -> inverse link
     score_samples      validate -> log-likelihood in nats
 
-Subclasses say which slots they have (``_resolve_slots``). Public methods
-validate once and then call private ones.
+Subclasses declare their slots (``_slots``). Public methods validate once and then call
+private ones.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,43 +20,44 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklearn_ae._data.streams import is_stream
+from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
+    check_data,
     check_n_components,
-    check_slots,
+    is_stream,
     validate_held_out,
     validate_large,
     validate_rows,
     validate_training,
 )
-from sklearn_ae._fitting.incremental import ChunkFit
-from sklearn_ae._fitting.pipeline import Fit
-from sklearn_ae._fitting.row_space import kind_of_fit
+from sklearn_ae._fitting.incremental import fit_chunk
+from sklearn_ae._fitting.pipeline import Fitted, Previous, fit
+from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.module import Autoencoder
-from sklearn_ae._model.spec import ModelSpec
 from sklearn_ae._model.statistics import working_blocks
+from sklearn_ae._options import Slot, resolve
+from sklearn_ae._training.optimization import TrainingConfig
 from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks, stacked
 from sklearn_ae._utils.compat import _fit_context
-from sklearn_ae._utils.hardware import threads_for
 from sklearn_ae._utils.parameters import check_positive
-from sklearn_ae._utils.random import MAX_SEED, forked_global_rng, private_random_state
+from sklearn_ae._utils.runtime import (
+    MAX_SEED,
+    forked_global_rng,
+    private_random_state,
+    resolve_device,
+    threads_for,
+)
+from sklearn_ae.networks import resolve_network, resolve_sizes
 
 
 class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """What deterministic and variational autoencoders share."""
+    """Base of deterministic and variational autoencoders."""
 
     _parameter_constraints = PARAMETER_CONSTRAINTS
-
-    def _resolve_slots(self):
-        """Turn the slot parameters into options."""
-        raise NotImplementedError
-
-    def _fitted_slots(self, slots: ModelSpec) -> dict[str, Any]:
-        """The resolved options as attributes."""
-        raise NotImplementedError
+    _slots: dict[str, Slot]
 
     # -- fit ----------------------------------------------------------------------
 
@@ -87,20 +89,61 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             The fitted estimator.
         """
         rng = private_random_state(self.random_state)
-        loads = is_stream(X)  # loaders draw from torch's global generator
-        seed = int(rng.randint(MAX_SEED)) if loads else 0
-        with forked_global_rng(loads, seed, torch.device("cpu")):
-            fit = self._prepared(X, X_val, rng)
-            self._take_over(fit.run(self if self.warm_start and self.__sklearn_is_fitted__() else None))
+        streams = is_stream(X)  # loaders draw from torch's global generator
+        seed = int(rng.randint(MAX_SEED)) if streams else 0
+        with forked_global_rng(streams, seed, torch.device("cpu")):
+            data = validate_training(self, X)
+            valid = None if X_val is None else validate_held_out(self, X_val, data)
+            spec = self._checked_spec(data)
+            previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
+            self._take_over(fit(data, valid, spec, self._training_config(), rng, previous))
         return self
 
-    def _prepared(self, X: Any, X_val: Any, rng: np.random.RandomState) -> Fit:
-        """Check everything, and split."""
-        X = validate_training(self, X)
-        X_val = None if X_val is None else validate_held_out(self, X_val)
-        slots = check_slots(self, X)
-        n_components = check_n_components(self, X, slots)
-        return kind_of_fit(X, slots)(self, slots, X, X_val, n_components, rng)
+    def _model_spec(self, **more: Any) -> ModelSpec:
+        """Resolve the slots; subclasses add other values of their models."""
+        slots = {
+            slot.field or name: resolve(
+                getattr(self, name),
+                slot.registry,
+                name,
+                slot.base,
+                optional=slot.optional,
+                wrapper=slot.wrapper,
+            )
+            for name, slot in self._slots.items()
+        }
+        return ModelSpec(
+            network=resolve_network(self.network),
+            hidden_layer_sizes=resolve_sizes(self.hidden_layer_sizes),
+            activation=self.activation,
+            tied_weights=self.tied_weights,
+            init=self.init,
+            **slots,
+            **more,
+        )
+
+    def _checked_spec(self, data: Any) -> ModelSpec:
+        """Resolve the slots and check them, and the number of components, against the data."""
+        spec = self._model_spec()
+        check_data(spec, data)
+        return replace(spec, n_components=check_n_components(self.n_components, data, spec))
+
+    def _training_config(self) -> TrainingConfig:
+        names = [field.name for field in fields(TrainingConfig) if field.name != "device"]
+        params = {name: getattr(self, name) for name in names}
+        return TrainingConfig(device=resolve_device(self.device), **params)
+
+    def _previous(self) -> Previous:
+        """Return the fitted model that the next fit continues."""
+        return Previous(
+            net=self.net_,
+            module=self.module_,
+            pca=self.pca_,
+            n_components=self.n_components_,
+            statistics=self._statistics,
+            network=self.network_,
+            hidden_layer_sizes=self._hidden_layer_sizes,
+        )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -125,28 +168,37 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             The fitted estimator.
         """
         first = not self.__sklearn_is_fitted__()
-        X = validate_rows(self, X, reset=first)
-        slots = check_slots(self, X)
-        n_components = check_n_components(self, X, slots) if first else self.n_components_
-        fit = ChunkFit(self, slots, X, n_components)
-        self._take_over(fit.run(None if first else self))
+        data = ArraySamples(validate_rows(self, X, reset=first))
+        spec = self._checked_spec(data) if first else self._model_spec()
+        if not first:
+            check_data(spec, data)
+            spec = replace(spec, n_components=self.n_components_)
+        seed = int(private_random_state(self.random_state).randint(MAX_SEED))
+        previous = None if first else self._previous()
+        self._take_over(fit_chunk(data, spec, self._training_config(), seed, previous))
         return self
 
-    def _take_over(self, fit: Any) -> None:
-        """Copy what a finished fit has learnt."""
-        for name, option in self._fitted_slots(fit.slots).items():
-            setattr(self, name, option)
-        self._hidden_layer_sizes = fit.slots.hidden_layer_sizes
-        self.pca_, self.net_, self.module_ = fit.pca, fit.net, fit.inference
-        self.uses_network_ = fit.gate_open
-        self.mean_ = self.module_.offset.numpy().copy()
-        self.scale_ = self.module_.scale
-        self.n_samples_ = fit.n_samples
-        self.n_components_ = self.module_.n_kept
-        self.n_iter_, self.best_iter_ = fit.n_iter, fit.best_iter
-        self.loss_curve_, self.validation_loss_curve_ = fit.curve("train_loss"), fit.curve("valid_loss")
-        self.pca_loss_ = fit.pca_loss
-        self._is_pca, self._description = fit.is_pca, fit.description
+    def _take_over(self, fitted: Fitted) -> None:
+        """Copy everything that a finished fit has learned."""
+        self.network_ = fitted.spec.network
+        for name, slot in self._slots.items():
+            setattr(self, f"{name}_", getattr(fitted.spec, slot.field or name))
+        self.pca_ = fitted.pca
+        self.net_ = fitted.net
+        self.module_ = fitted.module
+        self.uses_network_ = fitted.uses_network
+        self.mean_ = fitted.module.offset.numpy().copy()
+        self.scale_ = fitted.module.scale
+        self.n_samples_ = fitted.n_samples
+        self.n_components_ = fitted.module.n_kept
+        self.n_iter_ = fitted.n_iter
+        self.best_iter_ = fitted.best_iter
+        self.loss_curve_ = fitted.curve("train_loss")
+        self.validation_loss_curve_ = fitted.curve("valid_loss")
+        self.pca_loss_ = fitted.pca_loss
+        self._hidden_layer_sizes = fitted.spec.hidden_layer_sizes
+        self._is_pca = fitted.is_pca
+        self._statistics = fitted.statistics
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")

@@ -108,13 +108,13 @@ class PCAAttributes(LinearAttributes):
     bottleneck_: Any
     n_samples_: int
     _is_pca: bool
-    _description: Any
+    _statistics: Any
 
     def _latent(self) -> LatentModel:
         """Prior of the code, in working units."""
         module, pca = copy.deepcopy(self.module_).double(), self._pca_or_none()
-        noise = noise_variance(self._description, pca, self.scale_)
-        return latent_model(module, self._description, noise, pca)
+        noise = noise_variance(self._statistics, pca, self.scale_)
+        return latent_model(module, self._statistics, noise, pca)
 
     def _pca_or_none(self) -> Any:
         return self.pca_ if self._is_pca else None
@@ -125,7 +125,7 @@ class PCAAttributes(LinearAttributes):
         check_is_fitted(self)
         if self._is_pca:
             return self.pca_.noise_variance_
-        return self._description.noise * self.scale_**2
+        return self._statistics.noise * self.scale_**2
 
     def _directions(self) -> np.ndarray:
         return self.pca_.components_ if self._is_pca else self._loadings()
@@ -166,7 +166,7 @@ class PCAAttributes(LinearAttributes):
             "explained_variance_ratio_",
             "its codes have no order; set bottleneck='ordered', or use reconstruction_error",
         )
-        return self._description.explained
+        return self._statistics.explained
 
     def truncate(self, k):
         """Return a fitted estimator with the first k components, without training.
@@ -195,9 +195,8 @@ class PCAAttributes(LinearAttributes):
             )
         twin = copy.copy(self)
         twin.n_components = twin.n_components_ = int(k)
-        twin.module_ = copy.copy(self.module_)  # shares the weights
-        twin.module_.n_kept = int(k)
-        twin._description = self._description.truncated(int(k))
+        twin.module_ = self.module_.truncated(int(k))
+        twin._statistics = self._statistics.truncated(int(k))
         if self._is_pca:
             twin.pca_ = truncated_pca(self.pca_, int(k), self.n_samples_)
         return twin

@@ -31,11 +31,9 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from torch import Generator, Tensor
 
-from sklearn_ae._fitting.fallback import validation_split
-from sklearn_ae._model.spec import is_linear
-from sklearn_ae._training.schedule import batches_and_epochs
+from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES
 from sklearn_ae._utils.compat import _safe_indexing
-from sklearn_ae._utils.random import private_random_state
+from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae.bottlenecks import Ordered
 
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # that "auto" tries
@@ -98,7 +96,7 @@ def check_sizes(n_components: Any, n_train: int, n_features: int, limited: bool)
         Rows of the smallest training part.
     n_features : int
     limited : bool
-        Whether a code may be larger than the data (:attr:`ModelSpec.limited`).
+        Whether a code may be larger than the data (:attr:`ModelSpec.is_limited`).
     """
     largest = min(n_train, n_features)
     if isinstance(n_components, str):
@@ -128,15 +126,15 @@ def models_of_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
         In increasing order.
     X : ndarray or sparse matrix
     """
-    slots = estimator._resolve_slots()
+    spec = estimator._model_spec()
     wide = clone(estimator).set_params(n_components=sizes[-1])
-    if slots.bottleneck.sparse:
+    if not spec.bottleneck.identity:
         return [_train(clone(estimator).set_params(n_components=k), X) for k in sizes]
     pca = clone(wide).set_params(hidden_layer_sizes=(), network="dense", bottleneck="identity", init="pca")
-    if wide.init == "pca" and slots.plain and is_linear(slots.network, slots.hidden_layer_sizes):
+    if spec.is_optimal_at_start:
         return _cut(pca.fit(X), sizes)
     models = _tuned(wide, sizes, X)
-    if not slots.plain or all(model.uses_network_ for model in models):
+    if not spec.has_pca_objective or all(model.uses_network_ for model in models):
         return models
     floors = _cut(pca.fit(X), sizes)  # of all rows, as for an autoencoder whose gate is shut
     return [model if model.uses_network_ else floor for model, floor in zip(models, floors, strict=True)]
@@ -145,7 +143,7 @@ def models_of_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
 def _tuned(wide: Any, sizes: Sequence[int], X: Any) -> list[Any]:
     """Train a nested code, and tune a copy to each size."""
     train, held_out = _split(wide, X)
-    _, epochs = batches_and_epochs(wide, train.shape[0])
+    _, epochs = wide._training_config().batch_size_and_epochs(train.shape[0], wide.init)
     long, short = _part(epochs, _NESTED_SHARE, _NESTED_LEAST), _part(epochs, _TUNING_SHARE, _TUNING_LEAST)
     wide.set_params(bottleneck=Nested(tuple(sizes)), max_iter=long, warm_start=True)
     nested = _train(wide, train, **held_out)
@@ -163,8 +161,12 @@ def _part(epochs: int, share: int, least: int) -> int:
 
 def _split(wide: Any, X: Any) -> tuple[Any, dict[str, Any]]:
     """Training rows, and validation rows that all sizes share, where ``fit`` would hold out some."""
-    train, valid = validation_split(wide, X.shape[0], private_random_state(wide.random_state))
-    return (X, {}) if valid is None else (X[train], {"X_val": X[valid]})
+    least = MIN_VALIDATION_SAMPLES if wide.init == "pca" else 1
+    n_valid = wide._training_config().n_held_out(X.shape[0], least)
+    if not n_valid:
+        return X, {}
+    order = private_random_state(wide.random_state).permutation(X.shape[0])
+    return X[order[n_valid:]], {"X_val": X[order[:n_valid]]}
 
 
 def _train(estimator: Any, X: Any, **fit_params: Any) -> Any:

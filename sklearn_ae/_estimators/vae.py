@@ -15,18 +15,17 @@ from sklearn_ae._density.vae import FittedVAE
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
+from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import total_variance
-from sklearn_ae._model.spec import ModelSpec
-from sklearn_ae._options import resolve
+from sklearn_ae._options import Slot
 from sklearn_ae._utils.compat import Interval
 from sklearn_ae._utils.parameters import check_positive
-from sklearn_ae._utils.random import MAX_SEED, private_random_state
+from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.bottlenecks import GaussianSampling
-from sklearn_ae.corruptions import resolve_corruption
-from sklearn_ae.divergences import DIVERGENCES, KL, Divergence
+from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
+from sklearn_ae.divergences import DIVERGENCES, KL, CallableDivergence, Divergence
 from sklearn_ae.likelihoods import LIKELIHOODS, Likelihood
-from sklearn_ae.networks import resolve_network, resolve_sizes
 from sklearn_ae.priors import PRIORS, Prior
 
 _ACTIVE = 0.01  # variance of a component's posterior means over which it is called active
@@ -43,7 +42,7 @@ class GenerativeModel(LinearAttributes):
     beta: float
     kl_warmup: float
     _is_pca: bool
-    _description: Any
+    _statistics: Any
 
     @property
     def _model(self) -> FittedVAE:
@@ -170,7 +169,7 @@ class GenerativeModel(LinearAttributes):
         if self._is_pca:
             noise = max(float(self.pca_.noise_variance_), np.finfo(float).tiny)
             return 1.0 - noise / np.maximum(self.pca_.explained_variance_, noise)
-        return np.square(self._description.moments.root).sum(axis=0)
+        return np.square(self._statistics.moments.root).sum(axis=0)
 
     def _directions(self) -> np.ndarray:
         return self.scale_ * self._loadings()
@@ -383,6 +382,13 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],
     }
 
+    _slots = {
+        "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=CallableNoise),
+        "likelihood": Slot(LIKELIHOODS, Likelihood, field="loss"),
+        "divergence": Slot(DIVERGENCES, Divergence, wrapper=CallableDivergence),
+        "prior": Slot(PRIORS, Prior),
+    }
+
     def __init__(
         self,
         n_components=2,
@@ -442,38 +448,24 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def _resolve_slots(self) -> ModelSpec:
-        divergence = resolve(self.divergence, DIVERGENCES, "divergence", Divergence)
-        if self.n_importance_samples > 1 and not isinstance(divergence, KL):
-            raise ValueError(
-                f"n_importance_samples={self.n_importance_samples} is defined for divergence='kl' only; "
-                f"got {divergence!r}. Set n_importance_samples=1."
-            )
-        return ModelSpec(
-            network=resolve_network(self.network),
-            hidden_layer_sizes=resolve_sizes(self.hidden_layer_sizes),
+    def _model_spec(self, **more: Any) -> ModelSpec:
+        spec = super()._model_spec(
             bottleneck=GaussianSampling(self.n_importance_samples),
-            corruption=resolve_corruption(self.corruption),
-            loss=resolve(self.likelihood, LIKELIHOODS, "likelihood", Likelihood),
-            divergence=divergence,
             beta=float(self.beta),
             kl_warmup=float(self.kl_warmup),
-            prior=resolve(self.prior, PRIORS, "prior", Prior),
+            **more,
         )
+        if self.n_importance_samples > 1 and type(spec.divergence) is not KL:
+            raise ValueError(
+                f"n_importance_samples={self.n_importance_samples} is defined for divergence='kl' only; "
+                f"got {spec.divergence!r}. Set n_importance_samples=1."
+            )
+        return spec
 
-    def _fitted_slots(self, slots: ModelSpec) -> dict[str, Any]:
-        return {
-            "network_": slots.network,
-            "corruption_": slots.corruption,
-            "likelihood_": slots.loss,
-            "divergence_": slots.divergence,
-            "prior_": slots.prior,
-        }
-
-    def _take_over(self, fit: Any) -> None:
-        super()._take_over(fit)
+    def _take_over(self, fitted: Any) -> None:
+        super()._take_over(fitted)
         self._warn_of_dead_units()
 
     def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-        codes = self._description.moments.landmarks
+        codes = self._statistics.moments.landmarks
         return self._model.score_samples(X, codes, n_draws)

@@ -1,17 +1,20 @@
-"""Checks of parameters against each other and against X, before any work."""
+"""Validation of data and parameters, before any work."""
 
 from __future__ import annotations
 
+import inspect
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
+from torch.utils.data import DataLoader, Dataset
 
+from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._data.sources import LARGE, ArraySource, ChunkSource, DataSummary, Source
-from sklearn_ae._data.streams import is_stream, open_stream, rows_of
-from sklearn_ae._model.spec import ModelSpec
+from sklearn_ae._data.streams import open_stream, samples_of
+from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, Options, RealNotInt, StrOptions
 from sklearn_ae.networks import ACTIVATIONS
@@ -45,17 +48,41 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-N_DRAWS = 128  # of a score's importance samples
+N_DRAWS = 128  # default number of importance samples per sample
+
+
+def is_stream(X: Any) -> bool:
+    """Return whether X is a dataset, a loader, an iterable of chunks or a function that creates one.
+
+    Objects that can be indexed or converted to an array or data frame, such as lists
+    and tuples, are array-likes as everywhere in scikit-learn.
+    """
+    if isinstance(X, (Dataset, DataLoader)):
+        return True
+    table = any(hasattr(X, name) for name in ("__array__", "__dataframe__", "shape", "__getitem__"))
+    return not table and (hasattr(X, "__iter__") or (callable(X) and not inspect.isclass(X)))
 
 
 def validate_rows(
     estimator: Any, X: Any, reset: bool = False, name: str = "X", least: int | None = None
 ) -> Any:
-    """Validate X (or what stands beside it) as scikit-learn does; float32 and float64 stay as they are."""
+    """Return X validated by scikit-learn; float32 and float64 are kept.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : array-like or sparse matrix
+    reset : bool
+        Whether X determines the number and names of the features.
+    name : str
+        Name of X in error messages.
+    least : int or None
+        Minimum number of samples, None for 2 in ``fit`` and 1 otherwise.
+    """
     if is_stream(X):
         raise TypeError(
             f"{name} is a {type(X).__name__}, but only fit of AutoencoderTransformer and VAETransformer "
-            "takes datasets, loaders and iterables of chunks; call this with the rows of one chunk at a time."
+            "accepts datasets, loaders and iterables of chunks; pass the samples of one chunk at a time."
         )
     try:
         return validate_data(
@@ -70,60 +97,64 @@ def validate_rows(
         text = _text_columns(X)
         if text:
             raise ValueError(
-                f"{name} has columns that are not numeric: {', '.join(map(repr, text))}. Encode them first, "
-                "for example by OneHotEncoder in make_column_transformer."
+                f"{name} has features that are not numeric: {', '.join(map(repr, text))}. Encode them first, "
+                "for example with OneHotEncoder in make_column_transformer."
             ) from error
         if name == "X":
             raise
-        raise ValueError(f"{name} is not like X: {error}") from error
+        raise ValueError(f"{name} does not match X: {error}") from error
 
 
 def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
-    """As :func:`validate_rows`; a large mapped file becomes a :class:`Source` that is read in passes."""
+    """Return validated samples as :func:`validate_rows` does, or a :class:`Source` for a large memory map."""
     if isinstance(X, np.memmap) and X.ndim == 2 and X.size > LARGE:
         check = _chunk_check(estimator, reset)
         return ArraySource(X, DataSummary.of(map(check, sample_blocks(X))))
     return validate_rows(estimator, X, reset)
 
 
-def validate_training(estimator: Any, X: Any) -> Any:
-    """Rows that ``fit`` is given: in memory, or a :class:`Source` where they are many or come in chunks."""
+def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
+    """Return the data passed to ``fit``: samples in memory, or a :class:`Source` for large or streaming data."""
     if is_stream(X):
-        return _kept_if_few(open_stream(X, _chunk_check(estimator, reset=True)))
+        return _in_memory_if_small(open_stream(X, _chunk_check(estimator, reset=True)))
     X = validate_large(estimator, X, reset=True)
+    if isinstance(X, Source):
+        return X
     if isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]:
         return ArraySource(X, DataSummary.of([X]))
-    return X
+    return ArraySamples(X)
 
 
-def validate_held_out(estimator: Any, X: Any) -> Any:
-    """Rows that ``fit`` is given for validation, in memory."""
+def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> ArraySamples:
+    """Return the validation samples passed to ``fit`` beside ``data``, in memory."""
     if is_stream(X):
         source = open_stream(X, _chunk_check(estimator, reset=False))
-        return np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
-    return validate_rows(estimator, X, name="X_val")
+        X = np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
+    else:
+        X = validate_rows(estimator, X, name="X_val")
+    return ArraySamples(X, lazy=isinstance(data, Source) and X.shape[0] * X.shape[1] > LARGE)
 
 
-def _kept_if_few(source: Source) -> Any:
-    """The rows of an iterable in memory, if they are not many; a dataset may change them in each pass."""
+def _in_memory_if_small(source: Source) -> ArraySamples | Source:
+    """Return the samples of a small iterable in memory; datasets stay, as they may change between passes."""
     if isinstance(source, ChunkSource) and source.shape[0] * source.shape[1] <= LARGE:
-        return source[:]
+        return ArraySamples(source[:])
     return source
 
 
 def _chunk_check(estimator: Any, reset: bool) -> Any:
-    """What turns chunks into validated rows; the first one decides the columns."""
+    """Return a function that validates chunks; the first chunk determines the features if ``reset``."""
     first = [reset]
 
     def check(chunk: Any) -> np.ndarray:
-        rows = validate_rows(estimator, rows_of(chunk), first.pop() if first else False, least=1)
-        return dense(rows)
+        is_first = first.pop() if first else False
+        return dense(validate_rows(estimator, samples_of(chunk), is_first, least=1))
 
     return check
 
 
 def _text_columns(X: Any) -> list[Any]:
-    """Names of a data frame's columns that cannot be read as numbers."""
+    """Return the names of the columns of a data frame that are not numeric."""
     return [name for name in getattr(X, "columns", ()) if not _numeric(X[name])]
 
 
@@ -135,33 +166,31 @@ def _numeric(column: Any) -> bool:
     return True
 
 
-def check_slots(params: Any, X: Any) -> ModelSpec:
-    """Resolve the slots and refuse what cannot work."""
-    slots = params._resolve_slots()
-    slots.network.check(X.shape[1], params.tied_weights)
-    slots.loss.check(X)
-    return slots
+def check_data(spec: ModelSpec, data: ArraySamples | Source) -> None:
+    """Raise an error for data that the network or the loss does not support."""
+    spec.network.check(data.shape[1], spec.tied_weights)
+    spec.loss.check(data.X if isinstance(data, ArraySamples) else data)
 
 
-def check_n_components(params: Any, X: Any, slots: ModelSpec) -> int | float:
-    """The size of the code, or the share of variance that is to decide it."""
-    n, d = X.shape
-    k = params.n_components
+def check_n_components(n_components: Any, data: ArraySamples | Source, spec: ModelSpec) -> int | float:
+    """Return the size of the code, or the share of the variance that determines it."""
+    n, d = data.shape
+    k = n_components
     if k == "mle":
         raise ValueError(
-            "n_components='mle' is not defined for autoencoders; give the share of variance to "
-            "explain (n_components=0.95), or choose the size by cross-validation."
+            "n_components='mle' is not defined for autoencoders; pass the share of variance to explain "
+            "(n_components=0.95), or choose the size by cross-validation."
         )
     if k is None:
-        return min(n, d) - (1 if sparse.issparse(X) else 0)
+        return min(n, d) - (1 if isinstance(data, ArraySamples) and sparse.issparse(data.X) else 0)
     if isinstance(k, Real) and k < 1:
-        if not slots.bottleneck.ordered and slots.hidden_layer_sizes:
+        if not spec.bottleneck.ordered and not spec.is_optimal_at_start:
             raise ValueError(
-                f"n_components={k} picks the number of components by the variance they explain, which "
-                "needs ordered codes; set bottleneck='ordered', or give an integer."
+                f"n_components={k} selects the number of components by the variance that they explain, "
+                "which needs ordered codes; set bottleneck='ordered', or pass an integer."
             )
         return float(k)
-    if k > min(n, d) and not slots.limited:
+    if k > min(n, d) and not spec.is_limited:
         raise ValueError(
             f"n_components={k} must be between 1 and min(n_samples, n_features)={min(n, d)} "
             f"(n_samples={n}, n_features={d}). An overcomplete code needs something that limits it, "

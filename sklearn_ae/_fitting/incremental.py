@@ -1,117 +1,134 @@
-"""Training chunk by chunk, for ``partial_fit``."""
+"""``partial_fit``: one training epoch per chunk of data."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from sklearn.decomposition import IncrementalPCA
-from torch import Generator
 
-from sklearn_ae._fitting.pipeline import Fit
+from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._fitting.pipeline import (
+    Accepted,
+    AllFeatures,
+    Fitted,
+    Previous,
+    Split,
+    Trained,
+    fit_context,
+    inference_copy,
+    summarize,
+    training_context,
+)
+from sklearn_ae._model.initialization import (
+    ModelSpec,
+    Start,
+    feature_stats,
+    initialize,
+    working_scale,
+)
+from sklearn_ae._model.objectives import make_objective
 from sklearn_ae._model.pca import as_incremental, with_chunk
-from sklearn_ae._model.spec import ModelSpec
-from sklearn_ae._model.units import feature_stats, working_scale
-from sklearn_ae._training.callbacks import OnlineAverage
-from sklearn_ae._training.schedule import batches_and_epochs
-from sklearn_ae._utils.random import private_random_state
+from sklearn_ae._training.net import AutoencoderNet, new_net
+from sklearn_ae._training.optimization import TrainingConfig
+from sklearn_ae.corruptions import FeatureStats
 
-_PART = 100  # least rows of an update of the anchor
-
-_REMEMBERED = 1_000  # rows that a description is made of, at least
+_PART = 100  # minimum number of samples of an update of the initial PCA
+_REMEMBERED = 1_000  # minimum number of earlier samples that the statistics represent
 
 
-class ChunkFit(Fit):
-    """One pass over a chunk of rows, continuing what an estimator has learnt.
+def fit_chunk(
+    samples: ArraySamples,
+    spec: ModelSpec,
+    config: TrainingConfig,
+    seed: int,
+    previous: Previous | None = None,
+) -> Fitted:
+    """Train for one epoch on a chunk, continuing a fitted model.
 
-    The first chunk gives the anchor; its mean and scale, and Adam's moments, run
-    on. A linear model at PCA's objective is scikit-learn's ``IncrementalPCA``.
+    The first chunk gives the initial PCA, whose mean and scale are updated, as are
+    the moments of Adam. A linear model with the objective of PCA is scikit-learn's
+    ``IncrementalPCA``.
     """
-
-    def __init__(self, params: Any, slots: ModelSpec, X: Any, n_components: Any):
-        super().__init__(params, slots, X, None, n_components, private_random_state(params.random_state))
-        self.train = self.valid = None
-
-    def _anchor(self, indices: np.ndarray | None) -> Any:
-        n, d = self.X.shape
-        r = min(self.n_components, d)
-        if n < r:
-            raise ValueError(
-                f"n_components={r} must be at most the number of rows of the first chunk, {n}; "
-                "pass a larger chunk to the first call of partial_fit."
+    split = Split(samples, None, samples, seed)
+    with fit_context():
+        if previous is None or spec.is_optimal_at_start:
+            start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))
+            net = new_net(
+                start,
+                make_objective(start, samples.shape[0], has_warmup=True),
+                config,
+                n_samples=samples.shape[0],
+                seed=seed,
             )
-        return with_chunk(IncrementalPCA(r), self.X)
-
-    def _run(self, previous: Any) -> None:
-        """Train for one epoch, from scratch or on from a fitted estimator."""
-        if previous is None or self.at_optimum:
-            self._build(None if previous is None else self._updated(previous.pca_))
-            self.net = self._net()
         else:
-            self._continue(previous)
-        self.gate_open = not self.at_optimum
-        with self._resources():
-            if not self.at_optimum:
-                self._train_one_epoch()
-            self._rest()
-            self._describe()
-        if previous is not None and not self.is_pca:
-            self._join(previous)
+            start = _continued(samples, spec, previous)
+            net = previous.net
+        with training_context(start, split, config):
+            accepted = _train_one_epoch(start, net, split, config)
+            fitted = replace(summarize(accepted, split), n_samples=n_samples_seen(start, samples))
+    return fitted if previous is None or fitted.is_pca else _joined(fitted, previous)
 
-    def _updated(self, pca: Any) -> Any:
-        return with_chunk(as_incremental(pca), self.X)
 
-    def _continue(self, previous: Any) -> None:
-        """Go on with the weights, in the working units of all rows so far."""
-        n, d = self.X.shape
-        self.pca, self.net = as_incremental(previous.pca_), previous.net_
-        # a few small decompositions take less time than a large one; nothing but a record hangs on it
-        n_parts = max(1, n // max(_PART, 4 * self.pca.n_components_))
-        for part in np.array_split(np.arange(n), n_parts):
-            with_chunk(self.pca, self.X[part])
-        offset, scale = np.asarray(self.pca.mean_, dtype=np.float64), working_scale(self.pca, d)
-        trained = self.net.module_
-        trained.change_units(
-            torch.from_numpy(offset), scale, feature_stats(self.X, offset, scale, len(trained.low) > 0)
+def _first_pca(samples: ArraySamples, spec: ModelSpec, previous: Previous | None) -> IncrementalPCA:
+    """Return the PCA of the first chunk, or that of all chunks of a linear model."""
+    if previous is not None:
+        return with_chunk(as_incremental(previous.pca), samples.array)
+    n, d = samples.shape
+    r = min(int(spec.n_components), d)
+    if n < r:
+        raise ValueError(
+            f"n_components={r} must be at most the number of samples of the first chunk, {n}; "
+            "pass a larger chunk to the first call of partial_fit."
         )
-        self.module = copy.deepcopy(trained).double()
-        self.module.offset.copy_(torch.from_numpy(offset))
-        self.batch_size, _ = batches_and_epochs(self.params, n)
-        self.net.batch_size = self.batch_size
-        self.net.criterion_ = self.slots.objective(self.n_samples, d, scale, warm=True)
-
-    def _train_one_epoch(self) -> None:
-        net = self.net
-        net.warmup = None
-        net.generator = Generator(self.device).manual_seed(self.seed + len(net.history or ()))
-        net.device, net.lr = str(self.device), self.params.learning_rate_init
-        net.module_.to(self.device)
-        if not any(name == "trail" for name, _ in net.callbacks_):
-            net.callbacks_.append(("trail", OnlineAverage()))
-        _move_state(net.optimizer_)
-        net.partial_fit((self.rows(self.X, None), None), epochs=1)
-
-    def _rest(self) -> None:
-        """Keep Adam's moments for the next chunk."""
-        optimizer = self.net.optimizer_
-        moments = optimizer.state_dict()
-        super()._rest()
-        optimizer.load_state_dict(moments)
-
-    def _join(self, previous: Any) -> None:
-        """Describe what all chunks so far say, the last ones above all: weights have changed since."""
-        k = previous.n_components_
-        self.inference.n_kept, new = k, self.description.truncated(k)
-        n = min(previous._description.moments.n, max(_REMEMBERED, self.n_samples / 3))
-        self.description = new.after(previous._description, n, (previous.scale_ / self.module.scale) ** 2)
-
-    @property
-    def n_samples(self) -> int:
-        return int(getattr(self.pca, "n_samples_seen_", self.X.shape[0]))
+    return with_chunk(IncrementalPCA(r), samples.array)
 
 
-def _move_state(optimizer: torch.optim.Optimizer) -> None:
-    """Bring the state to where the parameters are."""
-    optimizer.load_state_dict(optimizer.state_dict())
+def _continued(samples: ArraySamples, spec: ModelSpec, previous: Previous) -> Start:
+    """Return a start with the current weights, in the working units of all samples so far."""
+    pca = as_incremental(previous.pca)
+    X = samples.array
+    # Several small decompositions are faster than a large one; the result is only reported.
+    n_parts = max(1, X.shape[0] // max(_PART, 4 * pca.n_components_))
+    for part in np.array_split(np.arange(X.shape[0]), n_parts):
+        with_chunk(pca, X[part])
+    offset = np.asarray(pca.mean_, dtype=np.float64)
+    scale = working_scale(pca)
+    trained = previous.net.module_
+    seen = feature_stats(samples, offset, scale) if len(trained.low) else FeatureStats.none()
+    trained.change_units(torch.from_numpy(offset), scale, seen)
+    module = copy.deepcopy(trained).double()
+    module.offset.copy_(torch.from_numpy(offset))
+    return Start(spec, pca, module, is_pca=False)
+
+
+def _train_one_epoch(start: Start, net: AutoencoderNet, split: Split, config: TrainingConfig) -> Accepted:
+    """Return the model after an epoch; a linear model with the objective of PCA is not trained."""
+    trains = not (start.is_pca and start.spec.is_optimal_at_start)
+    if trains:
+        batch_size, _ = config.batch_size_and_epochs(split.whole.shape[0], start.spec.init)
+        n_seen = n_samples_seen(start, split.whole)
+        net.resume(make_objective(start, n_seen, has_warmup=False), config, batch_size)
+        net.run(AllFeatures().samples(split.whole, start.module, config.device), epochs=1)
+    net.release(keeps_moments=True)
+    module = net.module_ if trains else start.module.without_networks()
+    module = inference_copy(module, start, split.whole.dtype)
+    trained = Trained(start, net, is_warm=False, has_run=trains)
+    return Accepted(start, net, module, module, uses_network=trains, trained=trained)
+
+
+def n_samples_seen(start: Start, samples: ArraySamples) -> int:
+    """Return the number of samples of all chunks."""
+    return int(getattr(start.pca, "n_samples_seen_", samples.shape[0]))
+
+
+def _joined(fitted: Fitted, previous: Previous) -> Fitted:
+    """Average the statistics with earlier ones, of which the latest count most, because weights have changed."""
+    k = previous.n_components
+    module = fitted.module.truncated(k)
+    n = min(previous.statistics.moments.n, max(_REMEMBERED, fitted.n_samples / 3))
+    unit = (previous.module.scale / module.scale) ** 2
+    statistics = fitted.statistics.truncated(k).after(previous.statistics, n, unit)
+    return replace(fitted, module=module, statistics=statistics)

@@ -1,9 +1,16 @@
-"""What ``fit`` does between validated data and fitted attributes.
+"""``fit`` as a pipeline of values, from validated data to everything that the estimator learns.
 
-    split -> anchor -> build -> train -> gate -> code_statistics
+    split    = hold_out(data, X_val, ...)         training and validation samples
+    start    = initialize(spec, split.train, ...) initial PCA, and the autoencoder that equals it
+    trained  = train(start, split, ...)           best epoch by the validation objective
+    accepted = fall_back_to_pca(trained, split)   unless validation shows a gain
+    accepted = refit_on_all_samples(accepted, ..) small data
+    fitted   = summarize(accepted, split)         noise variance, moments of the codes, prior
 
-A :class:`Fit` computes everything before the estimator takes it over, so that
-an error on the way leaves no half-fitted estimator.
+Each step takes the values of earlier steps and returns a frozen dataclass, so that an
+error leaves no half-fitted estimator. Differences between arrays and out-of-core data
+are in the data (``_data``); wide data are trained in their row space, which replaces
+:class:`AllFeatures`.
 """
 
 from __future__ import annotations
@@ -12,384 +19,396 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.random import sample_without_replacement
 from threadpoolctl import threadpool_limits
-from torch import Generator
 
-from sklearn_ae._data.batches import InMemorySamples, StreamedSamples
-from sklearn_ae._data.sources import LARGE, Source
+from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.vae import fit_prior
-from sklearn_ae._fitting.fallback import MIN_VALIDATION_SAMPLES, n_held_out, shows_a_gain, validation_split
-from sklearn_ae._model.initialization import build_module
+from sklearn_ae._fitting.row_space import RowSpace
+from sklearn_ae._model.initialization import ModelSpec, Start, initialize
 from sklearn_ae._model.module import Autoencoder
+from sklearn_ae._model.objectives import make_objective
 from sklearn_ae._model.pca import fit_pca
-from sklearn_ae._model.spec import ModelSpec, is_linear
 from sklearn_ae._model.statistics import (
-    calibrate_noise,
+    MIN_VALIDATION_SAMPLES,
+    CodeStatistics,
     code_statistics,
+    noise_correction,
     pca_statistics,
+    shows_a_gain,
     squared_errors,
-    working_blocks,
 )
-from sklearn_ae._training.callbacks import BestEpoch, Progress, StopAfter
-from sklearn_ae._training.net import AutoencoderNet
-from sklearn_ae._training.schedule import SMALL, batches_and_epochs
-from sklearn_ae._utils.hardware import resolve_device, threads_for, use_bf16
-from sklearn_ae._utils.random import MAX_SEED, forked_global_rng
+from sklearn_ae._training.callbacks import StopAfter
+from sklearn_ae._training.net import AutoencoderNet, new_net
+from sklearn_ae._training.optimization import SMALL, BestEpoch, TrainingConfig
+from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, threads_for
 
-_NOTHING_LEFT = 1e-10  # share of the variance under which PCA is taken to explain everything
+_NOTHING_LEFT = 1e-10  # share of the variance below which PCA is considered to explain everything
 
 
-class Fit:
-    """One fit: the data, the parameters and what becomes of them.
+@dataclass(frozen=True)
+class Previous:
+    """A fitted model that a warm start or ``partial_fit`` continues."""
 
-    Parameters
-    ----------
-    params : estimator
-        Whose constructor parameters are read, never written.
-    slots : ModelSpec
-        The resolved options.
-    X, X_val : ndarray or sparse matrix
-        Validated rows; X_val may be None.
-    n_components : int, float or None
-        As PCA takes it.
-    rng : RandomState
-    """
+    net: AutoencoderNet
+    module: Autoencoder
+    pca: Any
+    n_components: int
+    statistics: CodeStatistics
+    network: Any
+    hidden_layer_sizes: tuple[int, ...]
 
-    def __init__(self, params: Any, slots: ModelSpec, X: Any, X_val: Any, n_components: Any, rng: Any):
-        self.params = params
-        self.slots = slots
-        self.X = X
-        self.X_val = X_val
-        self.n_components = n_components
-        self.device = resolve_device(params.device)
-        # the linear model of PCA's own objective cannot be improved
-        linear = is_linear(slots.network, slots.hidden_layer_sizes)
-        self.at_optimum = self.anchored and slots.plain and linear
-        self.train, self.valid = self._split(rng)
-        self.seed = int(rng.randint(MAX_SEED))
-        self.generator = Generator().manual_seed(self.seed)
-        self.best: BestEpoch | None = None
-        self.pca_loss: float | None = None  # the validation objective before the first step
-        self.warm = False
 
-    # -- split and anchor -----------------------------------------------------
+@dataclass(frozen=True)
+class Split:
+    """Training and validation samples, and the seed of everything random after the split."""
 
-    def _split(self, rng: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Row numbers for training and validation; None for all rows and for no validation."""
-        if self.X_val is not None or self.at_optimum:
-            return None, None
-        return validation_split(self.params, self.X.shape[0], rng)
+    train: Any
+    valid: Any  # None without validation
+    whole: Any  # all samples passed as X
+    seed: int
 
     @property
-    def anchored(self) -> bool:
-        return self.params.init == "pca"
+    def held_out(self) -> Any:
+        """Samples that the model is not trained on, or all samples without validation."""
+        return self.whole if self.valid is None else self.valid
 
     @property
     def n_valid(self) -> int:
-        if self.X_val is not None:
-            return self.X_val.shape[0]
-        return 0 if self.valid is None else len(self.valid)
+        """Number of validation samples."""
+        return 0 if self.valid is None else self.valid.shape[0]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A net after training, and its validation objective against that of the initial PCA."""
+
+    start: Start
+    net: AutoencoderNet
+    is_warm: bool
+    has_run: bool = False
+    pca_losses: np.ndarray | None = None  # objective of each validation sample under the initial PCA
+    best: BestEpoch | None = None
 
     @property
-    def gated(self) -> bool:
-        """Whether PCA is returned to where validation rows show no gain."""
-        return self.anchored and self.params.early_stopping
-
-    def _anchor(self, indices: np.ndarray | None) -> Any:
-        """PCA of some rows."""
-        X = self.X if indices is None else self.X[indices]
-        k = self.n_components
-        if isinstance(k, (int, np.integer)):
-            k = min(k, *X.shape)
-        return fit_pca(X, k, self.seed)
-
-    def _build(self, pca: Any = None) -> None:
-        """Fit the anchor, unless it is given, and build the module on it."""
-        self.pca = self._anchor(self.train) if pca is None else pca
-        given = isinstance(self.n_components, (int, np.integer))
-        width = int(self.n_components if given else self.pca.n_components_)
-        self.module = build_module(self.params, self.slots, self.pca, width, self.X, self.generator)
-
-    # -- train ------------------------------------------------------------------
-
-    def run(self, previous: Any = None) -> Fit:
-        """Do all of it; ``previous`` is the fitted estimator that a warm start continues."""
-        # what torch imports for its first optimizer changes the filters; and PCA's last bits, from
-        # which training departs, would depend on the number of threads
-        with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
-            self._run(previous)
-        return self
-
-    def _run(self, previous: Any) -> None:
-        self.warm = previous is not None
-        if self.warm:
-            self._check_same_shape(previous)
-        self._build(None if previous is None else previous.pca_)
-        self.net = self._net()
-        self.gate_open = not self.anchored
-        undecidable = self.gated and self.n_valid < MIN_VALIDATION_SAMPLES
-        with self._resources():
-            if not self.at_optimum and not undecidable:
-                self._train(previous)
-            if self.anchored and not self.gate_open:
-                self._return_to_pca()
-            self._rest()
-            self._describe()
-
-    @contextlib.contextmanager
-    def _resources(self) -> Iterator[None]:
-        needed = self.slots.uses_global_generator
-        with (
-            threads_for(self.module.n_weights, self.batch_size),
-            forked_global_rng(needed, self.seed, self.device),
-        ):
-            yield
-
-    def _net(self) -> AutoencoderNet:
-        p = self.params
-        n = self.X.shape[0] if self.train is None else len(self.train)
-        self.batch_size, max_iter = batches_and_epochs(p, n)
-        callbacks = list(p.callbacks or [])
-        if p.verbose:
-            callbacks.append(("progress", Progress()))
-        net = AutoencoderNet(
-            copy.deepcopy(self.module).float(),
-            self.slots.objective(n, self.X.shape[1], self.module.scale, self.warm),
-            lr=p.learning_rate_init,
-            max_epochs=max_iter,
-            batch_size=self.batch_size,
-            alpha=p.alpha,
-            seed=self.seed,
-            bf16=use_bf16(p.precision, self.device, self.module, self.batch_size),
-            capturable=self.slots.capturable(self.module.width),
-            callbacks=callbacks,
-            device=str(self.device),
-            verbose=0,
-        )
-        return net.initialize()
+    def pca_loss(self) -> float | None:
+        """Validation objective of the initial PCA."""
+        return None if self.pca_losses is None else float(self.pca_losses.mean())
 
     @property
-    def offset(self) -> np.ndarray:
-        return self.module.offset.double().cpu().numpy()
+    def is_better(self) -> bool:
+        """Whether the network is used: it was trained, and is significantly better than PCA if that is known."""
+        if not self.has_run or self.best is None or self.pca_losses is None:
+            return self.has_run
+        in_nats = self.start.spec.divergence is not None
+        return shows_a_gain(self.pca_losses, self.best.best_losses_, in_nats=in_nats)
 
-    def rows(self, X: Any, indices: np.ndarray | None) -> Any:
-        """Rows in working units."""
-        return InMemorySamples(X, indices, self.offset, self.module.scale, self.device)
 
-    def _validation_rows(self) -> InMemorySamples | None:
-        if self.X_val is not None:
-            return self.rows(self.X_val, None)
-        return None if self.valid is None else self.rows(self.X, self.valid)
+@dataclass(frozen=True)
+class Accepted:
+    """The accepted model, in the precision of X."""
 
-    def _train(self, previous: Any) -> None:
-        """Train the net, keep its best epoch, and see whether the gate opens."""
-        net, p = self.net, self.params
-        train, valid = self.rows(self.X, self.train), self._validation_rows()
-        anchor = net.evaluate(valid) if valid is not None and self.gated else None
-        self.pca_loss = None if anchor is None else float(anchor.mean())
-        if anchor is not None and self.slots.plain and self._nothing_left():
-            return
-        net.criterion_.calibrated = True
-        if previous is not None:
-            net.module_.load_state_dict(self._weights(previous))
-        if valid is not None and p.early_stopping:
-            self.best = BestEpoch(p.n_iter_no_change, p.tol)
-            net.callbacks_.insert(0, ("best_epoch", self.best))  # sees every epoch, whatever others do
-        net.generator = Generator(self.device).manual_seed(self.seed)
-        net.partial_fit((train, valid))
-        net.warn_unfinished("valid_loss" if self.best else "train_loss")
-        if anchor is None or self.best is None:
-            self.gate_open = True
-        else:
-            in_nats = self.slots.divergence is not None
-            self.gate_open = shows_a_gain(anchor, self.best.best_losses_, in_nats)
-
-    def _weights(self, previous: Any) -> dict[str, Any]:
-        """Where a warm start goes on."""
-        return previous.net_.module_.state_dict()
-
-    def _nothing_left(self) -> bool:
-        """Whether PCA explains the validation rows already."""
-        shortest = self.slots.bottleneck.shortest(self.module.width)
-        errors, total = squared_errors(self.module, self._held_out(), [shortest])
-        return errors[-1] <= _NOTHING_LEFT * total
-
-    def _held_out(self) -> Any:
-        """Rows that the model has not been trained on; the training rows where there are none."""
-        if self.X_val is not None:
-            return self.X_val
-        return self.X if self.valid is None else self.X[self.valid]
-
-    def _check_same_shape(self, previous: Any) -> None:
-        """Refuse a warm start from a model of another shape."""
-        same = (
-            previous.net_.module_.width == self.n_components or isinstance(self.n_components, float),
-            previous.module_.offset.shape[0] == self.X.shape[1],
-            previous._hidden_layer_sizes == self.slots.hidden_layer_sizes,
-            repr(previous.network_) == repr(self.slots.network),
-            previous.module_.loss.noise == self.slots.loss.noise,
-        )
-        if not all(same):
-            raise ValueError(
-                "warm_start=True goes on with the weights of the previous fit, which are of another "
-                "shape; keep n_components, the network and the columns of X, or set warm_start=False."
-            )
-
-    # -- gate and code_statistics --------------------------------------------------------
-
-    def _return_to_pca(self) -> None:
-        """Start again from the PCA of all rows; f and g are zero, in the net they can still be trained."""
-        if not self._take_back() and self.best is None:
-            return  # that is where the model still stands
-        history, self.best = self.net.history, None
-        self._build()
-        self.net = self._net()
-        self.net.history = history
-
-    def _take_back(self) -> bool:
-        """Put the held-out rows back among the others; whether there were any."""
-        some, self.train = self.train is not None, None
-        return some
-
-    def _rest(self) -> None:
-        """Leave the net on the CPU, without what only training needed."""
-        net = self.net
-        net.module_.eval().to("cpu")
-        net.device, net.generator, net.average_ = "cpu", None, None
-        net.optimizer_.state.clear()
-        net.callbacks_ = [(name, cb) for name, cb in net.callbacks_ if name not in ("best_epoch", "stop")]
-        shut = self.anchored and not self.gate_open
-        self.inference = inference_copy(net.module_, self.module, self.X.dtype, shut)
-
-    def _describe(self) -> None:
-        self.is_pca = not self.gate_open and is_pca(self.inference, self.pca)
-        if self.is_pca:
-            self.description = pca_statistics(self.pca, self.inference.scale)
-            return
-        judged = self.inference  # by rows that it has not seen, where there are any
-        if self.worth_refitting:
-            self._refit()
-        held_out = self._held_out()
-        self.description = code_statistics(self.inference, self.X, judged, held_out)
-        if self.inference.noise is not None:
-            calibrate_noise(self.inference.noise, judged, working_blocks(judged, held_out), self.seed)
-        if self.slots.prior is not None:
-            self.inference.prior = fit_prior(
-                self.slots.prior, judged, self.inference, self.X, self.X_val, self.valid
-            )
-        if isinstance(self.n_components, float):
-            reached = np.cumsum(self.description.explained) >= self.n_components
-            k = 1 + int(np.argmax(reached)) if reached.any() else judged.width
-            self.inference.n_kept, self.description = k, self.description.truncated(k)
+    start: Start
+    net: AutoencoderNet
+    module: Autoencoder
+    validated: Autoencoder  # module, or its predecessor that was not trained on the held-out samples
+    uses_network: bool
+    trained: Trained
 
     @property
-    def worth_refitting(self) -> bool:
-        """Whether rows are few, some were held out, and the training was not that of a warm start."""
-        trained = self.gate_open and self.best is not None and self.best.best_epoch_ > 0
-        return trained and self.valid is not None and self.X.shape[0] <= SMALL and not self.warm
+    def is_pca(self) -> bool:
+        """Whether the model is PCA in every respect, with the components of PCA only."""
+        same_width = self.module.width == self.start.pca.n_components_
+        return not self.uses_network and self.start.is_pca and self.module.is_affine() and same_width
 
-    def _refit(self) -> None:
-        """Train again on all rows for as many epochs as were best: of few rows, each one counts.
 
-        What the held-out rows have said of the first model (epoch, gate, errors) is kept.
-        """
-        assert self.best is not None
-        first = self.net, self.module, self.pca, self.inference
-        self.train, self.generator = None, Generator().manual_seed(self.seed)
-        self._build(fit_pca(self.X, self.pca.n_components_, self.seed))
-        self.net = self._net()
-        self._train_again(self.best.best_epoch_)
-        if self.net.interrupted_:
-            self.net, self.module, self.pca, self.inference = first
-            return
-        self.net.history = first[0].history
-        self._rest()
+@dataclass(frozen=True)
+class Fitted:
+    """Everything that an estimator learns."""
 
-    def _train_again(self, n_epochs: int) -> None:
-        self.net.callbacks_ = [("stop", StopAfter(n_epochs))]
-        self.net.generator = Generator(self.device).manual_seed(self.seed)
-        self.net.partial_fit((self.rows(self.X, None), None))
-
-    # -- what the estimator takes over ------------------------------------------------
-
-    @property
-    def n_samples(self) -> int:
-        return self.X.shape[0]
+    spec: ModelSpec
+    net: AutoencoderNet
+    module: Autoencoder
+    pca: Any
+    statistics: CodeStatistics
+    uses_network: bool
+    is_pca: bool
+    n_samples: int
+    best_iter: int
+    pca_loss: float | None
 
     @property
     def n_iter(self) -> int:
-        """Epochs run; PCA's one pass where nothing was to be trained."""
+        """Number of epochs; 1 if there was nothing to train."""
         return max(1, len(self.net.history))
 
-    @property
-    def best_iter(self) -> int:
-        if not self.gate_open:
-            return 0
-        return self.n_iter if self.best is None else self.best.best_epoch_
-
     def curve(self, name: str) -> list[float]:
-        """Objective per row and column in each epoch; empty where there was none."""
+        """Return a loss of each epoch; empty if it was not computed."""
         return [epoch[name] for epoch in self.net.history if name in epoch]
 
 
-_MAX_HELD_OUT = 2**23  # entries of validation rows, which are kept in memory (32 MB as float32)
+def fit(
+    data: Any,
+    X_val: Any,
+    spec: ModelSpec,
+    config: TrainingConfig,
+    rng: np.random.RandomState,
+    previous: Previous | None = None,
+) -> Fitted:
+    """Fit a model to validated data.
 
-
-class SourceFit(Fit):
-    """A fit whose rows are read in passes; those held out are kept in memory.
-
-    The held-out rows are drawn once and never come with the others.
+    Parameters
+    ----------
+    data : ArraySamples or Source
+    X_val : ArraySamples or None
+        Validation samples; None holds out some of ``data``.
+    spec : ModelSpec
+    config : TrainingConfig
+    rng : RandomState
+    previous : Previous, default=None
+        The fitted model that a warm start continues.
     """
+    with fit_context():
+        split = hold_out(data, X_val, spec, config, rng)
+        if previous is not None:
+            check_same_shape(previous, spec, data.shape[1])
+        start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
+        with training_context(start, split, config):
+            trained = train(start, split, config, previous)
+            accepted = fall_back_to_pca(trained, split, config)
+            accepted = refit_on_all_samples(accepted, split, config)
+            return summarize(accepted, split)
 
-    X: Source
 
-    def _split(self, rng: Any) -> tuple[None, None]:
-        """Take validation rows out of X, as if they had been given beside it."""
-        self.whole = self.X
-        n, d = self.X.n_places, self.X.shape[1]
-        given = self.X_val is not None or self.at_optimum
-        n_valid = 0 if given else min(n_held_out(self.params, n), max(1_000, _MAX_HELD_OUT // d))
+@contextlib.contextmanager
+def fit_context() -> Iterator[None]:
+    """Restore the warning filters, and use one BLAS thread.
+
+    Importing torch's optimizers modifies the warning filters, and the low-order bits of
+    the initial PCA depend on the number of BLAS threads.
+    """
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@contextlib.contextmanager
+def training_context(start: Start, split: Split, config: TrainingConfig) -> Iterator[None]:
+    """Limit the threads of small networks, and seed torch's global generator for user code."""
+    batch_size, _ = config.batch_size_and_epochs(split.train.shape[0], start.spec.init)
+    with (
+        threads_for(start.module.n_weights, batch_size),
+        forked_global_rng(start.spec.uses_global_rng, split.seed, config.device),
+    ):
+        yield
+
+
+# -- steps ----------------------------------------------------------------------------------
+
+
+def hold_out(
+    data: Any, X_val: Any, spec: ModelSpec, config: TrainingConfig, rng: np.random.RandomState
+) -> Split:
+    """Split off validation samples, unless they are given or no training can improve on PCA."""
+    train = data
+    valid = X_val
+    if X_val is None and not spec.is_optimal_at_start:
+        n_valid = config.n_held_out(data.n_places, MIN_VALIDATION_SAMPLES if spec.claims_pca else 1)
         if n_valid:
-            valid = np.sort(sample_without_replacement(n, n_valid, random_state=rng))
-            self.X, self.X_val = self.whole.without(valid), self.whole[valid]
-        return None, None
-
-    def _take_back(self) -> bool:
-        some, self.X = self.X is not self.whole, self.whole
-        return some
-
-    def rows(self, X: Any, indices: np.ndarray | None) -> Any:
-        if isinstance(X, Source):
-            return StreamedSamples(X, self.offset, self.module.scale, self.device)
-        return InMemorySamples(X, indices, self.offset, self.module.scale, self.device, lazy=X.size > LARGE)
-
-    @property
-    def n_samples(self) -> int:
-        return self.whole.shape[0]
+            train, valid = data.hold_out(n_valid, rng)
+    return Split(train, valid, data, seed=int(rng.randint(MAX_SEED)))
 
 
-def inference_copy(trained: Autoencoder, exact: Autoencoder, dtype: Any, shut: bool) -> Autoencoder:
-    """A frozen copy in the precision of X; behind a shut gate, without its networks.
+def check_same_shape(previous: Previous, spec: ModelSpec, n_features: int) -> None:
+    """Raise an error if a warm start would continue from a model of another shape."""
+    module = previous.net.module_
+    same = (
+        module.width == spec.n_components or isinstance(spec.n_components, float),
+        len(previous.module.offset) == n_features,
+        previous.hidden_layer_sizes == spec.hidden_layer_sizes,
+        repr(previous.network) == repr(spec.network),
+        previous.module.loss.noise == spec.loss.noise,
+    )
+    if not all(same):
+        raise ValueError(
+            "warm_start=True continues with the weights of the previous fit, which have another shape; keep "
+            "n_components, the network and the features of X, or set warm_start=False."
+        )
 
-    Training is in float32. ``exact`` is the float64 module that it started from,
-    which has the full digits of the offset and, behind a shut gate, of PCA.
+
+def train(start: Start, split: Split, config: TrainingConfig, previous: Previous | None = None) -> Trained:
+    """Train a net from the start, or from the weights of a previous fit, and restore its best epoch."""
+    is_warm = previous is not None
+    n_samples = split.train.shape[0]
+    objective = make_objective(start, n_samples, has_warmup=not is_warm)
+    net = new_net(start, objective, config, n_samples=n_samples, seed=split.seed)
+    trained = Trained(start, net, is_warm)
+    can_fall_back = start.is_pca and config.early_stopping
+    undecidable = can_fall_back and split.n_valid < MIN_VALIDATION_SAMPLES
+    if undecidable or (start.is_pca and start.spec.is_optimal_at_start):
+        return trained
+    space = training_space(split.train, split.whole, start, split.seed, previous)
+    inside = space.net(net, start, config)
+    train_set = space.samples(split.train, start.module, config.device)
+    valid_set = None if split.valid is None else space.samples(split.valid, start.module, config.device)
+    if can_fall_back:
+        trained = replace(trained, pca_losses=inside.evaluate(valid_set))
+        if start.spec.has_pca_objective and _pca_explains_everything(start, split):
+            return trained
+    inside.criterion_.calibrate()
+    if previous is not None:
+        inside.module_.load_state_dict(space.weights(previous.net.module_))
+    validates = valid_set is not None and config.early_stopping
+    best = BestEpoch(config.n_iter_no_change, config.tol) if validates else None
+    with threads_for(inside.module_.n_weights, inside.batch_size):
+        inside.run(train_set, valid_set, watch=best)
+    inside.warn_unfinished("train_loss" if best is None else "valid_loss")
+    return replace(trained, net=space.outside(inside, net), has_run=True, best=best)
+
+
+def fall_back_to_pca(trained: Trained, split: Split, config: TrainingConfig) -> Accepted:
+    """Return the trained model, or the PCA of all samples unless validation shows a gain."""
+    start = trained.start
+    net = trained.net
+    if trained.is_better:
+        module = inference_copy(net.module_, start, split.whole.dtype)
+        return Accepted(start, net.release(), module, module, uses_network=True, trained=trained)
+    if split.train is not split.whole or trained.has_run:
+        start = initialize(start.spec, split.whole, split.seed)
+        n_samples = split.whole.shape[0]
+        objective = make_objective(start, n_samples, has_warmup=not trained.is_warm)
+        net = new_net(start, objective, config, n_samples=n_samples, seed=split.seed).with_history_of(net)
+    module = inference_copy(start.module.without_networks(), start, split.whole.dtype)
+    return Accepted(start, net.release(), module, module, uses_network=False, trained=trained)
+
+
+def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfig) -> Accepted:
+    """Train again on all samples, for the best number of epochs, if every sample counts.
+
+    Everything learned from the held-out samples is kept: the epoch, the decision
+    for the network, and the errors.
     """
-    twin = copy.deepcopy(exact if shut else trained).double()
-    twin.offset.copy_(exact.offset)
-    if shut:
-        twin.encoder.network = twin.decoder.network = None
-        if twin.noise is not None:
-            twin.noise.network = None
-        twin.__dict__.pop("n_weights", None)  # there are fewer now
+    best = accepted.trained.best
+    first = accepted.trained.net
+    small = isinstance(split.whole, ArraySamples) and split.whole.shape[0] <= SMALL
+    held_out = split.train is not split.whole
+    worthwhile = accepted.uses_network and best is not None and best.best_epoch_ > 0
+    if not (small and held_out and worthwhile) or accepted.trained.is_warm:
+        return accepted
+    assert best is not None
+    n_samples = split.whole.shape[0]
+    pca = fit_pca(split.whole, accepted.start.pca.n_components_, split.seed)
+    start = initialize(accepted.start.spec, split.whole, split.seed, pca)
+    silent = replace(config, callbacks=None, verbose=0)
+    objective = make_objective(start, n_samples, has_warmup=True)
+    net = new_net(start, objective, silent, n_samples=n_samples, seed=split.seed)
+    space = training_space(split.whole, split.whole, start, split.seed)
+    inside = space.net(net, start, silent)
+    samples = space.samples(split.whole, start.module, config.device)
+    with threads_for(inside.module_.n_weights, inside.batch_size):
+        inside.run(samples, watch=StopAfter(best.best_epoch_))
+    if inside.interrupted_:
+        return accepted
+    net = space.outside(inside, net).with_history_of(first)
+    module = inference_copy(net.module_, start, split.whole.dtype)
+    return replace(accepted, start=start, net=net.release(), module=module)
+
+
+def summarize(accepted: Accepted, split: Split) -> Fitted:
+    """Measure what scoring and whitening need, on samples that the model was not trained on if there are any."""
+    module = accepted.module
+    spec = accepted.start.spec
+    if accepted.is_pca:
+        statistics = pca_statistics(accepted.start.pca, module.scale)
+    else:
+        statistics = code_statistics(module, split.whole, accepted.validated, split.held_out)
+        if module.noise is not None:
+            module.noise.rescale(noise_correction(accepted.validated, split.held_out, split.seed))
+        if spec.prior is not None:
+            module = module.with_prior(_fit_prior(accepted, split))
+        if isinstance(spec.n_components, float):
+            k = n_components_for_share(statistics, spec.n_components)
+            module = module.truncated(k)
+            statistics = statistics.truncated(k)
+    best = accepted.trained.best
+    n_iter = max(1, len(accepted.net.history))
+    best_iter = n_iter if best is None else best.best_epoch_
+    return Fitted(
+        spec=spec,
+        net=accepted.net,
+        module=module,
+        pca=accepted.start.pca,
+        statistics=statistics,
+        uses_network=accepted.uses_network,
+        is_pca=accepted.is_pca,
+        n_samples=split.whole.shape[0],
+        best_iter=best_iter if accepted.uses_network else 0,
+        pca_loss=accepted.trained.pca_loss,
+    )
+
+
+# -- parts of the steps ---------------------------------------------------------------------
+
+
+class AllFeatures:
+    """Training on all features of X, as opposed to the coordinates of a :class:`RowSpace`."""
+
+    def net(self, net: AutoencoderNet, start: Start, config: TrainingConfig) -> AutoencoderNet:
+        """Return the net to train."""
+        return net
+
+    def samples(self, samples: Any, module: Autoencoder, device: torch.device) -> Any:
+        """Return samples in working units."""
+        return samples.in_working_units(module.offset.numpy(), module.scale, device)
+
+    def weights(self, module: Autoencoder) -> dict[str, Any]:
+        """Return the weights of a previous module as the net needs them."""
+        return module.state_dict()
+
+    def outside(self, trained: AutoencoderNet, net: AutoencoderNet) -> AutoencoderNet:
+        """Return the trained net for all features."""
+        return trained
+
+
+def training_space(
+    samples: Any, whole: Any, start: Start, seed: int, previous: Previous | None = None
+) -> AllFeatures | RowSpace:
+    """Return the row space of wide data if training in it is exact, and all features otherwise."""
+    if not (whole.is_wide and start.spec.is_rotation_invariant):
+        return AllFeatures()
+    space = RowSpace(samples.array, start.pca.mean_, seed)
+    contains = previous is None or space.contains(previous.net.module_)
+    return space if contains else AllFeatures()
+
+
+def _pca_explains_everything(start: Start, split: Split) -> bool:
+    shortest = start.spec.bottleneck.shortest(start.module.width)
+    errors, total = squared_errors(start.module, split.held_out, [shortest])
+    return bool(errors[-1] <= _NOTHING_LEFT * total)
+
+
+def inference_copy(module: Autoencoder, start: Start, dtype: Any) -> Autoencoder:
+    """Return a frozen copy in the precision of X, with the offset in full precision."""
+    twin = copy.deepcopy(module).to("cpu").double()
+    twin.offset.copy_(start.module.offset)
     return twin.to(torch.float32 if dtype == np.float32 else torch.float64).eval().requires_grad_(False)
 
 
-def is_pca(module: Autoencoder, pca: Any) -> bool:
-    """Whether a model at its anchor is PCA in everything: linear, with PCA's components alone."""
-    linear = module.encoder.is_affine() and module.has_affine_decoder() and not module.bottleneck.sparse
-    return linear and module.width == pca.n_components_
+def _fit_prior(accepted: Accepted, split: Split) -> Any:
+    """Return the prior of the codes, chosen on held-out samples."""
+    if isinstance(split.whole, ArraySamples) and split.train is not split.whole:
+        samples, X_val, valid = split.whole, None, split.valid.indices
+    else:
+        samples, X_val, valid = split.train, split.valid, None
+    prior = accepted.start.spec.prior
+    assert prior is not None
+    return fit_prior(prior, accepted.validated, accepted.module, samples, X_val, valid)
+
+
+def n_components_for_share(statistics: CodeStatistics, share: float) -> int:
+    """Return the smallest number of components that explains a share of the variance, or all."""
+    reached = np.cumsum(statistics.explained) >= share
+    return 1 + int(np.argmax(reached)) if reached.any() else len(statistics.explained)

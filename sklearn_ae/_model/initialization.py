@@ -1,91 +1,199 @@
-"""From resolved slots and PCA to the autoencoder that training starts from."""
+"""The resolved slots, and the autoencoder that training starts from.
+
+With ``init="pca"`` the encoder is ``z = P x + f(x)`` and the decoder
+``x^ = Q z + g(z)`` in working units. P = Q' holds the principal axes of PCA at the
+start, and f = g = 0, so that the untrained model is PCA. Whether it really is, with
+the user's own network or bottleneck, is measured on a few samples.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
-from sklearn_ae._model.spec import ModelSpec, is_linear
-from sklearn_ae._model.units import feature_stats, working_scale
-from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
-from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
+from sklearn_ae._model.pca import fit_pca, total_variance
+from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
+from sklearn_ae.corruptions import CallableNoise, Corruption, FeatureStats
+from sklearn_ae.divergences import KL, CallableDivergence, Divergence
+from sklearn_ae.likelihoods import Gaussian
+from sklearn_ae.losses import CallableLoss, SquaredError
+from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear, check_widths
+from sklearn_ae.penalties import CallablePenalty, Penalty
+from sklearn_ae.priors import Prior
+
+_N_PROBES = 32  # samples on which the start is compared with PCA
+_USER_CODE = (CallableNoise, CallableLoss, CallablePenalty, CallableDivergence, Modules)
 
 
-def build_module(
-    params: Any, slots: ModelSpec, pca: Any, n_components: int, X: Any, generator: Generator
-) -> Autoencoder:
-    """Build the autoencoder at PCA (or, with ``init="random"``, a textbook one), in float64."""
-    d = X.shape[1]
+@dataclass(frozen=True)
+class ModelSpec:
+    """The resolved slots and the form of the networks; a divergence makes the autoencoder variational."""
+
+    network: Network
+    hidden_layer_sizes: tuple[int, ...]
+    activation: str
+    tied_weights: bool
+    init: str
+    bottleneck: Bottleneck
+    corruption: Corruption | None
+    loss: Any  # a Likelihood if the autoencoder is variational
+    n_components: int | float = 1  # resolved by the data; a float is a share of the variance
+    penalty: Penalty | None = None
+    divergence: Divergence | None = None
+    beta: float = 1.0
+    kl_warmup: float = 0.0
+    prior: Prior | None = None
+
+    @property
+    def options(self) -> tuple[Any, ...]:
+        """All slots that take part in training."""
+        return (self.network, self.bottleneck, self.corruption, self.loss, self.penalty, self.divergence)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether an overcomplete code is kept from being a copy of X."""
+        limits = (self.corruption, self.penalty, self.divergence)
+        return self.bottleneck.sparse or any(limit is not None for limit in limits)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether f and g are absent, so that only the linear path is left."""
+        return type(self.network) is Dense and not self.hidden_layer_sizes
+
+    @property
+    def claims_pca(self) -> bool:
+        """Whether the options allow the untrained model to be PCA."""
+        return self.init == "pca" and self.bottleneck.identity
+
+    @property
+    def has_pca_objective(self) -> bool:
+        """Whether the objective is that of PCA, so that a linear model is optimal at the start."""
+        if self.corruption is not None or not self.bottleneck.identity:
+            return False
+        if self.divergence is None:
+            return type(self.loss) is SquaredError and self.penalty is None
+        shared = type(self.loss) is Gaussian and self.loss.noise == "shared"
+        return shared and type(self.divergence) is KL and self.beta == 1
+
+    @property
+    def is_optimal_at_start(self) -> bool:
+        """Whether no training can improve on PCA."""
+        return self.claims_pca and self.is_linear and self.has_pca_objective
+
+    @property
+    def is_rotation_invariant(self) -> bool:
+        """Whether a rotation of the features gives an equivalent problem."""
+        options = (self.network, self.loss, self.corruption, self.penalty)
+        return self.divergence is None and all(o is None or o.rotation_invariant for o in options)
+
+    @property
+    def uses_global_rng(self) -> bool:
+        """Whether user code may draw from torch's global generator."""
+        return any(isinstance(option, _USER_CODE) for option in self.options)
+
+    def is_capturable(self, width: int) -> bool:
+        """Return whether a step for codes of this width runs without a device-to-host synchronisation.
+
+        User code is assumed to need one.
+        """
+        own = all(option is None or option._is_own() for option in self.options)
+        return own and not (self.penalty is not None and self.penalty.decomposes(width))
+
+
+@dataclass(frozen=True)
+class Start:
+    """An initial PCA and the autoencoder that training starts from, in float64."""
+
+    spec: ModelSpec
+    pca: Any
+    module: Autoencoder
+    is_pca: bool  # measured: the untrained module encodes and decodes as PCA does
+
+
+def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Start:
+    """Return the autoencoder at PCA, or with random weights if ``init="random"``.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    samples : ArraySamples or Source
+        Training samples.
+    seed : int
+        Of the weights.
+    pca : PCA, default=None
+        The initial PCA; None fits one to ``samples``.
+    """
+    k = spec.n_components
+    is_size = isinstance(k, (int, np.integer))
+    if pca is None:
+        pca = fit_pca(samples, min(k, *samples.shape) if is_size else k, seed)
+    width = int(k if is_size else pca.n_components_)
     offset = np.asarray(pca.mean_, dtype=np.float64)
-    scale = working_scale(pca, d)
-    n_codes = n_components if slots.divergence is None else 2 * n_components
-    encoder, decoder = build_residuals(
-        slots.network,
-        _paths(params, slots, pca, n_components, scale, generator) if params.init == "pca" else None,
-        Shape(d, n_components, n_codes),
-        slots.hidden_layer_sizes,
-        params.activation,
-        params.tied_weights,
-        slots.loss.discrete,
-        slots.bottleneck.ordered,
-        generator,
-    )
+    scale = working_scale(pca)
+    x = torch.from_numpy((samples.head(_N_PROBES) - offset) / scale).double()
+    generator = Generator().manual_seed(seed)
+    encoder, decoder = build_residuals(spec, pca, width, scale, x, generator)
     module = Autoencoder(
         encoder,
         decoder,
-        slots.bottleneck,
-        slots.corruption,
-        slots.loss,
-        feature_stats(X, offset, scale, slots.corruption is not None),
+        spec.bottleneck,
+        spec.corruption,
+        spec.loss,
+        feature_stats(samples, offset, scale) if spec.corruption is not None else FeatureStats.none(),
         torch.from_numpy(offset),
         scale,
-        n_components,
-        _noise(params, slots, pca, n_components, scale, generator),
-    )
-    module.needs_input_grad = slots.penalty is not None and slots.penalty.needs_input_grad
-    return module.double()
+        width,
+        noise=build_noise(spec, pca, width, scale, generator),
+        needs_input_grad=spec.penalty is not None and spec.penalty.needs_input_grad,
+    ).double()
+    return Start(spec, pca, module, spec.init == "pca" and is_its_linear_path(module, x))
 
 
-def _paths(params: Any, slots: ModelSpec, pca: Any, k: int, scale: float, generator: Generator) -> Any:
-    """Linear layers that are PCA; they have a bias where no network beside them has one."""
-    bias = is_linear(slots.network, slots.hidden_layer_sizes) and not slots.loss.discrete
-    if slots.divergence is None:
-        return linear_paths(pca.components_, k, params.tied_weights, bias, generator)
-    return probabilistic_paths(pca, k, scale, params.tied_weights, bias, generator)
+def working_scale(pca: Any) -> float:
+    """Return the scalar that X is divided by: the root of the mean feature variance."""
+    scale = math.sqrt(max(total_variance(pca), 0.0) / pca.components_.shape[1])
+    return scale if scale > 0 and math.isfinite(scale) else 1.0
 
 
-def _noise(
-    params: Any, slots: ModelSpec, pca: Any, k: int, scale: float, generator: Generator
-) -> Noise | None:
-    """Noise of a Gaussian likelihood, at PCA's noise variance or at that of X."""
-    kind = slots.loss.noise
-    if kind is None:
-        return None
-    d = pca.components_.shape[1]
-    start = math.log(noise_floor(pca, scale)) if params.init == "pca" else 0.0
-    network = None
-    if kind == "decoder":
-        shape = Shape(d, k, k)
-        network = Dense().build(shape, slots.hidden_layer_sizes, params.activation, False, generator)[1]
-        zero_last_layer(network)
-    return Noise(torch.full((1 if kind == "shared" else d,), start, dtype=torch.float64), network)
+def feature_stats(samples: Any, offset: np.ndarray, scale: float) -> FeatureStats:
+    """Return zero, minimum and maximum of each feature in working units."""
+    low, high = samples.feature_range()
+    columns = (np.zeros_like(offset), low, high)
+    return FeatureStats(*(torch.from_numpy(np.asarray((c - offset) / scale)) for c in columns))
+
+
+@torch.no_grad()
+def is_its_linear_path(module: Autoencoder, x: Tensor) -> bool:
+    """Return whether f = g = 0 on some samples and the bottleneck leaves their codes unchanged."""
+    training = module.training
+    module.eval()
+    a = module.encoder.linear(x)  # type: ignore[misc]
+    mu = a[:, : module.width]
+    unchanged = torch.equal(module.encoder(x), a) and torch.equal(module.encode(x), mu)
+    g = module.decoder.residual(mu)
+    module.train(training)
+    return unchanged and (g is None or not bool(g.any()))
+
+
+# -- linear paths ---------------------------------------------------------------------------
 
 
 def linear_paths(
     components: np.ndarray, n_codes: int, tied: bool, bias: bool, generator: Generator
 ) -> tuple[nn.Module, nn.Module]:
-    """Return the encoder's and the decoder's linear layer, biases at zero.
+    """Return the linear layers of encoder and decoder, with biases at zero.
 
-    Components beyond PCA's (overcomplete codes) start with random directions in
-    the encoder and zeros in the decoder, so that the model is still PCA; tied
-    ones start small.
+    Components beyond those of PCA (overcomplete codes) start with random directions
+    in the encoder and zeros in the decoder, so that the model is still PCA; with
+    tied weights they start small.
     """
     r, d = components.shape
     extra = torch.randn((n_codes - r, d), generator=generator, dtype=torch.float64) / math.sqrt(d)
@@ -107,12 +215,12 @@ def linear_paths(
 def probabilistic_paths(
     pca: Any, n_components: int, scale: float, tied: bool, bias: bool, generator: Generator
 ) -> tuple[nn.Module, nn.Module]:
-    """Linear layers of probabilistic PCA: posterior means and log-variances, and the decoder of u ~ N(0, I).
+    """Return the linear layers of probabilistic PCA: posterior means and log-variances, and the decoder.
 
     In working units the decoder is W = U (L - s^2)^1/2 and the posterior of a
-    row x is N(L^-1 W'x, s^2 L^-1), with axes U, variances L and noise s^2: on
-    these axes it has independent components, so the ELBO is the log-likelihood.
-    Components beyond PCA's start at the prior, with small random directions.
+    sample x is N(L^-1 W'x, s^2 L^-1), with axes U, variances L and noise variance
+    s^2. Its components are independent, so that the ELBO is the log-likelihood.
+    Components beyond those of PCA start at the prior, with small random directions.
 
     References
     ----------
@@ -141,43 +249,106 @@ def probabilistic_paths(
 
 
 def noise_floor(pca: Any, scale: float) -> float:
-    """PCA's noise variance in working units, not under what a VAE can learn."""
+    """Return the noise variance of PCA in working units, at least the smallest that a VAE can learn."""
     return max(float(pca.noise_variance_) / scale**2, math.exp(LOG_VARIANCE_BOUNDS[0]))
 
 
+# -- networks beside them ---------------------------------------------------------------------
+
+
 def build_residuals(
-    network: Network,
-    paths: tuple[nn.Module, nn.Module] | None,
-    shape: Shape,
-    hidden_layer_sizes: tuple[int, ...],
-    activation: str,
-    tied: bool,
-    discrete: bool,
-    ordered: bool,
-    generator: Generator,
+    spec: ModelSpec, pca: Any, width: int, scale: float, x: Tensor, generator: Generator
 ) -> tuple[Residual, Residual]:
-    """Build encoder and decoder: beside linear paths, or textbook networks if there are none."""
-    own = isinstance(network, Modules)
-    marked = ordered and not tied and not own and not is_linear(network, hidden_layer_sizes)
-    if marked:
-        shape = shape._replace(n_components=2 * shape.n_components)
-    f, g = network.build(shape, hidden_layer_sizes, activation, tied, generator)
-    if marked:
-        g = nn.Sequential(MarkMissing(), g)
-    if paths is None:
+    """Return encoder and decoder: networks parallel to linear paths, or alone if ``init="random"``.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    pca : PCA
+    width : int
+        Number of components.
+    scale : float
+        Of the working units.
+    x : Tensor of shape (n, d)
+        Samples in working units, on which the outputs of the networks are measured.
+    generator : Generator
+    """
+    P = Q = None
+    if spec.init == "pca":
+        P, Q = _linear_paths(spec, pca, width, scale, generator)
+        if spec.is_linear and not spec.loss.discrete:
+            return Residual(P, None), Residual(Q, None)
+    f, g = build_networks(spec, x.shape[1], width, generator)
+    if P is None:
         return Residual(None, f), Residual(None, g)
-    P, Q = paths
-    if is_linear(network, hidden_layer_sizes) and not discrete:
-        return Residual(P, None), Residual(Q, None)
-    gained = tied or own
-    if not gained:
-        zero_last_layer(f)
-        zero_last_layer(g)
-    return Residual(P, f, gained), Residual(Q, g, gained)
+    codes = P(x).detach()[:, :width]
+    in_gain = spec.tied_weights or isinstance(spec.network, Modules)
+    return (
+        Residual(P, f, in_gain or not _vanishes(f, x)),
+        Residual(Q, g, in_gain or not _vanishes(g, codes)),
+    )
 
 
-def zero_last_layer(network: nn.Module) -> None:
-    *_, last = (m for m in network.modules() if isinstance(m, (nn.Linear, nn.ConvTranspose2d)))
-    nn.init.zeros_(last.weight)
-    if last.bias is not None:
-        nn.init.zeros_(last.bias)
+def _linear_paths(
+    spec: ModelSpec, pca: Any, width: int, scale: float, generator: Generator
+) -> tuple[nn.Module, nn.Module]:
+    """Return linear layers initialised from PCA, with a bias unless a parallel network already has one."""
+    bias = spec.is_linear and not spec.loss.discrete
+    if spec.divergence is None:
+        return linear_paths(pca.components_, width, spec.tied_weights, bias, generator)
+    return probabilistic_paths(pca, width, scale, spec.tied_weights, bias, generator)
+
+
+def build_networks(spec: ModelSpec, d: int, width: int, generator: Generator) -> tuple[nn.Module, nn.Module]:
+    """Return the networks f and g; the decoder of ordered codes sees which components are missing."""
+    marked = (
+        spec.bottleneck.ordered
+        and not spec.tied_weights
+        and not spec.is_linear
+        and not isinstance(spec.network, Modules)
+    )
+    n_codes = width if spec.divergence is None else 2 * width
+    shape = Shape(d, 2 * width if marked else width, n_codes)
+    f, g = spec.network.build(shape, spec.hidden_layer_sizes, spec.activation, spec.tied_weights, generator)
+    if not spec.network._is_own():
+        check_widths("encoder", f, d, n_codes)
+        check_widths("decoder", g, shape.n_components, d)
+    return f, nn.Sequential(MarkMissing(), g) if marked else g
+
+
+@torch.no_grad()
+def _vanishes(network: nn.Module, x: Tensor) -> bool:
+    """Zero the last linear layer if the network then outputs zeros, and return whether it does."""
+    layers = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.ConvTranspose2d))]
+    if not layers:
+        return False
+    before = {name: p.clone() for name, p in layers[-1].named_parameters()}
+    zero_layer(layers[-1])
+    training = network.training
+    vanishes = not bool(network.eval()(x.to(layers[-1].weight)).any())
+    network.train(training)
+    if not vanishes:
+        layers[-1].load_state_dict(before)
+    return vanishes
+
+
+def zero_layer(layer: nn.Linear | nn.ConvTranspose2d) -> None:
+    """Set weight and bias of a layer to zero."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def build_noise(spec: ModelSpec, pca: Any, width: int, scale: float, generator: Generator) -> Noise | None:
+    """Return the noise of a Gaussian likelihood, which starts at the noise variance of PCA or of X."""
+    kind = spec.loss.noise
+    if kind is None:
+        return None
+    d = pca.components_.shape[1]
+    start = math.log(noise_floor(pca, scale)) if spec.init == "pca" else 0.0
+    network = None
+    if kind == "decoder":
+        shape = Shape(d, width, width)
+        network = Dense().build(shape, spec.hidden_layer_sizes, spec.activation, False, generator)[1]
+        zero_layer([m for m in network.modules() if isinstance(m, nn.Linear)][-1])
+    return Noise(torch.full((1 if kind == "shared" else d,), start, dtype=torch.float64), network)

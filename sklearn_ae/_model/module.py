@@ -1,16 +1,18 @@
-"""The autoencoder as torch modules: the formula, with the slots handed in.
+"""The autoencoder as torch modules: the formula, with the options of the slots passed in.
 
     x -> corruption -> encoder -> bottleneck -> decoder -> loss  (+ penalty)
 
-Rows are in working units: X centred and divided by one scalar. Encoder and
-decoder are each a linear path plus a network (:class:`Residual`). The linear
-path holds PCA and the networks start at zero, so before the first step the
+Samples are in working units: X centred and divided by one scalar. Encoder and
+decoder each consist of a linear path and a parallel network (:class:`Residual`).
+The linear path holds PCA and the networks start at zero, so that the untrained
 model is PCA; a textbook autoencoder has no linear path.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,20 +25,20 @@ from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks import TiedLinear
 
-# Adam moves a parameter by the learning rate at most, and a noise variance may fall by orders of
-# magnitude: its logarithm learns this many times as fast.
+# The log noise variance has three times the learning rate of the weights. Adam moves a parameter by at most
+# the learning rate, so that it could not drop by orders of magnitude within the step budget otherwise.
 NOISE_LR_MULTIPLIER = 3.0
 
 
 class ForwardOutput(NamedTuple):
-    """What one pass through the autoencoder leaves for the objective."""
+    """Intermediate results of a forward pass, from which the objective is computed."""
 
-    target: Tensor  # the clean rows, in the loss's units
-    source: Tensor  # what the encoder saw
+    target: Tensor  # clean samples, in the units of the loss
+    source: Tensor  # input of the encoder
     activations: Tensor
     codes: Tensor
-    eta: Tensor  # the decoder's output
-    log_noise: Tensor | None  # logarithm of the noise variance, where the likelihood has one
+    eta: Tensor  # output of the decoder
+    log_noise: Tensor | None  # log noise variance, if the likelihood has one
     generator: Generator | None
 
 
@@ -49,24 +51,26 @@ class Residual(nn.Module):
         The linear path.
     network : module or None
         The nonlinear part.
-    gained : bool
-        Whether a trainable scalar that starts at zero multiplies the network.
+    has_gain : bool
+        Whether the network is multiplied by a trainable scalar that starts at zero.
         Networks whose last layer can be set to zero do not need it.
     """
 
-    def __init__(self, linear: nn.Module | None, network: nn.Module | None, gained: bool = False):
+    def __init__(self, linear: nn.Module | None, network: nn.Module | None, has_gain: bool = False) -> None:
         super().__init__()
         self.linear = linear
         self.network = network
-        self.gain = nn.Parameter(torch.zeros(())) if gained else None
+        self.gain = nn.Parameter(torch.zeros(())) if has_gain else None
 
     def residual(self, x: Tensor) -> Tensor | None:
+        """Return the output of the nonlinear part, or None without one."""
         if self.network is None:
             return None
         y = self.network(x)
         return y if self.gain is None else self.gain * y
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the sum of both parts."""
         residual = self.residual(x)
         if self.linear is None:
             assert residual is not None
@@ -75,62 +79,78 @@ class Residual(nn.Module):
         return y if residual is None else y + residual
 
     def is_affine(self) -> bool:
-        """Whether the map is affine, told from its layers."""
+        """Return whether the map is affine, judging by the types of its layers."""
         if self.network is None:
             return True
         layers = (nn.Linear, TiedLinear, nn.Identity, nn.Sequential)
-        return all(isinstance(module, layers) for module in self.network.modules())
+        return all(type(module) in layers for module in self.network.modules())
+
+    def drop_network(self) -> None:
+        """Reduce the map to its linear path."""
+        self.network = None
 
 
 class Noise(nn.Module):
-    """Logarithm of the noise variance in working units: one number, one per column, or a network's.
+    """Log noise variance in working units: shared, one per feature, or the output of a network.
 
     Parameters
     ----------
     log_variance : Tensor of shape (1,) or (d,)
-        Where it starts.
+        Initial value.
     network : module or None
-        Maps codes (n, k) to what is added for each entry (n, d).
+        Maps codes (n, k) to an additional term for each entry (n, d).
     """
 
-    def __init__(self, log_variance: Tensor, network: nn.Module | None = None):
+    def __init__(self, log_variance: Tensor, network: nn.Module | None = None) -> None:
         super().__init__()
         self.log_variance = nn.Parameter(log_variance)
         self.network = network
 
     @property
     def common(self) -> Tensor:
-        """What all rows share: all there is, where there is no network."""
+        """The part that all samples share, which is everything without a network."""
         return self.log_variance.clamp(*LOG_VARIANCE_BOUNDS)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Return the log noise variance for codes z."""
         if self.network is None:
             return self.common
         return (self.log_variance + self.network(z)).clamp(*LOG_VARIANCE_BOUNDS)
 
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiply the noise variance by a factor."""
+        self.log_variance.add_(math.log(factor))
+
+    def drop_network(self) -> None:
+        """Reduce the noise to the part that all samples share."""
+        self.network = None
+
 
 class Autoencoder(nn.Module):
-    """Encoder, bottleneck and decoder, with the corruption before and the link after.
+    """Encoder, bottleneck and decoder, preceded by the corruption and followed by the inverse link.
 
     Parameters
     ----------
     encoder, decoder : Residual
         Maps (n, d) -> (n, k) and (n, k) -> (n, d), in working units.
     bottleneck : Bottleneck
-        Turns the encoder's output into the code.
+        Turns the encoder output into the code.
     corruption : Corruption or None
-        Noise on the encoder's input, in training only.
+        Noise on the encoder input, in training only.
     loss : Loss
-        Gives the link between the linear path and ``eta``.
+        Provides the link between the linear path and ``eta``.
     stats : FeatureStats
-        Zero, minimum and maximum of the training columns, in working units.
+        Zero, minimum and maximum of the training features, in working units.
     offset : Tensor of shape (d,)
     scale : float
-        ``X = offset + scale * x`` for working rows x.
+        ``X = offset + scale * x`` for x in working units.
     width : int
         Number of components.
     noise : Noise or None
         Of a Gaussian likelihood.
+    needs_input_grad : bool
+        Whether a penalty differentiates the code with respect to the input.
     """
 
     offset: Tensor
@@ -149,8 +169,10 @@ class Autoencoder(nn.Module):
         offset: Tensor,
         scale: float,
         width: int,
+        *,
         noise: Noise | None = None,
-    ):
+        needs_input_grad: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -160,24 +182,26 @@ class Autoencoder(nn.Module):
         self.scale = scale
         self.width = width
         self.noise = noise
-        self.prior: Any = None  # of the codes, once trained; None is N(0, I)
-        self.n_kept = width  # fewer after truncation
-        self.needs_input_grad = False  # set for penalties that differentiate the code
+        self.needs_input_grad = needs_input_grad
+        self.prior: Any = None  # fitted to the codes after training; None is N(0, I)
+        self.n_kept = width  # smaller after truncation
         self.register_buffer("offset", offset)
-        for name, column in stats._asdict().items():
-            self.register_buffer(name, column)
+        for name, feature in stats._asdict().items():
+            self.register_buffer(name, feature)
 
     @functools.cached_property
     def n_weights(self) -> int:
-        """Number of parameters; to count them takes longer than to encode a row."""
+        """Number of parameters; cached, because counting takes longer than encoding one sample."""
         return sum(p.numel() for p in self.parameters())
 
+    # -- maps ---------------------------------------------------------------------
+
     def encode(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Codes of working rows; random bottlenecks need the generator."""
+        """Return the codes of samples in working units; random bottlenecks need the generator."""
         return self.bottleneck(self.encoder(x), generator)[:, : self.n_kept]
 
     def decode(self, z: Tensor) -> Tensor:
-        """Decoder's output ``eta``; missing last components are zero."""
+        """Return the decoder output ``eta``; truncated components are zero."""
         if z.shape[1] < self.width:
             z = F.pad(z, (0, self.width - z.shape[1]))
         if not self.loss.discrete:
@@ -189,25 +213,22 @@ class Autoencoder(nn.Module):
         return eta if residual is None else eta + residual
 
     def log_noise(self, z: Tensor) -> Tensor | None:
-        """Logarithm of the noise variance, broadcastable to the rows decoded from z."""
+        """Return the log noise variance, broadcastable to the samples decoded from z."""
         return None if self.noise is None else self.noise(z)
 
     def reconstruct(self, z: Tensor) -> Tensor:
-        """Mean of X given the codes, in the units of X."""
+        """Return the mean of X given the codes, in the units of X."""
         eta = self.decode(z)
         return self.loss.inverse_link(eta) if self.loss.discrete else self.in_units(eta)
 
-    def in_units(self, x: Tensor) -> Tensor:
-        """Working rows in the units of X."""
-        return torch.add(self.offset, x, alpha=self.scale)
-
     def forward(self, x: Tensor, generator: Generator | None = None) -> ForwardOutput:
-        """ForwardOutput clean working rows through; the generator draws the noises.
+        """Pass clean samples in working units through the autoencoder; the generator draws the noise.
 
-        Evaluation mode keeps the corruption, so that a validation loss is one of
-        denoising, but of the bottleneck's randomness only what its objective is about.
+        In evaluation mode the corruption stays, so that the validation loss of a
+        denoising autoencoder is one of denoising; of the bottleneck, only the
+        randomness that the objective is about stays.
         """
-        target = self.in_units(x) if self.loss.discrete else x
+        target = self.target(x)
         if self.loss.dynamic_binarization and generator is not None:
             target = torch.bernoulli(target.clamp_(0, 1), generator=generator)
             x = (target - self.offset) / self.scale
@@ -220,25 +241,74 @@ class Autoencoder(nn.Module):
         z = (self.bottleneck if self.training else self.bottleneck.evaluate)(a, generator)
         return ForwardOutput(target, source, a, z, self.decode(z), self.log_noise(z), generator)
 
+    # -- units --------------------------------------------------------------------
+
+    def in_units(self, x: Tensor) -> Tensor:
+        """Return samples in the units of X, given those in working units."""
+        return torch.add(self.offset, x, alpha=self.scale)
+
+    def target(self, x: Tensor) -> Tensor:
+        """Return samples in the units of the loss: those of X if it is discrete, else working units."""
+        return self.in_units(x) if self.loss.discrete else x
+
+    def from_target(self, target: Tensor) -> Tensor:
+        """Return samples in the units of X, given those in the units of the loss."""
+        return target if self.loss.discrete else self.in_units(target)
+
+    @property
+    def log_jacobian(self) -> float:
+        """Difference between log-densities in the units of the loss and of X, in nats per sample."""
+        return 0.0 if self.loss.discrete else len(self.offset) * math.log(self.scale)
+
     @torch.no_grad()
     def change_units(self, offset: Tensor, scale: float, seen: FeatureStats) -> None:
-        """Take other working units, and the extremes of more rows, which are in these units."""
+        """Switch to other working units, and extend the feature ranges by ``seen``, given in these units."""
         for name in FeatureStats._fields:
-            column = getattr(self, name)
-            if len(column):
-                column.copy_((self.offset + self.scale * column - offset) / scale)
+            feature = getattr(self, name)
+            if len(feature):
+                feature.copy_((self.offset + self.scale * feature - offset) / scale)
         self.low = torch.minimum(self.low, seen.low.to(self.low))
         self.high = torch.maximum(self.high, seen.high.to(self.high))
         self.offset.copy_(offset)
         self.scale = scale
 
+    # -- variants -----------------------------------------------------------------
+
     def has_affine_decoder(self) -> bool:
-        """Whether x given z is an affine map plus noise of a fixed variance, as in PCA."""
+        """Return whether x given z is an affine map plus noise of fixed variance, as in PCA."""
         fixed = self.noise is None or self.noise.network is None
         return fixed and not self.loss.discrete and self.decoder.is_affine()
 
+    def is_affine(self) -> bool:
+        """Return whether encoder, bottleneck and decoder are affine."""
+        return self.bottleneck.identity and self.encoder.is_affine() and self.has_affine_decoder()
+
+    def without_networks(self) -> Autoencoder:
+        """Return a copy that consists of the linear paths only."""
+        twin = copy.deepcopy(self)
+        for part in (twin.encoder, twin.decoder, twin.noise):
+            if part is not None:
+                part.drop_network()
+        twin.__dict__.pop("n_weights", None)  # the cached number of parameters
+        return twin
+
+    def truncated(self, n_components: int) -> Autoencoder:
+        """Return an autoencoder of the first components, which shares the weights."""
+        twin = copy.copy(self)
+        twin.n_kept = n_components
+        return twin
+
+    def with_prior(self, prior: Any) -> Autoencoder:
+        """Return an autoencoder with a prior of its codes, which shares the weights."""
+        twin = copy.copy(self)
+        twin._modules = dict(self._modules)
+        twin.prior = prior
+        return twin
+
+    # -- parameters ---------------------------------------------------------------
+
     def param_groups(self, alpha: float) -> list[dict]:
-        """Parameters for the optimizer: weight decay on the weights of f and g alone, a faster noise."""
+        """Return parameter groups: weight decay on the weights of f and g only, a faster noise variance."""
         decayed = {id(p) for p in self._network_weights()}
         noise = [] if self.noise is None else [self.noise.log_variance]
         apart = decayed | {id(p) for p in noise}

@@ -1,10 +1,12 @@
-"""The variational objective: the negative ELBO of each row, in nats and in the units of X.
+"""Training objectives: reconstruction loss plus penalty, and the negative evidence lower bound.
+
+The second is that of variational autoencoders, in nats and in the units of X:
 
     ELBO = E_q(z|x) log p(x | z) - beta * divergence(q(z|x), p(z))
 
 With several importance samples and the KL divergence it is the tighter bound
 E log 1/K sum_i p(x | z_i) (p(z_i) / q(z_i | x))^beta. Reconstruction and
-divergence are both sums, over the columns and over the components.
+divergence are sums over features and components, respectively.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sklearn_ae._model.initialization import Start
 from sklearn_ae._model.module import ForwardOutput
 from sklearn_ae._utils.gaussian import log_normal, log_standard_normal
 from sklearn_ae.bottlenecks import split_posterior
@@ -27,32 +30,33 @@ from sklearn_ae.penalties import Penalty
 class Objective(nn.Module):
     """Reconstruction loss plus penalty, in working units.
 
-    Both are sums over the columns (or components) of a row. What is reported and
-    minimised is their mean over rows, divided by the number of columns: for
-    squared error the share of the variance that is left unexplained.
+    Both are sums over the features (or components) of a sample. The objective is
+    their mean over samples, divided by the number of features: for squared error,
+    the share of the variance that is left unexplained.
     """
 
-    def __init__(self, loss: Loss, penalty: Penalty | None):
+    def __init__(self, loss: Loss, penalty: Penalty | None) -> None:
         super().__init__()
         self.loss = loss
         self.penalty = penalty
 
-    calibrated = False
+    def calibrate(self) -> None:
+        """Allow validation to correct a noise variance, which this objective does not have."""
 
     def schedule(self, progress: float | Tensor) -> None:
-        """Hear which share of the training's steps is done."""
+        """Adapt to the training progress in [0, 1]; this objective is constant."""
 
-    def size(self, loss: float) -> float:
-        """What a change of this loss is small or large beside: itself."""
+    def tolerance_scale(self, loss: float) -> float:
+        """Return the scale for judging changes of the loss: the loss itself."""
         return abs(loss)
 
     def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:
-        """Mean over rows and columns (skorch passes an unused y)."""
-        value = self.loss(out.eta, out.target, reduction="mean")
+        """Return the mean over samples and features (skorch passes an unused y)."""
+        value = self.loss.mean(out.eta, out.target)
         return value if self.penalty is None else value + self._penalty(out).mean()
 
-    def per_row(self, out: ForwardOutput) -> Tensor:
-        """Mean over the columns for each row, shape (n,)."""
+    def per_sample(self, out: ForwardOutput) -> Tensor:
+        """Return the mean over the features of each sample, shape (n,)."""
         value = self.loss(out.eta, out.target).mean(1)
         return value if self.penalty is None else value + self._penalty(out)
 
@@ -73,14 +77,14 @@ class Elbo(nn.Module):
     beta : float
         Weight of the divergence.
     warmup : float
-        Share of the training's steps over which that weight rises from 0 to
-        beta. Validation always takes beta.
-    n_samples : int
+        Share of the training during which the weight rises from 0 to beta;
+        validation always uses beta.
+    n_draws : int
         Draws of the importance-weighted bound; 1 is the ELBO.
-    n_rows, n_features : int
-        Of the training data.
+    n_samples, n_features : int
+        Size of the training data.
     log_jacobian : float
-        Added to each row: d log(scale) for densities of rows divided by a scale.
+        Added to each sample: d log(scale) for densities of samples divided by a scale.
 
     References
     ----------
@@ -97,85 +101,115 @@ class Elbo(nn.Module):
         self,
         likelihood: Likelihood,
         divergence: Divergence,
+        *,
         beta: float,
         warmup: float,
+        n_draws: int,
         n_samples: int,
-        n_rows: int,
         n_features: int,
         log_jacobian: float,
-    ):
+    ) -> None:
         super().__init__()
         self.likelihood = likelihood
         self.divergence = divergence
         self.beta = beta
         self.warmup = warmup
+        self.n_draws = n_draws
         self.n_samples = n_samples
-        self.n_rows = n_rows
         self.log_jacobian = log_jacobian
         self.n_features = n_features
-        self.calibrated = False  # whether validation mends the noise variance
+        self.calibrated = False  # whether validation corrects the noise variance
         self.share: float | Tensor = 1.0  # of beta, during the warm-up
 
+    def calibrate(self) -> None:
+        """Let validation correct the noise variance from now on."""
+        self.calibrated = True
+
     def schedule(self, progress: float | Tensor) -> None:
-        """Hear which share of the training's steps is done: a number, or where on the device it is kept."""
+        """Update the warm-up from the training progress in [0, 1], a number or a tensor on the device."""
         share = progress / self.warmup if self.warmup > 0 else 1.0
         self.share = share.clamp(max=1.0) if isinstance(share, Tensor) else min(1.0, share)
 
-    def size(self, loss: float) -> float:
-        """What a change of this loss is small or large beside: a nat per column (it may be negative)."""
+    def tolerance_scale(self, loss: float) -> float:
+        """Return the scale for judging changes of the loss: one nat per feature, as it may be negative."""
         return float(self.n_features)
 
     def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:
-        """Mean over rows (skorch passes an unused y)."""
-        return self._rows(out, self.share * self.beta).mean()
+        """Return the mean over samples (skorch passes an unused y)."""
+        return self._per_sample(out, self.share * self.beta).mean()
 
-    def per_row(self, out: ForwardOutput) -> Tensor:
-        """Negative ELBO of each row, shape (n,), with the noise variance set right for these rows.
+    def per_sample(self, out: ForwardOutput) -> Tensor:
+        """Return the negative ELBO of each sample, shape (n,), with the noise variance corrected for them.
 
-        A noise variance that was learnt on training rows is too small for others;
-        that is mended after training and is no reason to stop it.
+        A noise variance learned on training samples is too small for others; this
+        is corrected after training and must not trigger early stopping.
         """
         if self.calibrated and out.log_noise is not None:
             factor = misfit(out.eta, out.target, out.log_noise).mean()
             out = out._replace(log_noise=out.log_noise + factor.clamp_min(1e-10).log())
-        return self._rows(out, self.beta)
+        return self._per_sample(out, self.beta)
 
-    def _rows(self, out: ForwardOutput, weight: float | Tensor) -> Tensor:
-        mu, log_var = split_posterior(_full(out.activations))
-        z = _full(out.codes).view(-1, *mu.shape)
+    def _per_sample(self, out: ForwardOutput, weight: float | Tensor) -> Tensor:
+        mu, log_var = split_posterior(_float32(out.activations))
+        z = _float32(out.codes).view(-1, *mu.shape)
         log_p = self._log_likelihood(out, len(z))
-        if self.n_samples > 1:
+        if self.n_draws > 1:
             log_ratio = log_normal(z, mu, log_var) - log_standard_normal(z)
             log_w = log_p - weight * log_ratio.sum(2)
             return self.log_jacobian - (log_w.logsumexp(0) - math.log(len(z)))
         generator: Any = out.generator
-        divergence = self.divergence(mu, log_var, z[0], self.n_rows, generator)
+        divergence = self.divergence(mu, log_var, z[0], self.n_samples, generator)
         return self.log_jacobian - log_p.mean(0) + weight * divergence
 
-    def _log_likelihood(self, out: ForwardOutput, n_samples: int) -> Tensor:
-        """log p(x | z) of each draw, shape (n_samples, n)."""
-        eta = _full(out.eta).view(n_samples, *out.target.shape)
+    def _log_likelihood(self, out: ForwardOutput, n_draws: int) -> Tensor:
+        """Return log p(x | z) of each draw, shape (n_draws, n)."""
+        eta = _float32(out.eta).view(n_draws, *out.target.shape)
         log_noise = out.log_noise
         if log_noise is not None and log_noise.ndim > 1:
-            log_noise = _full(log_noise).view_as(eta)
+            log_noise = _float32(log_noise).view_as(eta)
         return self.likelihood.log_likelihood(eta, out.target, log_noise)
 
 
-def _full(x: Tensor) -> Tensor:
-    """Float32 again after bfloat16 layers: differences of large sums follow."""
+def _float32(x: Tensor) -> Tensor:
+    """Return x in float32 if it is in bfloat16, because differences of large sums follow."""
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def misfit(eta: Tensor, x: Tensor, log_noise: Tensor) -> Tensor:
-    """Mean squared residual of each row in units of the noise variance; 1 where that is right.
+    """Return the mean squared residual of each sample in units of the noise variance.
 
     Parameters
     ----------
     eta : Tensor of shape (m * n, d)
-        m decoded draws of each row.
+        m decoded draws of each sample.
     x : Tensor of shape (n, d)
     log_noise : Tensor of shape (1,), (d,) or (m * n, d)
     """
     precision = (-log_noise).exp()
     precision = precision.view(-1, *x.shape) if precision.ndim > 1 else precision
     return ((eta.view(-1, *x.shape) - x).square() * precision).mean((0, 2))
+
+
+def make_objective(start: Start, n_samples: int, *, has_warmup: bool) -> Objective | Elbo:
+    """Return the objective of an autoencoder for this number of training samples.
+
+    Parameters
+    ----------
+    start : Start
+    n_samples : int
+    has_warmup : bool
+        Whether the weight of a divergence rises from zero; a warm start does not need it.
+    """
+    spec, module = start.spec, start.module
+    if spec.divergence is None:
+        return Objective(spec.loss, spec.penalty)
+    return Elbo(
+        spec.loss,
+        spec.divergence,
+        beta=spec.beta,
+        warmup=spec.kl_warmup if has_warmup else 0.0,
+        n_draws=spec.bottleneck.n_samples,  # type: ignore[attr-defined]
+        n_samples=n_samples,
+        n_features=len(module.offset),
+        log_jacobian=module.log_jacobian,
+    )

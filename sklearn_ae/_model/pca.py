@@ -1,4 +1,4 @@
-"""PCA of a source in passes over it, without a copy of its rows."""
+"""The initial PCA: scikit-learn's for arrays, covariance or subspace iteration for out-of-core data."""
 
 from __future__ import annotations
 
@@ -13,13 +13,23 @@ from sklearn.utils.extmath import svd_flip
 from sklearn_ae._data.sources import Source
 from sklearn_ae._utils.arrays import dense
 
-_FULL_SVD_MAX = 2_000  # smaller side of X up to which an exact decomposition is affordable
+_FULL_SVD_MAX = 2_000  # smaller dimension of X up to which a full SVD is affordable
 
 
-def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
-    """Fit scikit-learn's PCA, by an exact solver wherever that is affordable."""
-    if isinstance(X, Source):
-        return streamed_pca(X, n_components, seed)
+def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
+    """Return the fitted PCA of samples, by an exact solver if it is affordable.
+
+    Parameters
+    ----------
+    samples : ArraySamples or Source
+    n_components : int or float
+        As for PCA.
+    seed : int
+        Of a randomized solver.
+    """
+    if isinstance(samples, Source):
+        return streamed_pca(samples, n_components, seed)
+    X = samples.array
     n, d = X.shape
     if d <= 1_000 and n >= 10 * d:
         solver = "covariance_eigh"
@@ -29,7 +39,7 @@ def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
         solver = "arpack" if sparse.issparse(X) else "randomized"
     if solver == "arpack" and not (_is_size(n_components) and n_components < min(n, d)):
         raise ValueError(
-            f"Sparse X of fewer than 10 rows per column needs an integer n_components under "
+            f"Sparse X with fewer than 10 samples per feature needs an integer n_components below "
             f"min(n_samples, n_features)={min(n, d)}, as for PCA; got n_components={n_components}."
         )
     pca = _quiet_pca(X, n_components, solver, seed)
@@ -39,17 +49,17 @@ def fit_pca(X: Any, n_components: Any, seed: int) -> PCA:
 
 
 def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:
-    with np.errstate(invalid="ignore", divide="ignore"):  # shares of no variance at all
+    with np.errstate(invalid="ignore", divide="ignore"):  # ratios of zero variance
         return PCA(n_components, svd_solver=solver, random_state=seed).fit(X)
 
 
 def _cancels(pca: PCA) -> bool:
-    """Whether means far from zero have eaten the digits of a covariance taken without centring."""
+    """Return whether large means caused cancellation in the uncentred covariance."""
     return bool(np.max(pca.mean_**2) > 1e6 * total_variance(pca) / len(pca.mean_))
 
 
 def truncated_pca(pca: PCA, k: int, n_samples: int) -> PCA:
-    """PCA with the first k components, equal to one that was fitted with k."""
+    """Return the PCA of the first k components, equal to one fitted with ``n_components=k``."""
     twin = copy.copy(pca)
     rest = total_variance(pca) - pca.explained_variance_[:k].sum()
     for name in ("components_", "explained_variance_", "explained_variance_ratio_", "singular_values_"):
@@ -61,7 +71,7 @@ def truncated_pca(pca: PCA, k: int, n_samples: int) -> PCA:
 
 
 def as_incremental(pca: Any) -> IncrementalPCA:
-    """A PCA that can take further chunks."""
+    """Return an equivalent IncrementalPCA, which can be updated with further chunks."""
     if isinstance(pca, IncrementalPCA):
         return copy.deepcopy(pca)
     twin = IncrementalPCA(pca.n_components_)
@@ -70,16 +80,16 @@ def as_incremental(pca: Any) -> IncrementalPCA:
     n, d = pca.n_samples_, pca.components_.shape[1]
     twin.n_samples_seen_ = n
     twin.batch_size_ = None
-    # only the sum of the column variances enters what is exposed, so any share will do
+    # Only the sum of the feature variances affects public attributes, so that any split of it will do.
     twin.var_ = np.full(d, total_variance(pca) * (n - 1) / n / d)
     return twin
 
 
 def with_chunk(pca: IncrementalPCA, X: Any) -> IncrementalPCA:
-    """The PCA of all chunks and one more.
+    """Update an IncrementalPCA with a chunk and return it.
 
-    NOTE[DIFF]: scikit-learn's noise variance is that of what it left out of the last chunk's update,
-    which forgets what was left out before; here it is PCA's, from the variance of all rows.
+    NOTE[DIFF]: scikit-learn computes the noise variance from the last update only, which forgets the
+    variance that earlier updates discarded; here it is that of PCA, from the variance of all samples.
     """
     pca.partial_fit(dense(X))
     n_rest = min(int(pca.n_samples_seen_), X.shape[1]) - pca.n_components_
@@ -89,7 +99,7 @@ def with_chunk(pca: IncrementalPCA, X: Any) -> IncrementalPCA:
 
 
 def total_variance(pca: Any) -> float:
-    """Sum of the column variances, told from the spectrum without another pass over X."""
+    """Return the sum of the feature variances, from the spectrum without another pass over X."""
     share = float(np.sum(pca.explained_variance_ratio_, dtype=float))
     return float(np.sum(pca.explained_variance_, dtype=float)) / share if share > 0 else 0.0
 
@@ -98,24 +108,24 @@ def _is_size(n_components: Any) -> bool:
     return n_components is not None and n_components >= 1
 
 
-_COVARIANCE_MAX = 4_000  # columns up to which a covariance matrix is affordable (128 MB)
+_COVARIANCE_MAX = 4_000  # features up to which a covariance matrix is affordable (128 MB)
 
-_N_PASSES = 7  # of the subspace iteration beyond; as many as scikit-learn's randomized solver has
+_N_PASSES = 7  # of the subspace iteration, as many as in scikit-learn's randomized solver
 
 _N_OVERSAMPLES = 10
 
 
 def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
-    """PCA as scikit-learn's, exact up to 4,000 columns.
+    """Return the PCA of a source, exact up to 4,000 features.
 
-    Beyond, the leading eigenvectors of the covariance come from subspace iteration, whose products
-    with the covariance need one pass each.
+    Beyond that, the leading eigenvectors of the covariance come from subspace
+    iteration, which reads the data once per product with the covariance.
 
     Parameters
     ----------
     source : Source
     n_components : int or float
-        As PCA takes it; an integer where there are more than 4,000 columns.
+        As for PCA; an integer if there are more than 4,000 features.
     seed : int
     """
     n, d = source.shape
@@ -125,8 +135,8 @@ def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
         return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
     if not isinstance(n_components, (int, np.integer)):
         raise ValueError(
-            f"n_components={n_components} of {d} columns needs all of their covariance matrix, which is too "
-            f"large for rows that are read in passes; give an integer, or at most {_COVARIANCE_MAX} columns."
+            f"n_components={n_components} needs the full covariance matrix, which is too large for out-of-core "
+            f"data with {d} features; pass an integer, or at most {_COVARIANCE_MAX} features."
         )
     mean, total = _mean_and_total(source)
     variances, vectors = _leading(source, mean, int(n_components), seed)
@@ -134,12 +144,12 @@ def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
 
 
 def _float(block: np.ndarray) -> np.ndarray:
-    """In float32 where that keeps all digits."""
+    """Return a block in floating point, of the lowest precision that keeps all digits."""
     return block.astype(np.promote_types(block.dtype, np.float32), copy=False)
 
 
 def _mean_and_scatter(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and sum of the products of centred rows: each block is centred by itself, so no digits cancel.
+    """Return the mean and the scatter matrix; each block is centred separately, which avoids cancellation.
 
     References
     ----------
@@ -151,7 +161,7 @@ def _mean_and_scatter(source: Source) -> tuple[np.ndarray, np.ndarray]:
     for block in map(_float, source.blocks()):
         centre = block.mean(axis=0, dtype=np.float64)
         centred = block - centre.astype(block.dtype)
-        rest = centred.mean(axis=0, dtype=np.float64)  # that the rounding of the centre has left
+        rest = centred.mean(axis=0, dtype=np.float64)  # left by the rounding of the centre
         scatter += centred.T @ centred
         m, centre = len(block), centre.astype(block.dtype) + rest
         scatter -= m * np.outer(rest, rest)
@@ -162,7 +172,7 @@ def _mean_and_scatter(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spectrum(covariance: np.ndarray, n_components: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues in decreasing order and eigenvectors in rows; all of them for a share of the variance."""
+    """Return eigenvalues in decreasing order and eigenvectors as rows; all of them for a share of the variance."""
     d = len(covariance)
     wanted = [d - n_components, d - 1] if isinstance(n_components, (int, np.integer)) else None
     values, vectors = linalg.eigh(covariance, subset_by_index=wanted, check_finite=False)
@@ -170,7 +180,7 @@ def _spectrum(covariance: np.ndarray, n_components: Any) -> tuple[np.ndarray, np
 
 
 def _mean_and_total(source: Source) -> tuple[np.ndarray, float]:
-    """Mean, and sum of the squared distances from it."""
+    """Return the mean and the sum of squared distances from it."""
     n, mean, total = 0, np.zeros(source.shape[1]), 0.0
     for block in source.blocks():
         centre = block.mean(axis=0, dtype=np.float64)
@@ -181,7 +191,7 @@ def _mean_and_total(source: Source) -> tuple[np.ndarray, float]:
 
 
 def _leading(source: Source, mean: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenvalues and their eigenvectors, by subspace iteration.
+    """Return the largest eigenvalues and their eigenvectors, by subspace iteration.
 
     References
     ----------
@@ -197,7 +207,7 @@ def _leading(source: Source, mean: np.ndarray, k: int, seed: int) -> tuple[np.nd
 
 
 def _times_scatter(source: Source, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Product of the centred rows' scatter matrix and a basis (d, l), in one pass."""
+    """Return the product of the scatter matrix and a basis (d, l), in one pass."""
     product = np.zeros_like(basis)
     for block in source.blocks():
         centred = block - mean
@@ -208,11 +218,11 @@ def _times_scatter(source: Source, mean: np.ndarray, basis: np.ndarray) -> np.nd
 def _as_pca(
     n: int, mean: np.ndarray, variances: np.ndarray, vectors: np.ndarray, total: float, n_components: Any
 ) -> PCA:
-    """Lay a spectrum out as a fitted PCA."""
+    """Return a fitted PCA with the given spectrum."""
     d = len(mean)
     shares = variances / total if total > 0 else np.zeros_like(variances)
     k = n_components
-    if not isinstance(k, (int, np.integer)):  # the fewest that explain more than this share
+    if not isinstance(k, (int, np.integer)):  # the smallest number that explains more than this share
         k = min(1 + int(np.searchsorted(np.cumsum(shares), k, side="right")), d)
     pca = PCA(n_components, svd_solver="covariance_eigh")
     pca.n_samples_, pca.n_features_in_, pca.n_components_ = n, d, int(k)

@@ -1,8 +1,9 @@
-"""What is learnt about a trained model's codes and residuals after training.
+"""Statistics of a trained model: codes, residuals, noise variance, and the test against PCA.
 
-:class:`CodeMoments` serves whitening, the prior of the likelihood and linear
-models' covariance. :class:`CodeStatistics` adds the noise variance and, for ordered
-codes, what each component explains.
+:class:`CodeMoments` serves whitening, the prior of the likelihood and the covariance
+of linear models. :class:`CodeStatistics` adds the noise variance and, for ordered
+codes, the variance that each component explains. :func:`shows_a_gain` compares the
+validation objective of a network with that of PCA.
 """
 
 from __future__ import annotations
@@ -14,35 +15,36 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Generator, Tensor
 
-from sklearn_ae._model.module import Autoencoder, Noise
+from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import misfit
 from sklearn_ae._model.pca import total_variance
 from sklearn_ae._utils.arrays import sample_blocks
 
 N_LANDMARKS = 512
-
-_MAX_CODES = 2**23  # entries of codes held at a time (64 MB)
+MIN_VALIDATION_SAMPLES = 10  # below this number, validation cannot show a gain
+_MAX_CODES = 2**23  # entries of codes that are held at a time (64 MB)
 
 
 @dataclass
 class CodeMoments:
-    """Mean and covariance of the training codes, in working units, and some of the codes.
+    """Mean and covariance of the training codes, in working units, and a subset of the codes.
 
     ``root`` is the upper-triangular R with a non-negative diagonal and
-    ``covariance = R' R``. Its first columns belong to the first components, so
-    everything here commutes with truncation.
+    ``covariance = R' R``. Its first columns belong to the first components, so that
+    all methods commute with truncation.
     """
 
     mean: np.ndarray  # (k,)
     root: np.ndarray  # (k, k)
     landmarks: np.ndarray  # (m, k)
-    n: float = 0.0  # rows that they stand for
+    n: float = 0.0  # number of samples that the moments represent
 
     @classmethod
     def of(cls, codes: np.ndarray) -> CodeMoments:
-        """Moments of codes of shape (n, k)."""
+        """Return the moments of codes of shape (n, k)."""
         n = len(codes)
         mean = codes.mean(axis=0)
         root = _triangular_root(codes - mean) / np.sqrt(max(n - 1, 1))
@@ -50,7 +52,7 @@ class CodeMoments:
 
     @classmethod
     def of_parts(cls, parts: Iterable[Tensor]) -> CodeMoments:
-        """Moments of codes that come in parts, of which only so many are held at a time."""
+        """Return the moments of codes that come in parts, holding a limited number at a time."""
         moments: list[CodeMoments] = []
         for together in _gathered(parts, _MAX_CODES):
             more = cls.of(together.double().numpy())
@@ -58,7 +60,7 @@ class CodeMoments:
         return moments[0]
 
     def joined(self, other: CodeMoments) -> CodeMoments:
-        """Moments of the rows of both."""
+        """Return the moments of the samples of both."""
         n, m = self.n, other.n
         shift = np.sqrt(n * m / (n + m)) * (other.mean - self.mean)
         scatter = [np.sqrt(max(part.n - 1, 0)) * part.root for part in (self, other)]
@@ -76,16 +78,17 @@ class CodeMoments:
 
     @classmethod
     def of_pca(cls, variances: np.ndarray) -> CodeMoments:
-        """Moments of PCA's codes: centred and uncorrelated by construction."""
+        """Return the moments of PCA codes, which are centred and uncorrelated."""
         k = len(variances)
         return cls(np.zeros(k), np.diag(np.sqrt(np.maximum(variances, 0))), np.zeros((0, k)))
 
     def truncated(self, k: int) -> CodeMoments:
+        """Return the moments of the first k components."""
         root = _triangular_root(self.root[:, :k])
         return CodeMoments(self.mean[:k], root, self.landmarks[:, :k], self.n)
 
     def whitening(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small."""
+        """Return mean m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small."""
         L = self.root.T.copy()
         diagonal = np.diag(L)
         floor = np.finfo(float).eps * max(1.0, float(diagonal.max(initial=0.0)))
@@ -94,7 +97,7 @@ class CodeMoments:
 
 
 def _triangular_root(A: np.ndarray) -> np.ndarray:
-    """Upper-triangular R of shape (k, k) with R'R = A'A and a non-negative diagonal."""
+    """Return the upper-triangular R of shape (k, k) with R'R = A'A and a non-negative diagonal."""
     k = A.shape[1]
     R = np.asarray(np.linalg.qr(A, mode="r"))
     R = np.vstack([R, np.zeros((max(0, k - len(R)), k))])
@@ -102,8 +105,9 @@ def _triangular_root(A: np.ndarray) -> np.ndarray:
 
 
 def _gathered(parts: Iterable[Tensor], n_values: int) -> Iterator[Tensor]:
-    """Parts put together until there are so many values."""
-    kept, n = [], 0
+    """Iterate over concatenated parts of more than ``n_values`` values each."""
+    kept: list[Tensor] = []
+    n = 0
     for part in parts:
         kept.append(part)
         n += part.numel()
@@ -115,22 +119,22 @@ def _gathered(parts: Iterable[Tensor], n_values: int) -> Iterator[Tensor]:
 
 
 def _spread(n: int, n_wanted: int) -> np.ndarray:
-    """Evenly spread row numbers."""
+    """Return evenly spaced indices."""
     return np.unique(np.linspace(0, n - 1, min(n, n_wanted)).round().astype(int))
 
 
 @dataclass
 class CodeStatistics:
-    """What a fitted model knows of its codes and residuals, in working units.
+    """Statistics of the codes and residuals of a fitted model, in working units.
 
     Parameters
     ----------
     moments : CodeMoments
     errors : ndarray of shape (k,) or (1,)
-        Mean over rows of the squared error (summed over columns) with the first
-        j components, j = 1, ..., k, for ordered codes; with all of them otherwise.
+        Mean over samples of the squared error (summed over features) with the first
+        j components, j = 1, ..., k, for ordered codes; with all components otherwise.
     total : float
-        The same for the training mean alone.
+        The same for the training mean as reconstruction.
     n_features : int
     """
 
@@ -141,20 +145,21 @@ class CodeStatistics:
 
     @property
     def noise(self) -> float:
-        """Noise variance per column, by PCA's formula on held-out or training residuals."""
+        """Noise variance per feature, by the formula of PCA, from held-out or training residuals."""
         k = len(self.moments.mean)
         return float(self.errors[-1]) / max(1, self.n_features - k)
 
     @property
     def explained(self) -> np.ndarray:
-        """Share of the total variance that each component adds."""
+        """Share of the total variance that each component explains."""
         return -np.diff(self.errors, prepend=self.total) / (self.total or 1.0)
 
     def truncated(self, k: int) -> CodeStatistics:
+        """Return the statistics of the first k components."""
         return CodeStatistics(self.moments.truncated(k), self.errors[:k], self.total, self.n_features)
 
     def after(self, old: CodeStatistics, n: float, unit: float) -> CodeStatistics:
-        """Together with an older description, which counts for n rows and is in other units."""
+        """Return the average with older statistics in other units, which count as n samples."""
         share = n / (n + self.moments.n)
         return CodeStatistics(
             replace(old.moments, n=n).joined(self.moments),
@@ -164,64 +169,112 @@ class CodeStatistics:
         )
 
 
-def code_statistics(module: Autoencoder, X: Any, judged: Autoencoder, held_out: Any) -> CodeStatistics:
-    """Describe a trained model by the codes of X and residuals of ``held_out`` under ``judged``.
+def code_statistics(
+    module: Autoencoder, samples: Any, validated: Autoencoder, held_out: Any
+) -> CodeStatistics:
+    """Return the statistics of the codes of ``samples`` and of the residuals of ``held_out``.
 
-    ``judged`` is the model itself, or one that was trained in the same way
-    without the rows that are held out.
+    The residuals are those of ``validated``: the model itself, or one that was
+    trained in the same way without the held-out samples.
     """
-    with torch.no_grad():
-        moments = CodeMoments.of_parts(module.encode(x) for x in working_blocks(module, X))
+    moments = CodeMoments.of_parts(_codes(module, samples))
     sizes = range(1, module.width + 1) if module.bottleneck.ordered else [module.width]
-    errors, total = squared_errors(judged, held_out, sizes)
-    unit = (judged.scale / module.scale) ** 2
-    return CodeStatistics(moments, unit * errors, unit * total, X.shape[1])
+    errors, total = squared_errors(validated, held_out, sizes)
+    unit = (validated.scale / module.scale) ** 2
+    return CodeStatistics(moments, unit * errors, unit * total, samples.shape[1])
+
+
+@torch.no_grad()
+def _codes(module: Autoencoder, samples: Any) -> Iterator[Tensor]:
+    for x in working_blocks(module, samples):
+        yield module.encode(x)
 
 
 def pca_statistics(pca: Any, scale: float) -> CodeStatistics:
-    """Describe PCA itself, from its spectrum."""
+    """Return the statistics of PCA, from its spectrum."""
     d = pca.components_.shape[1]
     variances = np.asarray(pca.explained_variance_, dtype=float) / scale**2
     total = total_variance(pca) / scale**2
     return CodeStatistics(CodeMoments.of_pca(variances), total - np.cumsum(variances), total, d)
 
 
-def squared_errors(module: Autoencoder, X: Any, sizes: Iterable[int]) -> tuple[np.ndarray, float]:
-    """Mean squared error of a row with the first j components for each j in ``sizes``, and with none."""
+@torch.no_grad()
+def squared_errors(module: Autoencoder, samples: Any, sizes: Iterable[int]) -> tuple[np.ndarray, float]:
+    """Return the mean squared error of a sample with the first j components, for j in ``sizes``, and with none."""
     sizes = list(sizes)
-    errors, total = np.zeros(len(sizes)), 0.0
-    with torch.no_grad():
-        for x in working_blocks(module, X):
-            z = module.encode(x)
-            for i, j in enumerate(sizes):
-                x_hat = (module.reconstruct(z[:, :j]) - module.offset) / module.scale
-                errors[i] += float((x - x_hat).square().sum())
-            total += float(x.square().sum())
-    return errors / X.shape[0], total / X.shape[0]
+    errors = np.zeros(len(sizes))
+    total = 0.0
+    for x in working_blocks(module, samples):
+        z = module.encode(x)
+        for i, j in enumerate(sizes):
+            x_hat = (module.reconstruct(z[:, :j]) - module.offset) / module.scale
+            errors[i] += float((x - x_hat).square().sum())
+        total += float(x.square().sum())
+    n = samples.shape[0]
+    return errors / n, total / n
 
 
 def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
-    """Rows of X in working units and in the module's precision, in blocks that fit the cache."""
+    """Iterate over X in working units and in the precision of the module, in blocks that fit the cache."""
     offset = module.offset.numpy().astype(np.float64)
-    for part in sample_blocks(X):
+    for part in X.blocks() if hasattr(X, "blocks") else sample_blocks(X):
         yield torch.from_numpy((part - offset) / module.scale).to(module.offset.dtype)
 
 
 @torch.no_grad()
-def calibrate_noise(noise: Noise, module: Autoencoder, blocks: Iterable[Tensor], seed: int) -> None:
-    """Set the noise variance right for working rows, usually held-out ones.
+def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
+    """Return the factor by which the noise variance must be multiplied, judging by held-out samples.
 
-    It is multiplied by the maximum-likelihood factor, given ``module``'s posterior: always if it was
-    too small, as overfitting makes it; if it was too large, beyond two standard errors.
+    It is the maximum-likelihood factor given the posterior of the module. A noise
+    variance that is too small, as overfitting makes it, is always corrected; one
+    that is too large only beyond two standard errors.
     """
     generator = Generator().manual_seed(seed)
     parts = []
-    for x in blocks:
+    for x in working_blocks(module, held_out):
         z = module.bottleneck.evaluate(module.encoder(x), generator)
         log_noise = module.log_noise(z)
         assert log_noise is not None
         parts.append(misfit(module.decode(z), x, log_noise).double())
-    rows = torch.cat(parts)
-    factor, error = float(rows.mean()), float(rows.std(correction=0)) / math.sqrt(len(rows))
-    if factor > 1.0 or factor < 1.0 - 2.0 * error:
-        noise.log_variance.add_(math.log(max(factor, 1e-10)))
+    misfits = torch.cat(parts)
+    factor = float(misfits.mean())
+    error = float(misfits.std(correction=0)) / math.sqrt(len(misfits))
+    corrects = factor > 1.0 or factor < 1.0 - 2.0 * error
+    return max(factor, 1e-10) if corrects else 1.0
+
+
+# -- test against PCA -----------------------------------------------------------------------
+
+
+def shows_a_gain(pca_losses: np.ndarray, losses: np.ndarray, *, in_nats: bool = False) -> bool:
+    """Return whether the validation objective of a network is significantly below that of PCA.
+
+    Two paired t statistics must be large. The first is that of the root of the
+    objective of each sample, because a few samples can dominate the mean of the
+    objective itself; its critical value has the significance of 2.5 standard errors
+    of a normal distribution. The second is that of the objective itself, which must
+    exceed one. In nats it must exceed the first critical value, because the mean of
+    the nats is what the model promises, and a few samples far from the model can
+    outweigh all others.
+
+    Parameters
+    ----------
+    pca_losses, losses : ndarray of shape (n,)
+        Objective of each validation sample.
+    in_nats : bool, default=False
+        Whether the objective is a negative log-likelihood.
+    """
+    n = len(pca_losses)
+    if n < MIN_VALIDATION_SAMPLES:
+        return False
+    # A user's loss may be negative.
+    low = min(0.0, float(np.min(pca_losses)), float(np.min(losses)))
+    roots = _t_statistic(np.sqrt(pca_losses - low) - np.sqrt(losses - low))
+    critical = float(stats.t.ppf(stats.norm.cdf(2.5), n - 1))
+    return roots > critical and _t_statistic(pca_losses - losses) > (critical if in_nats else 1.0)
+
+
+def _t_statistic(gain: np.ndarray) -> float:
+    """Return the mean divided by its standard error."""
+    spread = gain.std(ddof=1) / math.sqrt(len(gain))
+    return float(gain.mean() / spread) if spread > 0 else 0.0

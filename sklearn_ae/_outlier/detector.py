@@ -17,7 +17,7 @@ from sklearn_ae._estimators.validation import validate_rows
 from sklearn_ae._options import resolve
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector, count_at_most, folds, training_ranks
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
-from sklearn_ae._utils.random import MAX_SEED, private_random_state
+from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 

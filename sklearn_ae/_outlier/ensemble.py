@@ -23,7 +23,7 @@ from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.validation import N_DRAWS
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.covariance import InlierCore
-from sklearn_ae._utils.random import MAX_SEED
+from sklearn_ae._utils.runtime import MAX_SEED
 from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples
 
 _MIN_FOLDS = 5

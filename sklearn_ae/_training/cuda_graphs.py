@@ -1,18 +1,19 @@
-"""Whole epochs on the device: steps that read all they need there, captured as CUDA graphs.
+"""Whole epochs on the GPU: steps read every input from device memory, so that they can be captured.
 
-A small network's step is microseconds of work for a GPU, and half a millisecond of Python that
-launches it kernel by kernel. A CUDA graph launches all kernels at once, but with the same
-arguments at every replay: what changes from step to step has to lie in memory on the device.
+A step of a small network is microseconds of work for a GPU, but Python takes half a
+millisecond to launch its kernels one by one. A CUDA graph launches all kernels at once,
+with the same arguments in every replay, so that everything that changes between steps
+must be in device memory:
 
-    table[step]                   -> learning rates, progress of the training
-    order[start : start + length] -> rows of the batch
+    table[step]                   -> learning rates, training progress
+    order[start : start + length] -> samples of the batch
     loss                          -> losses[number]
     step, number, start           += 1, 1, length
 
-That step is one function. Its first calls run as they are, on the stream of the capture, then it
-is captured, and from there on replayed: whichever way, a call is a step of the training, with the
-same random numbers. So nothing is lost where a capture fails, and all but the capture itself is
-the same on a CPU.
+That step is one function. Its first calls run as they are, on the stream of the capture;
+then it is captured and replayed. In either way a call is a step of the training, with
+the same random numbers. Nothing is lost if a capture fails, and all but the capture
+itself is the same on a CPU.
 """
 
 from __future__ import annotations
@@ -28,72 +29,43 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from sklearn_ae._data.batches import InMemorySamples
 from sklearn_ae._utils.warnings import warn_user
 
-_MIN_STEPS = 300  # in a training, from which a capture (some tens of milliseconds) pays
-
-_MAX_FLOPS = 1e12  # in a step, from which the GPU is busy for longer than Python takes to launch it
-
-_N_WARM = 3  # calls before a capture, in which libraries set up what they may not set up within one
-
+_N_WARM = 3  # calls before a capture, in which libraries initialise what they cannot initialise during one
 _CAPTURING = threading.Lock()  # a process captures one graph at a time
 
 
-def obstacle(net: Any, rows: InMemorySamples) -> str | None:
-    """Why the steps of a training on these rows are not captured; None where they are.
-
-    Parameters
-    ----------
-    net : AutoencoderNet
-        About to train.
-    rows : InMemorySamples
-    """
-    flops = 6 * net.batch_size * sum(p.numel() for p in net.module_.parameters())
-    device = torch.device(net.device).type
-    reasons = {
-        "an option or a network is the user's own code, or decomposes matrices": not net.capturable,
-        "rows are not in memory, but read batch by batch": rows.tensor is None,
-        "a callback looks at batches": net.batch_callbacks_,
-        "a callback looks at gradients": net.gradient_callbacks_,
-        f"{net.n_steps_} steps are too few": net.n_steps_ < _MIN_STEPS,
-        f"steps of {flops:.0e} operations gain nothing": flops > _MAX_FLOPS,
-        f"graphs are for cuda, not for {device}": device != "cuda",
-    }
-    return next((reason for reason, applies in reasons.items() if applies), None)
-
-
 class Recorder:
-    """Calls functions on a device; on a CUDA device each is captured once it is warm, and replayed.
+    """Executor of functions on a device; on a CUDA device each is captured after a warm-up, and replayed.
 
-    A function must do the same work at the same addresses at every call, never ask
-    the device for a value, and leave its results in tensors that were there before.
+    A function must do the same work at the same addresses in every call, run without a
+    device-to-host synchronisation, and write its results to existing tensors.
 
     Parameters
     ----------
     device : torch.device
     generators : sequence of Generator
-        What the functions draw from.
+        Generators that the functions draw from.
     """
 
     def __init__(self, device: torch.device, generators: Sequence[Generator]):
         self.device = device
         self.generators = generators
-        self.failure: str | None = None  # what the only capture that failed has said
+        self.failure: str | None = None  # message of the capture that failed, after which none is tried
         self.stream = _stream(device, threading.get_ident()) if device.type == "cuda" else None
         self.forget()
 
     def forget(self) -> None:
-        """Drop the graphs: the functions are captured anew once they are warm."""
+        """Drop the graphs; the functions are captured again after another warm-up."""
         if self.stream is not None:
             torch.cuda.synchronize(self.device)  # a replay in flight uses the graph's memory
-            self.pool = torch.cuda.graph_pool_handle()  # the old one dies with its last graph
+            self.pool = torch.cuda.graph_pool_handle()  # the old one is released with its last graph
         self.graphs: dict[Hashable, Any] = {}
         self.n_calls: Counter[Hashable] = Counter()
         self.drawn_from: dict[Hashable, list[Generator]] = {}
 
     def run(self, key: Hashable, function: Callable[[], None]) -> None:
-        """Call a function, which is the same at every call with this key."""
+        """Call a function, which must be the same in every call with this key."""
         if self.stream is None:
             function()
             return
@@ -106,9 +78,10 @@ class Recorder:
             self._call_aside(key, function)
 
     def _call_aside(self, key: Hashable, function: Callable[[], None]) -> None:
-        """Call on the stream of the capture: autograd and libraries remember the stream they began on."""
+        """Call on the stream of the capture, because autograd and libraries remember their first stream."""
         assert self.stream is not None
-        current, states = torch.cuda.current_stream(self.device), self._states()
+        current = torch.cuda.current_stream(self.device)
+        states = self._states()
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
             function()
@@ -120,14 +93,15 @@ class Recorder:
         return [generator.get_state() for generator in self.generators]
 
     def _capture(self, key: Hashable, function: Callable[[], None]) -> None:
-        """Capture a function, which does not run it; where that fails everything is as it was."""
-        graph, states = torch.cuda.CUDAGraph(), self._states()
+        """Capture a function without running it; a failure leaves everything unchanged."""
+        graph = torch.cuda.CUDAGraph()
+        states = self._states()
         current = torch.cuda.current_stream(self.device)
         try:
-            # torch.cuda.graph does not return to the current stream from a capture that failed
+            # torch.cuda.graph does not return to the current stream after a failed capture.
             with _CAPTURING, torch.cuda.device(self.device), torch.cuda.stream(current):
                 self._register(graph, self.drawn_from[key])
-                # other threads may allocate in the meantime
+                # Other threads may allocate memory in the meantime.
                 with torch.cuda.graph(
                     graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
                 ):
@@ -138,62 +112,62 @@ class Recorder:
             self.graphs[key] = graph
 
     def _register(self, graph: Any, generators: Sequence[Generator]) -> None:
-        """Let each replay draw on from where the generators are."""
+        """Let each replay continue from the current state of the generators."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # newer versions of torch do it by themselves, and say so
+            warnings.simplefilter("ignore")  # newer versions of torch do this by themselves and warn
             for generator in generators:
                 graph.register_generator_state(generator)
 
     def _recover(self, error: RuntimeError, states: list[Tensor]) -> None:
-        """Give the generators states that no capture holds."""
+        """Give the generators states that do not belong to a capture."""
         for generator, state in zip(self.generators, states, strict=True):
             fresh = Generator(generator.device)
             fresh.set_state(state)
             generator.graphsafe_set_state(fresh.graphsafe_get_state())
         self.failure = f"the capture failed: {str(error).splitlines()[0]}"
         warn_user(
-            f"Training steps could not be captured as a CUDA graph ({self.failure}). They are launched "
-            "one by one: the same result, later.",
+            f"Training steps could not be captured as a CUDA graph ({self.failure}). Their kernels are "
+            "launched one by one, which gives the same result more slowly.",
             RuntimeWarning,
         )
 
 
 @functools.cache
 def _stream(device: torch.device, thread: int) -> Any:
-    """A thread's stream for captures, always the same: cuBLAS keeps a workspace for each that it sees."""
+    """Return the stream of a thread for captures, always the same, as cuBLAS keeps a workspace per stream."""
     return torch.cuda.Stream(device)
 
 
 class CapturedEpochs:
-    """Epochs of training and validation whose every step reads and writes on the device alone.
+    """Epochs of training and validation whose steps only read and write device memory.
 
     Parameters
     ----------
     net : AutoencoderNet
-        At the start of its training; :meth:`close` hands it back.
-    train : InMemorySamples
+        At the start of its training; :meth:`close` restores it.
+    train : WorkingSamples
         In memory.
-    valid : InMemorySamples or None
-        Those not in memory are left to the usual loop.
+    valid : WorkingSamples or None
+        Validated by the usual loop unless they are in memory.
     """
 
-    def __init__(self, net: Any, train: InMemorySamples, valid: InMemorySamples | None):
+    def __init__(self, net: Any, train: Any, valid: Any):
         assert train.tensor is not None
         self.net = net
-        self.rows = train.tensor
+        self.samples = train.tensor
         self.sizes = net.get_iterator(train, training=True).sizes
         self.parts: Sequence[Tensor] = ()
         if valid is not None and valid.tensor is not None:
             self.parts = valid.tensor.tensor_split(net.get_iterator(valid).n_batches)
-        device = self.rows.device
+        device = self.samples.device
         self.validation_noise = Generator(device)
         self.recorder = Recorder(device, (net.generator, self.validation_noise))
         self._allocate()
-        self._lend_rates()
+        self._move_rates_to_device()
 
     def _allocate(self) -> None:
-        """Everything that steps read and write, at addresses that stay."""
-        n, device = len(self.rows), self.rows.device
+        """Allocate everything that steps read and write, at fixed addresses."""
+        n, device = len(self.samples), self.samples.device
         self.order = torch.arange(n, device=device)
         self.places = torch.arange(max(self.sizes), device=device)
         self.counters = torch.zeros(3, dtype=torch.int64, device=device)
@@ -202,36 +176,38 @@ class CapturedEpochs:
         self.losses = torch.zeros(len(self.sizes), device=device)
         self.valid_losses = torch.zeros(len(self.parts), device=device)
 
-    def _lend_rates(self) -> None:
-        """Replace the optimizer's learning rates by numbers on the device, a row of a table per step."""
-        net, n_steps = self.net, self.net.n_steps_
+    def _move_rates_to_device(self) -> None:
+        """Replace the learning rates of the optimizer by values on the device, from a table with a row per step."""
+        net = self.net
+        n_steps = net.n_steps_
         groups = net.optimizer_.param_groups
         rates = [[net.rate(t) * group["lr_multiplier"] for group in groups] for t in range(n_steps)]
         rows = [[*of_step, t / n_steps] for t, of_step in enumerate(rates)]
-        self.table = torch.tensor(rows, dtype=torch.float32, device=self.rows.device)
+        self.table = torch.tensor(rows, dtype=torch.float32, device=self.samples.device)
         self.now = self.table[:1].clone()
         for group, rate in zip(groups, self.now[0], strict=False):
             group.update(lr=rate, capturable=True)
 
     def __reduce__(self) -> tuple:
-        """Pickles and copies of a net in training have None in its place: graphs belong to a process."""
+        """Become None in pickles and copies of a net in training, because graphs belong to a process."""
         return type(None), ()
 
     # -- epochs --------------------------------------------------------------------
 
     def serves(self, training: bool) -> bool:
+        """Return whether epochs of this kind run here instead of in the usual loop."""
         return training or len(self.parts) > 0
 
     def epoch(self, training: bool) -> tuple[list[float], list[int]]:
-        """Losses of all batches, and their numbers of rows."""
+        """Return the losses and sizes of all batches."""
         return self._train() if training else self._validate()
 
     def _train(self) -> tuple[list[float], list[int]]:
         net = self.net
         self._watch_parameters()
         self.counters[1:].zero_()
-        if len(self.sizes) > 1:  # the order of the rows within a full batch has no effect
-            torch.randperm(len(self.rows), generator=net.generator, out=self.order)
+        if len(self.sizes) > 1:  # the order within a full batch has no effect
+            torch.randperm(len(self.samples), generator=net.generator, out=self.order)
         for size in self.sizes:
             self.recorder.run(size, partial(self._step, size))
             net.step_ += 1
@@ -240,7 +216,7 @@ class CapturedEpochs:
         return self.losses.tolist(), self.sizes
 
     def _watch_parameters(self) -> None:
-        """Capture anew where a callback has frozen a parameter or replaced its memory."""
+        """Capture again if a callback has frozen a parameter or replaced its memory."""
         found = [(p.data_ptr(), p.requires_grad) for p in self.net.module_.parameters()]
         if getattr(self, "found", found) != found:
             self.recorder.forget()
@@ -260,23 +236,23 @@ class CapturedEpochs:
 
     def _batch(self, size: int) -> Tensor:
         if len(self.sizes) == 1:
-            return self.rows
-        return self.rows[self.order[self.places[:size] + self.start]]
+            return self.samples
+        return self.samples[self.order[self.places[:size] + self.start]]
 
     def _validate(self) -> tuple[list[float], list[int]]:
         for i in range(len(self.parts)):
             self.validation_noise.manual_seed(self.net.seed)
-            self.recorder.run(("valid", i), partial(self._judge, i))
+            self.recorder.run(("valid", i), partial(self._evaluate, i))
         return self.valid_losses.tolist(), [len(part) for part in self.parts]
 
-    def _judge(self, i: int) -> None:
-        objective = self.net.objective_per_row(self.parts[i], self.validation_noise)
+    def _evaluate(self, i: int) -> None:
+        objective = self.net.objective_per_sample(self.parts[i], self.validation_noise)
         self.valid_losses[i].copy_(objective.mean())
 
-    # -- the end -------------------------------------------------------------------
+    # -- end of training -------------------------------------------------------------------
 
     def close(self) -> str | None:
-        """Hand the net back as the usual loop leaves it; say what went wrong, if anything did."""
+        """Restore the net to the state that the usual loop leaves; return why a capture failed, if one did."""
         net = self.net
         net.optimizer_.zero_grad(set_to_none=True)
         self.recorder.forget()

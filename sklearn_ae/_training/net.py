@@ -1,15 +1,16 @@
 """Training engine: a skorch net at the speed of a hand-written loop.
 
-skorch's loop is kept (callbacks, history, Ctrl-C, pickling); what costs time in
-it is replaced: batches are slices of one tensor in memory, the step is bare, and
-the loss is read once an epoch. AdamW (fused) follows a short warm-up and a cosine
-decay; :class:`BestEpoch` keeps the best weights, with epoch 0 (PCA, before the
-first step) as a candidate.
+skorch's loop is kept (callbacks, history, Ctrl-C, pickling), and its expensive parts
+are replaced: batches are slices of one tensor in memory, the step is bare, and the
+loss is read once per epoch. Fused AdamW follows a short warm-up and a cosine decay;
+:class:`~sklearn_ae._training.optimization.BestEpoch` keeps the best weights, with
+epoch 0 (PCA, before the first step) as a candidate.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import operator
 from collections.abc import Iterator
@@ -22,24 +23,76 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Generator, Tensor
 
-from sklearn_ae._data.batches import Batches, InMemorySamples, StreamedBatches, StreamedSamples
+from sklearn_ae._data.in_memory import Batches
+from sklearn_ae._model.initialization import Start
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import Elbo, Objective
-from sklearn_ae._training.adamw import FusedAdamW
-from sklearn_ae._training.callbacks import StopTraining
-from sklearn_ae._training.cuda_graphs import CapturedEpochs, obstacle
-from sklearn_ae._training.schedule import WeightAverage
+from sklearn_ae._training.callbacks import Progress
+from sklearn_ae._training.cuda_graphs import CapturedEpochs
+from sklearn_ae._training.optimization import (
+    FusedAdamW,
+    OnlineAverage,
+    StopTraining,
+    TrainingConfig,
+    WeightAverage,
+)
+from sklearn_ae._utils.runtime import use_bf16
 from sklearn_ae._utils.warnings import warn_user
 
-_ALIVE = 64  # losses that are tensors of their own
+_ALIVE = 64  # losses that are kept as separate tensors
+_STEEP = 0.05  # decrease of the loss over the last tenth of the epochs that calls for a warning
+_MIN_CAPTURED_STEPS = 300  # steps of a training from which capturing graphs (tens of milliseconds) pays
+_MAX_CAPTURED_FLOPS = 1e12  # operations per step beyond which launching kernels is no bottleneck
 
-_STEEP = 0.05  # fall of the loss over the last tenth of the epochs that calls for a warning
+
+def new_net(
+    start: Start,
+    objective: Objective | Elbo,
+    config: TrainingConfig,
+    *,
+    n_samples: int,
+    seed: int,
+    module: Autoencoder | None = None,
+) -> AutoencoderNet:
+    """Return an initialised net for a number of training samples.
+
+    Parameters
+    ----------
+    start : Start
+    objective : Objective or Elbo
+    config : TrainingConfig
+    n_samples : int
+    seed : int
+        Of the batches and the noise.
+    module : Autoencoder, default=None
+        The module to train instead of that of ``start``.
+    """
+    module = start.module if module is None else module
+    batch_size, max_epochs = config.batch_size_and_epochs(n_samples, start.spec.init)
+    callbacks = list(config.callbacks or [])
+    if config.verbose:
+        callbacks.append(("progress", Progress()))
+    net = AutoencoderNet(
+        copy.deepcopy(module).float(),
+        objective,
+        lr=config.learning_rate_init,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        alpha=config.alpha,
+        seed=seed,
+        bf16=use_bf16(config.precision, config.device, module, batch_size),
+        capturable=start.spec.is_capturable(module.width),
+        callbacks=callbacks,
+        device=str(config.device),
+        verbose=0,
+    )
+    return net.initialize()
 
 
 class AutoencoderNet(NeuralNet):
-    """skorch net for an :class:`~sklearn_ae._module.Autoencoder` and its objective.
+    """skorch net for an :class:`~sklearn_ae._model.module.Autoencoder` and its objective.
 
-    Parameters beyond skorch's:
+    Parameters beyond those of skorch:
 
     alpha : float
         Decoupled weight decay on the weights of f and g.
@@ -48,9 +101,10 @@ class AutoencoderNet(NeuralNet):
     bf16 : bool
         Run the steps under bfloat16 autocast.
     capturable : bool
-        Whether no slot asks for a value in the middle of a step (:meth:`ModelSpec.capturable`).
-    warmup : float
-        Share of the steps in which the learning rate rises; None keeps it constant.
+        Whether steps run without a device-to-host synchronisation.
+    warmup : float or None
+        Share of the steps during which the learning rate rises; None is open-ended
+        training, whose learning rate is set by a callback.
     """
 
     def __init__(
@@ -64,7 +118,7 @@ class AutoencoderNet(NeuralNet):
         capturable: bool = False,
         warmup: float | None = 0.05,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(module, criterion, **kwargs)
         self.alpha = alpha
         self.seed = seed
@@ -72,44 +126,101 @@ class AutoencoderNet(NeuralNet):
         self.capturable = capturable
         self.warmup = warmup
 
-    graph_fallback_reason_: str | None = (
-        "nothing has been trained yet"  # why steps were not captured, None if they were
-    )
+    graph_fallback_reason_: str | None = "nothing has been trained yet"  # None if steps were captured
+    interrupted_ = False
+    generator: Generator | None = None
+    average_: WeightAverage | None = None
 
-    # -- what skorch asks for ------------------------------------------------
+    # -- hooks of skorch -------------------------------------------------------
 
     @property
     def _default_callbacks(self) -> list:
         return []
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
+        """Create the optimizer."""
         groups = self.module_.param_groups(self.alpha)
         self.optimizer_ = FusedAdamW(groups, lr=self.lr, fused=True)
         return self
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple:
+        """Return training and validation samples, which are passed as a pair."""
         return X
 
-    def get_iterator(
-        self, dataset: InMemorySamples | StreamedSamples, training: bool = False
-    ) -> Batches | StreamedBatches:
+    def get_iterator(self, dataset: Any, training: bool = False) -> Batches:
+        """Return the batches of an epoch."""
         if training:
             return dataset.batches(self.batch_size, self.generator)
         return dataset.batches(max(self.batch_size, 4096))
 
-    # -- the loop --------------------------------------------------------------
+    # -- training ----------------------------------------------------------------
+
+    def run(
+        self, train: Any, valid: Any = None, *, watch: Callback | None = None, epochs: int | None = None
+    ) -> AutoencoderNet:
+        """Train on samples in working units.
+
+        Parameters
+        ----------
+        train, valid : WorkingSamples or StreamedWorkingSamples
+        watch : Callback, default=None
+            Called before the user's callbacks, so that it sees every epoch.
+        epochs : int, default=None
+            None trains for ``max_epochs``.
+        """
+        if watch is not None:
+            self.callbacks_.insert(0, ("watch", watch))
+        self.generator = Generator(torch.device(self.device)).manual_seed(self.seed + len(self.history or ()))
+        try:
+            self.partial_fit((train, valid), epochs=epochs)
+        finally:
+            self.callbacks_ = [(name, callback) for name, callback in self.callbacks_ if name != "watch"]
+        return self
+
+    def resume(self, objective: Objective | Elbo, config: TrainingConfig, batch_size: int) -> None:
+        """Prepare for open-ended training with the current weights and moments."""
+        self.criterion_ = objective
+        self.batch_size = batch_size
+        self.warmup = None
+        self.device = str(config.device)
+        self.lr = config.learning_rate_init
+        self.module_.to(config.device)
+        self.optimizer_.move_state()
+        if not any(name == "online_average" for name, _ in self.callbacks_):
+            self.callbacks_.append(("online_average", OnlineAverage()))
+
+    def release(self, *, keeps_moments: bool = False) -> AutoencoderNet:
+        """Move the net to the CPU, and drop everything that only training needs."""
+        self.module_.eval().to("cpu")
+        self.device = "cpu"
+        self.generator = None
+        self.average_ = None
+        if keeps_moments:
+            self.optimizer_.move_state()
+        else:
+            self.optimizer_.drop_state()
+        return self
+
+    def with_history_of(self, other: AutoencoderNet) -> AutoencoderNet:
+        """Take over the history, and whether training was interrupted."""
+        self.history = other.history
+        self.interrupted_ = other.interrupted_
+        self.graph_fallback_reason_ = other.graph_fallback_reason_
+        return self
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> AutoencoderNet:
+        """Run all epochs; averaged weights are left in the module."""
         epochs = self.max_epochs if epochs is None else epochs
-        self.step_, self.n_steps_ = 0, epochs * len(self.get_iterator(X[0], training=True))
+        self.step_ = 0
+        self.n_steps_ = epochs * len(self.get_iterator(X[0], training=True))
         self.interrupted_ = False
-        for group in self.optimizer_.param_groups:
-            group["lr"] = self.lr * group["lr_multiplier"]
+        self.optimizer_.set_rate(self.lr)
         self.average_ = None if self.warmup is None else WeightAverage(self.module_, self.n_steps_)
-        # hooks within an epoch cost a call per batch, so they are called only where there are any
+        # Hooks within an epoch cost a call per batch, so that they are called only if there are any.
         self.batch_callbacks_ = self._overridden("on_batch_begin") or self._overridden("on_batch_end")
         self.gradient_callbacks_ = self._overridden("on_grad_computed")
-        self.resident_ = self._resident(*X)
+        self.graph_fallback_reason_ = self._reason_against_graphs(X[0])
+        self.captured_ = CapturedEpochs(self, *X) if self.graph_fallback_reason_ is None else None
         try:
             super().fit_loop(X, y, epochs, **kwargs)
         except StopTraining:
@@ -117,20 +228,30 @@ class AutoencoderNet(NeuralNet):
         except KeyboardInterrupt:
             self.interrupted_ = True
         finally:
-            if self.resident_ is not None:
-                self.graph_fallback_reason_ = self.resident_.close()
-            self.resident_ = None
+            if self.captured_ is not None:
+                self.graph_fallback_reason_ = self.captured_.close()
+            self.captured_ = None
         if self.average_ is not None:
             self.average_.swap()
         return self
 
-    def _resident(self, train: InMemorySamples, valid: InMemorySamples | None) -> CapturedEpochs | None:
-        """Epochs on the device, where they gain something; ``graph_fallback_reason_`` says why not."""
-        self.graph_fallback_reason_ = obstacle(self, train)
-        return CapturedEpochs(self, train, valid) if self.graph_fallback_reason_ is None else None
+    def _reason_against_graphs(self, samples: Any) -> str | None:
+        """Return why steps are not captured as CUDA graphs; None if they are."""
+        device = torch.device(self.device).type
+        flops = 6 * self.batch_size * self.module_.n_weights
+        reasons = {
+            "an option or a network is user code, or decomposes matrices": not self.capturable,
+            "samples are not in memory, but read batch by batch": samples.tensor is None,
+            "a callback inspects batches": self.batch_callbacks_,
+            "a callback inspects gradients": self.gradient_callbacks_,
+            f"{self.n_steps_} steps are too few": self.n_steps_ < _MIN_CAPTURED_STEPS,
+            f"steps of {flops:.0e} operations gain nothing": flops > _MAX_CAPTURED_FLOPS,
+            f"graphs are for cuda, not for {device}": device != "cuda",
+        }
+        return next((reason for reason, applies in reasons.items() if applies), None)
 
     def _set_training(self, training: bool = True) -> None:
-        if self.module_.training != training:  # to walk through all modules takes as long as a small step
+        if self.module_.training != training:  # walking through all modules takes as long as a small step
             super()._set_training(training)
 
     def _overridden(self, hook: str) -> bool:
@@ -139,25 +260,27 @@ class AutoencoderNet(NeuralNet):
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
+        """Run an epoch of training or validation and record its loss."""
         if iterator is None:
             return
         self._set_training(training)
         with self.averaged(not training):
-            if self.resident_ is not None and self.resident_.serves(training):
-                losses, sizes = self.resident_.epoch(training)
+            if self.captured_ is not None and self.captured_.serves(training):
+                losses, sizes = self.captured_.epoch(training)
             else:
                 losses, sizes = self._run_batches(iterator, training, step_fn)
         loss = math.fsum(map(operator.mul, losses, sizes)) / sum(sizes)
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
-                f"learning_rate_init={self.lr:g}, or look for extreme values in X."
+                f"learning_rate_init={self.lr:g}, or check X for extreme values."
             )
         self.history.record(f"{prefix}_loss", loss)
 
     def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
-        """Losses of all batches, and their numbers of rows."""
-        losses, sizes = _Record(len(iterator)), []
+        """Return the losses and sizes of all batches."""
+        losses = _Record(len(iterator))
+        sizes = []
         for batch in iterator:
             if self.batch_callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
@@ -170,7 +293,7 @@ class AutoencoderNet(NeuralNet):
 
     @contextlib.contextmanager
     def averaged(self, needed: bool = True) -> Iterator[None]:
-        """Put the averaged weights into the module for a while."""
+        """Use the averaged weights temporarily."""
         if not needed or self.average_ is None:
             yield
             return
@@ -181,6 +304,7 @@ class AutoencoderNet(NeuralNet):
             self.average_.swap()
 
     def train_step(self, batch: Tensor, **fit_params: Any) -> dict:
+        """Take one optimizer step."""
         self._schedule()
         self.optimizer_.clear_gradients()
         with self.autocast():
@@ -195,75 +319,77 @@ class AutoencoderNet(NeuralNet):
         return {"loss": loss, "y_pred": None}
 
     def validation_step(self, batch: Tensor, **fit_params: Any) -> dict:
-        return {"loss": self.objective_per_row(batch).mean(), "y_pred": None}
+        """Evaluate the objective on a batch of validation samples."""
+        return {"loss": self.objective_per_sample(batch).mean(), "y_pred": None}
 
-    def objective_per_row(self, batch: Tensor, generator: Generator | None = None) -> Tensor:
-        """Objective of each row in evaluation mode, with the same noise at every call."""
+    def objective_per_sample(self, batch: Tensor, generator: Generator | None = None) -> Tensor:
+        """Return the objective of each sample in evaluation mode, with the same noise in every call."""
         self._set_training(False)
         if generator is None:
             generator = Generator(batch.device).manual_seed(self.seed)
         with torch.set_grad_enabled(self.module_.needs_input_grad), self.autocast():
-            return self.criterion_.per_row(self.module_(batch, generator)).detach()
+            return self.criterion_.per_sample(self.module_(batch, generator)).detach()
 
-    def evaluate(self, rows: InMemorySamples) -> np.ndarray:
-        """Objective of each row of a set, shape (n,)."""
-        parts = [self.objective_per_row(batch) for batch in self.get_iterator(rows)]
+    def evaluate(self, samples: Any) -> np.ndarray:
+        """Return the objective of each sample, shape (n,)."""
+        parts = [self.objective_per_sample(batch) for batch in self.get_iterator(samples)]
         return torch.cat(parts).cpu().double().numpy()  # mps has no float64
 
     def warn_unfinished(self, name: str) -> None:
-        """Warn where training was interrupted, or the named loss was still falling when it ended."""
+        """Warn if training was interrupted, or if the named loss was still decreasing at its end."""
         if self.interrupted_:
-            self._warn(
-                f"Training was interrupted in epoch {len(self.history)}; the best model so far is kept."
+            warn_user(
+                f"Training was interrupted in epoch {len(self.history)}; the best model so far is kept.",
+                ConvergenceWarning,
             )
             return
         curve = [epoch[name] for epoch in self.history]
         tail = max(2, len(curve) // 10)
         if len(curve) < max(self.max_epochs, 2 * tail):
             return
-        last, before = np.array(curve[-tail:]), np.array(curve[-2 * tail : -tail])
+        last = np.array(curve[-tail:])
+        before = np.array(curve[-2 * tail : -tail])
         fall = np.median(before) - np.median(last)
-        if fall > _STEEP * self.criterion_.size(np.median(before)) and last.max() < before.min():
-            self._warn(
-                f"The loss was still falling steeply after max_iter={self.max_epochs} epochs; raise max_iter."
+        steep = fall > _STEEP * self.criterion_.tolerance_scale(float(np.median(before)))
+        if steep and last.max() < before.min():
+            warn_user(
+                f"The loss was still decreasing steeply after max_iter={self.max_epochs} epochs; raise max_iter.",
+                ConvergenceWarning,
             )
 
-    def _warn(self, message: str) -> None:
-        warn_user(message, ConvergenceWarning)
+    # -- schedule ------------------------------------------------------------------
 
     def _schedule(self) -> None:
         if self.warmup is None:
             return
         t, self.step_ = self.step_, self.step_ + 1
         self.criterion_.schedule(t / self.n_steps_)
-        rate = self.rate(t)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = rate * group["lr_multiplier"]
+        self.optimizer_.set_rate(self.rate(t))
 
     def rate(self, t: int) -> float:
-        """Learning rate of step t: up in a short warm-up, and down along a cosine."""
+        """Return the learning rate of step t: a short warm-up, then a cosine decay."""
         if self.warmup is None:
             return self.lr
         n_warm = max(1.0, self.warmup * self.n_steps_)
         return min(1.0, (t + 1) / n_warm) * (0.5 * self.lr * (1 + math.cos(math.pi * t / self.n_steps_)))
 
     def autocast(self) -> Any:
-        """Context of a pass in the training's precision."""
+        """Return the context of a forward pass in the precision of training."""
         if not self.bf16:
             return contextlib.nullcontext()
         device = torch.device(self.device).type
-        # a captured step may not keep the weights that it has converted
+        # A captured step must not keep converted weights.
         return torch.autocast(device, torch.bfloat16, cache_enabled=device == "cpu")
 
 
 class _Record:
-    """Scalars of an epoch's steps, read once.
+    """Losses of the steps of an epoch, read once.
 
-    Each one that is alive keeps the allocator from giving the memory around it, of a batch and
-    more, to the next step; so only some are.
+    Each living scalar keeps the allocator from reusing the memory around it, of a
+    batch and more, in the next step, so that only a few are kept.
     """
 
-    def __init__(self, n: int):
+    def __init__(self, n: int) -> None:
         self.n = n
         self.alive: list[Tensor] = []
         self.kept: Tensor | None = None
@@ -278,7 +404,9 @@ class _Record:
         kept = self.alive[0].new_empty(self.n) if self.kept is None else self.kept
         part = slice(self.n_kept, self.n_kept + len(self.alive))
         torch.stack(self.alive, out=kept[part])
-        self.kept, self.n_kept, self.alive = kept, part.stop, []
+        self.kept = kept
+        self.n_kept = part.stop
+        self.alive = []
 
     def values(self) -> list[float]:
         if self.alive:

@@ -24,7 +24,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_scalar
 
 from sklearn_ae._utils.parameters import check_density, finite_number, finite_vector, index
-from sklearn_ae._utils.random import private_random_state
+from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae._utils.transformers import decode, encode
 from sklearn_ae.latent._codes import check_method, code_quantiles, code_vector, levels, two_components, walk
 from sklearn_ae.latent._densities import draw_from_estimator, draw_gaussians

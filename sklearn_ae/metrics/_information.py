@@ -18,7 +18,7 @@ from scipy.stats import entropy
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.utils import check_array, check_consistent_length, check_scalar
 
-from sklearn_ae._utils.random import private_random_state
+from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae._utils.transformers import encode
 from sklearn_ae.metrics._aggregate import Aggregate
 from sklearn_ae.metrics._posteriors import (

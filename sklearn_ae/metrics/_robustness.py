@@ -17,7 +17,7 @@ from sklearn.utils import check_array, check_scalar, get_tags
 from sklearn_ae._utils.arrays import dense
 from sklearn_ae._utils.parameters import check_density, finite_number
 from sklearn_ae._utils.pipelines import first_step, last_step
-from sklearn_ae._utils.random import private_random_state
+from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae._utils.transformers import decode, encode
 from sklearn_ae.latent import sample_latent
 

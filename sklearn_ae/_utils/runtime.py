@@ -1,22 +1,26 @@
-"""Device, precision and threads of a fit, and what of them must be restored afterwards."""
+"""Runtime resources of a fit: device, precision, threads and random numbers; all are restored afterwards."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from numbers import Integral
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from sklearn.utils import check_random_state
+from torch import Generator, nn
 
-# Work per step from which torch's threads are used. Under it a second one gains little, may
-# wait many times as long on a busy machine, and the result does not depend on the count.
+# Operations per step from which several torch threads are used. Below it a second thread gains little
+# and may wait many times as long on a busy machine; the result does not depend on the count.
 _FLOPS_PER_THREAD = 8e8
 
 _BF16_MIN_WEIGHTS = 300_000  # size of a layer from which bfloat16 steps are faster
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the torch device; "auto" takes cuda, mps or cpu, in this order."""
+    """Return the torch device; "auto" is the first available of cuda, mps and cpu."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -32,7 +36,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def use_bf16(precision: str, device: torch.device, module: nn.Module, batch_size: int) -> bool:
-    """Return whether to train under bfloat16 autocast: supported by the hardware, and layers wide enough to gain."""
+    """Return whether bfloat16 autocast is supported and the layers are wide enough to profit."""
     if precision != "auto":
         return precision == "bfloat16"
     weights = [p for p in module.parameters() if p.ndim > 1]
@@ -63,3 +67,37 @@ def threads_for(n_weights: int, n_samples: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+MAX_SEED = np.iinfo(np.int32).max  # upper bound of seeds drawn from a random state
+
+
+def private_random_state(random_state: Any) -> np.random.RandomState:
+    """Return what ``check_random_state`` returns, except that None means fresh entropy."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def as_seed(random_state: Any) -> int:
+    """Return an integer unchanged, and draw a seed from anything else."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(private_random_state(random_state).randint(MAX_SEED))
+
+
+@contextlib.contextmanager
+def forked_global_rng(needed: bool, seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for user code, and restore their state afterwards.
+
+    Only the generators of the CPU and of ``device`` are affected; torch.manual_seed
+    would seed those of all devices.
+    """
+    if not needed:
+        yield
+        return
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices=devices, device_type=device.type):
+        torch.default_generator.manual_seed(seed)
+        for used in devices:
+            state = Generator(used).manual_seed(seed).get_state()
+            torch.get_device_module(used).set_rng_state(state, used)
+        yield

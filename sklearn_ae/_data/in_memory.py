@@ -1,0 +1,186 @@
+"""Samples in memory: what ``fit`` needs of an array or sparse matrix, and batches of it.
+
+Out-of-core data (:mod:`sklearn_ae._data.sources`) have the same methods:
+
+    hold_out            -> training and validation samples
+    blocks              -> dense parts that fit the cache
+    in_working_units    -> float32 samples for the training loop, in batches
+    feature_range       -> minimum and maximum of each feature
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from sklearn_ae._utils.arrays import BLOCK_VALUES
+
+_BLOCK_BYTES = 2**21  # size of the parts that are converted to float32, chosen to fit the cache
+_WIDE = 2  # features per sample from which training in the row space pays
+_MAX_WIDE_SAMPLES = 2_000  # number of samples whose decomposition is cheap compared with training
+
+
+class ArraySamples:
+    """Some or all rows of an array or sparse matrix.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n, d)
+    indices : ndarray of int or None
+        Rows that belong to these samples, None for all.
+    lazy : bool
+        Convert batches on demand instead of all samples at once.
+    """
+
+    def __init__(self, X: Any, indices: np.ndarray | None = None, lazy: bool = False) -> None:
+        self.X = X
+        self.indices = indices
+        self.lazy = lazy or sparse.issparse(X)
+        self.shape = X.shape[0] if indices is None else len(indices), X.shape[1]
+        self.n_places = self.shape[0]  # samples that can be addressed by their position
+        self.dtype = X.dtype
+        n, d = self.shape
+        self.is_wide = isinstance(X, np.ndarray) and n <= _MAX_WIDE_SAMPLES and d > _WIDE * n
+
+    @property
+    def array(self) -> Any:
+        """The samples as an array or sparse matrix."""
+        return self.X if self.indices is None else self.X[self.indices]
+
+    def __getitem__(self, positions: Any) -> Any:
+        return self.X[positions] if self.indices is None else self.X[self.indices[positions]]
+
+    def head(self, n: int) -> np.ndarray:
+        """Return the first n samples as a dense array."""
+        return _dense(self[np.arange(min(n, self.shape[0]))])
+
+    def hold_out(self, n_valid: int, rng: np.random.RandomState) -> tuple[ArraySamples, ArraySamples]:
+        """Return training and validation samples of a random split."""
+        order = rng.permutation(self.n_places)
+        return ArraySamples(self.X, order[n_valid:]), ArraySamples(self.X, order[:n_valid])
+
+    def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
+        """Iterate over all samples in dense blocks of at most ``n_values`` entries, or one sample."""
+        X = self.array
+        size = max(1, n_values // X.shape[1])
+        for start in range(0, X.shape[0], size):
+            yield _dense(X[start : start + size])
+
+    def feature_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return minimum and maximum of each feature of X, including held-out samples."""
+        low, high = self.X.min(axis=0), self.X.max(axis=0)
+        if sparse.issparse(self.X):
+            return low.toarray().ravel(), high.toarray().ravel()
+        return low, high
+
+    def in_working_units(self, offset: np.ndarray, scale: float, device: torch.device) -> WorkingSamples:
+        """Return the samples as training sees them: ``(X - offset) / scale`` in float32."""
+        return WorkingSamples(self.X, self.indices, offset, scale, device, lazy=self.lazy)
+
+
+class WorkingSamples(Dataset):
+    """Samples in working units: centred in the precision of X, divided by one scalar, float32.
+
+    Samples are converted once, or batch by batch if they are sparse or large.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n, d)
+    indices : ndarray of int or None
+        Rows to use, None for all.
+    offset : ndarray of shape (d,)
+    scale : float
+    device : torch.device
+    lazy : bool
+        Convert batch by batch.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        indices: np.ndarray | None,
+        offset: np.ndarray,
+        scale: float,
+        device: torch.device,
+        *,
+        lazy: bool = False,
+    ) -> None:
+        self.X = X
+        self.indices = np.arange(X.shape[0]) if indices is None else indices
+        self.offset = offset
+        self.scale = scale
+        self.device = device
+        self.tensor = None if lazy else self._convert_all()
+        if self.tensor is not None:
+            self.X = None
+
+    def _convert_all(self) -> Tensor:
+        n, d = len(self.indices), self.X.shape[1]
+        out = torch.empty((n, d), dtype=torch.float32)
+        block = max(1, _BLOCK_BYTES // (8 * d))
+        for start in range(0, n, block):
+            part = slice(start, start + block)
+            out[part] = torch.from_numpy(self._convert(self.indices[part]))
+        return out.to(self.device)
+
+    def _convert(self, indices: np.ndarray) -> np.ndarray:
+        return ((_dense(self.X[indices]) - self.offset) / self.scale).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        if self.tensor is not None:
+            return self.tensor[index]
+        rows = self.indices[index.numpy() if isinstance(index, Tensor) else index]
+        batch = torch.from_numpy(self._convert(np.atleast_1d(rows)))
+        if self.device.type == "cuda":  # the copy overlaps with the conversion of the next batch
+            return batch.pin_memory().to(self.device, non_blocking=True)
+        return batch.to(self.device)
+
+    def batches(self, batch_size: int, generator: Generator | None = None) -> Batches:
+        """Return the batches of one epoch, in a fresh random order if a generator is given."""
+        return Batches(self, batch_size, generator)
+
+
+class Batches:
+    """Iterable of nearly equal batches, in a fresh random order if a generator is given."""
+
+    def __init__(self, samples: Any, batch_size: int, generator: Generator | None = None) -> None:
+        self.samples = samples
+        self.n_batches = max(1, math.ceil(len(samples) / batch_size))
+        self.generator = generator
+
+    @property
+    def sizes(self) -> list[int]:
+        """Sizes of the batches, which differ by at most one."""
+        size, n_larger = divmod(len(self.samples), self.n_batches)
+        return [size + (i < n_larger) for i in range(self.n_batches)]
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        n, whole = len(self.samples), self.samples.tensor
+        if self.n_batches == 1 and whole is not None:
+            yield whole  # the order within a full batch has no effect
+        elif self.generator is None:
+            order = torch.arange(n, device="cpu" if whole is None else whole.device)
+            for index in order.tensor_split(self.n_batches):
+                yield self.samples[index]
+        else:
+            order = torch.randperm(n, generator=self.generator, device=self.generator.device)
+            order = order.cpu() if whole is None else order  # indices must be on the device of the samples
+            for index in order.tensor_split(self.n_batches):
+                yield self.samples[index]
+
+
+def _dense(X: Any) -> np.ndarray:
+    return X.toarray() if sparse.issparse(X) else X
