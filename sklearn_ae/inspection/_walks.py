@@ -101,7 +101,7 @@ class Walks:
         for label in ax.get_xticklabels():
             if label.get_text() in ("start", "end"):
                 label.set(color=_ORIGINAL, fontweight="bold")
-        ax.set_xlabel("Position between the reconstructions of start and end")
+        ax.set_xlabel("Position between start and end")
 
     def tick_pairs(self, ax: Any) -> None:
         """Number the pairs if there are several."""
