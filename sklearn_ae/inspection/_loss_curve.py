@@ -207,7 +207,7 @@ def _loss_name(model: Any) -> str:
     """Return the label of the loss axis."""
     if hasattr(model, "divergence_"):
         return "Negative ELBO (nats per sample)"
-    if not hasattr(model, "loss_"):
+    if not (hasattr(model, "loss_") and hasattr(model, "penalty_")):  # not a model of this package
         return "Loss"
     alone = isinstance(model.loss_, SquaredError) and model.penalty_ is None
     return "Fraction of variance unexplained" if alone else "Objective (per sample and feature)"

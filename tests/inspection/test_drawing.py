@@ -56,7 +56,7 @@ def test_channels_of_images_come_last():
 
 @pytest.mark.parametrize("shape", [(3, 3), (4,), (1, 1, 2, 2)])
 def test_images_of_another_size_are_refused(shape):
-    with pytest.raises(ValueError, match="image_shape=.* does not fit samples of 4 features"):
+    with pytest.raises(ValueError, match=r"image_shape=.* does not fit samples of 4 features"):
         as_images(np.ones((2, 4)), shape)
 
 

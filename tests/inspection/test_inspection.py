@@ -43,12 +43,8 @@ OF_TRANSFORMERS = {
     "images": lambda model, ax: LatentGridDisplay.from_estimator(
         model, X, n_steps=3, image_shape=(2, 2), ax=ax
     ),
-    "curves": lambda model, ax: LatentGridDisplay.from_estimator(
-        model, X, n_steps=3, kind="curve", ax=ax
-    ),
-    "walks": lambda model, ax: InterpolationDisplay.from_estimator(
-        model, X[:2], X[60:62], n_steps=3, ax=ax
-    ),
+    "curves": lambda model, ax: LatentGridDisplay.from_estimator(model, X, n_steps=3, kind="curve", ax=ax),
+    "walks": lambda model, ax: InterpolationDisplay.from_estimator(model, X[:2], X[60:62], n_steps=3, ax=ax),
 }
 NAMES = (*OF_TRANSFORMERS, "loss curve", "outlier score")
 NAMED_AXES = {
