@@ -1,7 +1,8 @@
-"""What the displays of decoded rows share: kinds of drawings, and rows in the cells of one axes."""
+"""Helpers of the displays that draw samples: choice of the drawing, and samples in the cells of a grid."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,116 +12,125 @@ from sklearn.utils import check_array
 from sklearn_ae._utils.arrays import dense
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae.inspection._drawing import GREYS, as_images
-from sklearn_ae.networks import Conv
 
 KINDS = ("image", "curve", "heatmap")
-_MANY_COLUMNS = 30  # beyond these, a table is read as a curve
+_MANY_FEATURES = 30  # more features than this are drawn as a curve
 _MAX_TICKS = 8
-_MARGIN = 0.08  # of a cell, around its curve
+_MARGIN = 0.08  # margin around a curve, relative to its cell
 
 
-# -- what is asked for --------------------------------------------------------------------
+# -- parameters ---------------------------------------------------------------------------
 
 
 def check_kind(kind: Any) -> None:
+    """Raise a ValueError if ``kind`` is not a known drawing."""
     if kind not in ("auto", *KINDS):
         raise ValueError(
             f"kind={kind!r} is not known; valid strings are 'auto', 'image', 'curve' and 'heatmap'."
         )
 
 
-def shape_of_images(estimator: Any, image_shape: Any, n_features: int) -> Any:
-    """The shape that was given, or that of the pictures a convolutional network was fitted to."""
+def infer_image_shape(estimator: Any, image_shape: Any, n_features: int) -> Any:
+    """Return ``image_shape``, or that of the estimator's convolutional network if it is None."""
     last = last_step(estimator)
-    network = getattr(getattr(last, "autoencoder_", last), "network_", None)
-    if image_shape is not None or not isinstance(network, Conv):
+    network: Any = getattr(getattr(last, "autoencoder_", last), "network_", None)
+    if image_shape is not None or not hasattr(network, "image_shape"):
         return image_shape
-    # steps before the network may have changed the columns
-    return network._image_shape(n_features) if last.n_features_in_ == n_features else None
+    # earlier steps of a pipeline may have changed the number of features
+    if last.n_features_in_ != n_features:
+        return None
+    side = math.isqrt(n_features)
+    return (1, *(network.image_shape or (side, side)))[-3:]
 
 
-def chosen_kind(kind: str, image_shape: Any, n_features: int) -> str:
-    """What "auto" stands for."""
+def resolve_kind(kind: str, image_shape: Any, n_features: int) -> str:
+    """Return the drawing to use, resolving "auto"."""
     check_kind(kind)
     if kind == "image" and image_shape is None:
         raise ValueError(
-            "kind='image' needs the shape of a picture: pass image_shape=(height, width) "
+            "kind='image' needs the shape of an image: pass image_shape=(height, width) "
             "or (channels, height, width)."
         )
     if kind != "auto":
         return kind
     if image_shape is not None:
         return "image"
-    return "curve" if n_features > _MANY_COLUMNS else "heatmap"
+    return "curve" if n_features > _MANY_FEATURES else "heatmap"
 
 
-def names_of_features(feature_names: Any, n_features: int, *sources: Any) -> list[str]:
-    """The names that were given, those of a data frame or of a model fitted to one, or x0, x1, ..."""
+def resolve_feature_names(feature_names: Any, n_features: int, *sources: Any) -> list[str]:
+    """Return the names given, those of a data frame or a model among the sources, or x0, x1, ..."""
     if feature_names is None:
         known = (getattr(s, "columns", getattr(s, "feature_names_in_", None)) for s in sources)
-        fitting = [names for names in known if names is not None and len(names) == n_features]
-        feature_names = fitting[0] if fitting else [f"x{j}" for j in range(n_features)]
+        matching = [names for names in known if names is not None and len(names) == n_features]
+        feature_names = matching[0] if matching else [f"x{j}" for j in range(n_features)]
     if len(feature_names) != n_features:
         raise ValueError(
-            f"feature_names has {len(feature_names)} names, but rows have {n_features} columns; "
-            "give one name per column."
+            f"feature_names has {len(feature_names)} names, but samples have {n_features} features; "
+            "pass one name per feature."
         )
     return [str(name) for name in feature_names]
 
 
-def rows_as_given(X: Any, name: str) -> np.ndarray:
-    """Rows in two dimensions; entries may be missing."""
-    rows = np.atleast_2d(np.asarray(dense(X)))
-    return check_array(rows, dtype=np.float64, ensure_all_finite="allow-nan", input_name=name)
+def as_samples(X: Any, name: str) -> np.ndarray:
+    """Return one or several samples as a 2D array, in which values may be missing."""
+    samples = np.atleast_2d(np.asarray(dense(X)))
+    return check_array(samples, dtype=np.float64, ensure_all_finite="allow-nan", input_name=name)
 
 
 # -- cells --------------------------------------------------------------------------------
 
 
-def pictures_of(rows: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
-    """Rows of shape (..., n_features) as pictures of shape (..., height, width[, 3 or 4])."""
-    pictures = as_images(rows.reshape(-1, rows.shape[-1]), image_shape)
-    if pictures.ndim == 4:
-        if pictures.shape[-1] not in (3, 4):
+def grid_images(samples: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
+    """Reshape samples of shape (..., n_features) to images of shape (..., height, width[, 3 or 4])."""
+    images = as_images(samples.reshape(-1, samples.shape[-1]), image_shape)
+    if images.ndim == 4:
+        if images.shape[-1] not in (3, 4):
             raise ValueError(
-                f"image_shape={tuple(image_shape)} has {pictures.shape[-1]} channels; give 1, 3 or 4."
+                f"image_shape={tuple(image_shape)} has {images.shape[-1]} channels; pass 1, 3 or 4."
             )
-        # colours are shares of 1 or of 255, and a decoder may overshoot
-        pictures = np.clip(pictures / (255 if np.nanmax(pictures) > 2 else 1), 0, 1)
-    return pictures.reshape(*rows.shape[:-1], *pictures.shape[1:])
+        # colours range up to 1 or 255, and reconstructions may exceed that range
+        images = np.clip(images / (255 if np.nanmax(images) > 2 else 1), 0, 1)
+    return images.reshape(*samples.shape[:-1], *images.shape[1:])
 
 
-def mosaic(pictures: np.ndarray) -> np.ndarray:
-    """Pictures of shape (n, m, height, width, ...) as one picture of n by m."""
-    n, m, height, width = pictures.shape[:4]
-    return pictures.swapaxes(1, 2).reshape(n * height, m * width, *pictures.shape[4:])
+def mosaic(images: np.ndarray) -> np.ndarray:
+    """Join images of shape (n, m, height, width, ...) into one image of n by m tiles."""
+    n, m, height, width = images.shape[:4]
+    return images.swapaxes(1, 2).reshape(n * height, m * width, *images.shape[4:])
 
 
-def picture_options(pictures: np.ndarray) -> dict[str, Any]:
-    """One scale for all pictures; the few values with which a decoder overshoots do not stretch it."""
-    low, high = np.nanquantile(pictures, [0.01, 0.99])
+def image_options(images: np.ndarray) -> dict[str, Any]:
+    """Return options of ``imshow`` with one scale for all images, robust to a few extreme values."""
+    low, high = np.nanquantile(images, [0.01, 0.99])
     return {"cmap": GREYS, "interpolation": "nearest", "vmin": low, "vmax": high}
 
 
-def curves_in_cells(
-    rows: np.ndarray, lefts: np.ndarray, bottoms: np.ndarray, height: float, low: float, high: float
+def cell_curves(
+    samples: np.ndarray,
+    lefts: np.ndarray,
+    bottoms: np.ndarray,
+    *,
+    height: float,
+    limits: tuple[float, float],
 ) -> list[np.ndarray]:
-    """Lines of one curve per cell; rows of shape (n, m, n_features), from low to high."""
-    x = np.linspace(_MARGIN, 1 - _MARGIN, rows.shape[-1])
-    share = (rows - low) / (high - low or 1)
-    y = height * (_MARGIN + (1 - 2 * _MARGIN) * share)
+    """Return one curve per sample of shape (n, m, n_features), scaled from ``limits`` to its cell."""
+    low, high = limits
+    x = np.linspace(_MARGIN, 1 - _MARGIN, samples.shape[-1])
+    fraction = (samples - low) / (high - low or 1)
+    y = height * (_MARGIN + (1 - 2 * _MARGIN) * fraction)
     return [
         np.column_stack([lefts[j] + x, bottoms[i] + y[i, j]]) for i in range(len(y)) for j in range(len(y[i]))
     ]
 
 
-def some_ticks(n: int) -> np.ndarray:
-    """Indices of at most eight of n cells, in equal steps."""
+def tick_indices(n: int) -> np.ndarray:
+    """Return at most eight evenly spaced indices of n cells."""
     return np.arange(0, n, max(1, -(-(n - 1) // (_MAX_TICKS - 1))))
 
 
-def as_labels(values: np.ndarray) -> list[str]:
-    """Numbers with as many decimals as tell neighbours apart."""
+def format_values(values: np.ndarray) -> list[str]:
+    """Format numbers with the decimals needed to distinguish neighbours."""
     steps = np.abs(np.diff(values))
     step = steps[steps > 0].min(initial=1.0)
     decimals = int(np.clip(np.ceil(-np.log10(step)), 0, 4))

@@ -1,4 +1,4 @@
-"""What lies between rows in the latent space."""
+"""Decoded interpolations between pairs of samples."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ import numpy as np
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import check_decoder
 from sklearn_ae.inspection._cells import (
+    as_samples,
     check_kind,
-    chosen_kind,
-    names_of_features,
-    rows_as_given,
-    shape_of_images,
+    infer_image_shape,
+    resolve_feature_names,
+    resolve_kind,
 )
 from sklearn_ae.inspection._drawing import axes_and_figure, pyplot
-from sklearn_ae.inspection._walks import CurveWalks, HeatMapWalks, PictureWalks
+from sklearn_ae.inspection._walks import CurveWalks, HeatMapWalks, ImageWalks
 from sklearn_ae.latent import interpolate
 
-_DRAWINGS: dict[str, Any] = {"image": PictureWalks, "curve": CurveWalks, "heatmap": HeatMapWalks}
+_DRAWINGS: dict[str, Any] = {"image": ImageWalks, "curve": CurveWalks, "heatmap": HeatMapWalks}
 
 
 class InterpolationDisplay:
-    """Decoded walks from rows to other rows, one pair below the other.
+    """Decoded walks through the latent space, one pair of samples below the other.
 
-    Each walk starts and ends at the reconstructions of two rows. The rows themselves stand
-    at both ends, in a frame or in another colour: what differs between them and their
-    neighbours, the model has lost.
+    Each walk starts and ends at the reconstructions of two samples. The samples themselves
+    are drawn at both ends, in a frame or in another colour: the difference to the adjacent
+    reconstruction is what the model did not encode.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
     Parameters
     ----------
     walks : ndarray of shape (n_pairs, n_steps, n_features)
-        Decoded rows, as :func:`~sklearn_ae.latent.interpolate` returns them.
+        Decoded samples, as returned by :func:`~sklearn_ae.latent.interpolate`.
     X_start, X_end : ndarray of shape (n_pairs, n_features), default=None
-        The rows at both ends. None leaves them out.
+        Original samples at both ends. If None, they are not drawn.
     image_shape : tuple of (height, width) or (channels, height, width), default=None
-        Shape of a row as a picture.
+        Shape of a sample as an image.
     kind : {"auto", "image", "curve", "heatmap"}, default="auto"
-        How rows are drawn. "auto" takes pictures where there is an image_shape, otherwise
-        curves for more than 30 columns and a heat map for fewer. In a heat map, a row of
-        cells is a column of the table, coloured from its least to its largest value.
+        How samples are drawn. "auto" uses "image" if ``image_shape`` is given, otherwise
+        "curve" for more than 30 features and "heatmap" for fewer. A heat map has one line
+        per feature, coloured from its minimum to its maximum.
     feature_names : sequence of str, default=None
-        Names of the columns for the heat map. None takes x0, x1, ...
+        Names of the features for the heat map. If None, x0, x1, ...
     name : str, default=None
         Name of the model for the title.
 
@@ -55,16 +55,17 @@ class InterpolationDisplay:
     ax_ : matplotlib Axes
         Axes with the display.
     axes_ : ndarray of shape (1, 1)
-        The same.
+        Array that holds ``ax_``.
     images_ : list of AxesImage
-        For pictures and heat maps, three per pair: start, walk and end. One without originals.
+        For images and heat maps, three per pair: start, walk and end; one per pair without
+        the original samples.
     lines_ : list of LineCollection
-        For curves, three per pair. One without originals.
+        For curves, three per pair, or one without the original samples.
 
     See Also
     --------
-    sklearn_ae.latent.interpolate : The computation.
-    LatentSpaceDisplay : Where the codes of rows are.
+    sklearn_ae.latent.interpolate : Compute the walks.
+    LatentSpaceDisplay : Latent codes of samples.
 
     Examples
     --------
@@ -81,7 +82,15 @@ class InterpolationDisplay:
     """
 
     def __init__(
-        self, *, walks, X_start=None, X_end=None, image_shape=None, kind="auto", feature_names=None, name=None
+        self,
+        *,
+        walks: np.ndarray,
+        X_start: np.ndarray | None = None,
+        X_end: np.ndarray | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        kind: str = "auto",
+        feature_names: Any = None,
+        name: str | None = None,
     ):
         self.walks = walks
         self.X_start = X_start
@@ -94,48 +103,48 @@ class InterpolationDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X_start,
-        X_end,
+        estimator: Any,
+        X_start: Any,
+        X_end: Any,
         *,
-        n_steps=10,
-        method="linear",
-        image_shape=None,
-        kind="auto",
-        feature_names=None,
-        name=None,
-        ax=None,
-        im_kwargs=None,
-        line_kwargs=None,
-    ):
-        """Walk from rows to other rows and plot what is decoded on the way.
+        n_steps: int = 10,
+        method: str = "linear",
+        image_shape: tuple[int, ...] | None = None,
+        kind: str = "auto",
+        feature_names: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> InterpolationDisplay:
+        """Interpolate between pairs of samples in the latent space and plot the decoded codes.
 
         Parameters
         ----------
         estimator : object
             Fitted transformer with ``inverse_transform``.
         X_start, X_end : {array-like, sparse matrix} of shape (n_features,) or (n_pairs, n_features)
-            Where the walks start and end.
+            Samples at which the walks start and end.
         n_steps : int, default=10
-            Rows of a walk, both ends included.
+            Number of decoded samples of a walk, including both ends.
         method : {"linear", "spherical"}, default="linear"
-            "linear" goes straight from code to code, "spherical" turns about the origin; see
-            :func:`~sklearn_ae.latent.interpolate`.
+            "linear" follows a straight line between the codes, "spherical" an arc around
+            the origin; see :func:`~sklearn_ae.latent.interpolate`.
         image_shape : tuple of (height, width) or (channels, height, width), default=None
-            Shape of a row as a picture. None takes that of a convolutional network.
+            Shape of a sample as an image. If None, that of a convolutional network.
         kind : {"auto", "image", "curve", "heatmap"}, default="auto"
-            How rows are drawn. "auto" takes pictures where there is an image_shape,
-            otherwise curves for more than 30 columns and a heat map for fewer.
+            How samples are drawn. "auto" uses "image" if there is an ``image_shape``,
+            otherwise "curve" for more than 30 features and "heatmap" for fewer.
         feature_names : sequence of str, default=None
-            Names of the columns. None takes those of a data frame, or x0, x1, ...
+            Names of the features. If None, those of a data frame, or x0, x1, ...
         name : str, default=None
-            Name of the model for the title. None takes that of its class.
+            Name of the model for the title. If None, the name of its class.
         ax : matplotlib Axes, default=None
-            Axes to plot on. None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         im_kwargs : dict, default=None
-            Options for ``imshow``, such as ``cmap``, for pictures and heat maps.
+            Options of ``imshow``, such as ``cmap``, for images and heat maps.
         line_kwargs : dict, default=None
-            Options for the ``LineCollection`` of curves, such as ``linewidth``.
+            Options of the ``LineCollection`` of curves, such as ``linewidth``.
 
         Returns
         -------
@@ -145,10 +154,10 @@ class InterpolationDisplay:
         Raises
         ------
         ValueError
-            If a parameter is out of range, the numbers of rows differ, or "spherical" meets
-            opposite codes.
+            If a parameter is out of range, X_start and X_end differ in length, or
+            "spherical" has to connect opposite codes.
         TypeError
-            If the estimator has no transform and inverse_transform.
+            If the estimator lacks ``transform`` or ``inverse_transform``.
 
         Examples
         --------
@@ -170,34 +179,40 @@ class InterpolationDisplay:
         walks = walks.reshape(-1, *walks.shape[-2:])
         display = cls(
             walks=walks,
-            X_start=rows_as_given(X_start, "X_start"),
-            X_end=rows_as_given(X_end, "X_end"),
-            image_shape=shape_of_images(estimator, image_shape, walks.shape[-1]),
+            X_start=as_samples(X_start, "X_start"),
+            X_end=as_samples(X_end, "X_end"),
+            image_shape=infer_image_shape(estimator, image_shape, walks.shape[-1]),
             kind=kind,
-            feature_names=names_of_features(feature_names, walks.shape[-1], X_start, estimator),
+            feature_names=resolve_feature_names(feature_names, walks.shape[-1], X_start, estimator),
             name=name or type(last_step(estimator)).__name__,
         )
         return display.plot(ax, im_kwargs=im_kwargs, line_kwargs=line_kwargs)
 
-    def plot(self, ax=None, *, im_kwargs=None, line_kwargs=None):
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> InterpolationDisplay:
         """Plot the walks.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to plot on. None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         im_kwargs : dict, default=None
-            Options for ``imshow``, such as ``cmap``, for pictures and heat maps.
+            Options of ``imshow``, such as ``cmap``, for images and heat maps.
         line_kwargs : dict, default=None
-            Options for the ``LineCollection`` of curves, such as ``linewidth``.
+            Options of the ``LineCollection`` of curves, such as ``linewidth``.
 
         Returns
         -------
-        self : InterpolationDisplay
-            The display.
+        display : InterpolationDisplay
+            The display itself.
         """
         pyplot(self)
-        kind = chosen_kind(self.kind, self.image_shape, self.walks.shape[-1])
+        kind = resolve_kind(self.kind, self.image_shape, self.walks.shape[-1])
         drawing = _DRAWINGS[kind](self)
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=drawing.figsize)
         drawn = drawing.draw(self.ax_, dict((line_kwargs if kind == "curve" else im_kwargs) or {}))

@@ -1,54 +1,56 @@
-"""What the plane of two components is decoded to."""
+"""Decoded codes of a plane in the latent space."""
 
 from __future__ import annotations
 
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from sklearn.utils import check_scalar
 
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import check_decoder
 from sklearn_ae.inspection._cells import (
     check_kind,
-    chosen_kind,
-    names_of_features,
-    shape_of_images,
+    infer_image_shape,
+    resolve_feature_names,
+    resolve_kind,
 )
 from sklearn_ae.inspection._drawing import pyplot
-from sklearn_ae.inspection._planes import CurvePlane, HeatMapPlane, PicturePlane
+from sklearn_ae.inspection._planes import CurvePlane, HeatMapPlane, ImagePlane
 from sklearn_ae.latent import latent_grid
 
-_DRAWINGS: dict[str, Any] = {"image": PicturePlane, "curve": CurvePlane, "heatmap": HeatMapPlane}
+_DRAWINGS: dict[str, Any] = {"image": ImagePlane, "curve": CurvePlane, "heatmap": HeatMapPlane}
 
 
 class LatentGridDisplay:
     """Decoded codes of a grid in the plane of two components.
 
-    Pictures and curves stand where their codes are: the first component grows to the
-    right, the second one upwards. Of a table, each column is a heat map over the plane.
-    The other components stay at their medians, or at 0 where the grid comes from a prior.
+    Images and curves are drawn at the positions of their codes: the first component
+    increases to the right, the second upwards. Otherwise, each feature is drawn as a heat
+    map over the plane. The other components are fixed at their medians, or at 0 if the
+    grid covers a prior.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
     Parameters
     ----------
     rows : ndarray of shape (n_steps, n_steps, n_features)
-        Decoded rows; the first axis starts at the largest value of the second component.
+        Decoded samples; the first axis starts at the largest value of the second component.
     grid_values : pair of ndarray of shape (n_steps,)
-        Values of the first component, ascending, and of the second one, descending, as
-        :func:`~sklearn_ae.latent.latent_grid` returns them.
+        Values of the first component, ascending, and of the second, descending, as
+        returned by :func:`~sklearn_ae.latent.latent_grid`.
     components : pair of int, default=(0, 1)
-        The two components.
+        Indices of the two components.
     image_shape : tuple of (height, width) or (channels, height, width), default=None
-        Shape of a row as a picture.
+        Shape of a sample as an image.
     kind : {"auto", "image", "curve", "heatmap"}, default="auto"
-        How rows are drawn. "auto" takes pictures where there is an image_shape, otherwise
-        curves for more than 30 columns and heat maps for fewer.
+        How samples are drawn. "auto" uses "image" if ``image_shape`` is given, otherwise
+        "curve" for more than 30 features and "heatmap" for fewer.
     feature_names : sequence of str, default=None
-        Names of the columns. None takes x0, x1, ...
+        Names of the features. If None, x0, x1, ...
     features : sequence of int or str, default=None
-        Columns that get a heat map: indices or names. None takes the first 16 at most.
+        Indices or names of the features drawn as heat maps. If None, the first 16 at most.
     name : str, default=None
         Name of the model for the title.
 
@@ -57,20 +59,20 @@ class LatentGridDisplay:
     figure_ : matplotlib Figure
         Figure with the display.
     ax_ : matplotlib Axes
-        Axes with the display; of heat maps, the first panel.
+        Axes with the display; the first panel of heat maps.
     axes_ : ndarray of Axes
-        Panels of the heat maps, or ax_ alone.
+        Panels of the heat maps, or ``ax_`` alone.
     image_ : AxesImage
-        All pictures as one; None for other kinds.
+        All images joined into one; None for other kinds.
     lines_ : LineCollection
         All curves; None for other kinds.
     heatmaps_ : list of AxesImage
-        The heat maps, interpolated to even steps of the codes; empty for other kinds.
+        Heat maps, interpolated to even steps of the codes; empty for other kinds.
 
     See Also
     --------
-    sklearn_ae.latent.latent_grid : The computation.
-    LatentSpaceDisplay : Where the codes of rows are.
+    sklearn_ae.latent.latent_grid : Compute the grid.
+    LatentSpaceDisplay : Latent codes of samples.
 
     Examples
     --------
@@ -89,14 +91,14 @@ class LatentGridDisplay:
     def __init__(
         self,
         *,
-        rows,
-        grid_values,
-        components=(0, 1),
-        image_shape=None,
-        kind="auto",
-        feature_names=None,
-        features=None,
-        name=None,
+        rows: np.ndarray,
+        grid_values: Any,
+        components: tuple[int, int] = (0, 1),
+        image_shape: tuple[int, ...] | None = None,
+        kind: str = "auto",
+        feature_names: Any = None,
+        features: Any = None,
+        name: str | None = None,
     ):
         self.rows = rows
         self.grid_values = grid_values
@@ -110,53 +112,56 @@ class LatentGridDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X=None,
+        estimator: Any,
+        X: Any = None,
         *,
-        n_steps=15,
-        components=(0, 1),
-        quantile_range=(0.05, 0.95),
-        image_shape=None,
-        kind="auto",
-        feature_names=None,
-        features=None,
-        name=None,
-        ax=None,
-        im_kwargs=None,
-        line_kwargs=None,
-    ):
+        n_steps: int = 15,
+        components: Any = (0, 1),
+        quantile_range: tuple[float, float] = (0.05, 0.95),
+        image_shape: tuple[int, ...] | None = None,
+        kind: str = "auto",
+        feature_names: Any = None,
+        features: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> LatentGridDisplay:
         """Decode a grid of codes and plot it.
 
         Parameters
         ----------
         estimator : object
-            Fitted transformer with ``inverse_transform``, and with two components at least.
+            Fitted transformer with ``inverse_transform`` and at least two components.
         X : {array-like, sparse matrix} of shape (n_samples, n_features), default=None
-            Rows whose codes the grid is to cover, such as the training rows. None covers the
-            standard normal prior of models that have one, as ``VAETransformer``.
+            Samples whose codes the grid covers, such as the training samples. If None, the
+            grid covers the standard normal prior of models that have one, such as
+            ``VAETransformer``.
         n_steps : int, default=15
-            Points along each of the two components, in steps of equal probability.
+            Number of points along each of the two components, in steps of equal
+            probability.
         components : pair of int, default=(0, 1)
-            The two components.
+            Indices of the two components.
         quantile_range : pair of float, default=(0.05, 0.95)
-            The lowest and the highest quantile of the codes.
+            Lowest and highest quantile of the codes.
         image_shape : tuple of (height, width) or (channels, height, width), default=None
-            Shape of a row as a picture. None takes that of a convolutional network.
+            Shape of a sample as an image. If None, that of a convolutional network.
         kind : {"auto", "image", "curve", "heatmap"}, default="auto"
-            How rows are drawn. "auto" takes pictures where there is an image_shape,
-            otherwise curves for more than 30 columns and heat maps for fewer.
+            How samples are drawn. "auto" uses "image" if there is an ``image_shape``,
+            otherwise "curve" for more than 30 features and "heatmap" for fewer.
         feature_names : sequence of str, default=None
-            Names of the columns. None takes those of a data frame, or x0, x1, ...
+            Names of the features. If None, those of a data frame, or x0, x1, ...
         features : sequence of int or str, default=None
-            Columns that get a heat map. None takes the first 16 at most.
+            Indices or names of the features drawn as heat maps. If None, the first 16 at
+            most.
         name : str, default=None
-            Name of the model for the title. None takes that of its class.
+            Name of the model for the title. If None, the name of its class.
         ax : matplotlib Axes, default=None
-            Axes to plot on. None makes a figure. Heat maps split the axes.
+            Axes to plot on, which heat maps replace. If None, a new figure is created.
         im_kwargs : dict, default=None
-            Options for ``imshow``, such as ``cmap``, for pictures and heat maps.
+            Options of ``imshow``, such as ``cmap``, for images and heat maps.
         line_kwargs : dict, default=None
-            Options for the ``LineCollection`` of curves, such as ``color``.
+            Options of the ``LineCollection`` of curves, such as ``color``.
 
         Returns
         -------
@@ -166,9 +171,9 @@ class LatentGridDisplay:
         Raises
         ------
         ValueError
-            If a parameter is out of range, or X is missing where there is no prior.
+            If a parameter is out of range, or X is None and the model has no prior.
         TypeError
-            If the estimator has no transform and inverse_transform.
+            If the estimator lacks ``transform`` or ``inverse_transform``.
 
         Examples
         --------
@@ -190,38 +195,44 @@ class LatentGridDisplay:
         check_decoder(estimator, "estimator")
         check_kind(kind)
         grid = latent_grid(estimator, n_steps, X=X, components=components, quantile_range=quantile_range)
-        n_columns = grid.rows.shape[-1]
+        n_features = grid.rows.shape[-1]
         display = cls(
             rows=grid.rows,
             grid_values=grid.grid_values,
             components=tuple(components),
-            image_shape=shape_of_images(estimator, image_shape, n_columns),
+            image_shape=infer_image_shape(estimator, image_shape, n_features),
             kind=kind,
-            feature_names=names_of_features(feature_names, n_columns, X, estimator),
+            feature_names=resolve_feature_names(feature_names, n_features, X, estimator),
             features=features,
             name=name or type(last_step(estimator)).__name__,
         )
         return display.plot(ax, im_kwargs=im_kwargs, line_kwargs=line_kwargs)
 
-    def plot(self, ax=None, *, im_kwargs=None, line_kwargs=None):
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> LatentGridDisplay:
         """Plot the grid.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to plot on. None makes a figure. Heat maps split the axes.
+            Axes to plot on, which heat maps replace. If None, a new figure is created.
         im_kwargs : dict, default=None
-            Options for ``imshow``, such as ``cmap``, for pictures and heat maps.
+            Options of ``imshow``, such as ``cmap``, for images and heat maps.
         line_kwargs : dict, default=None
-            Options for the ``LineCollection`` of curves, such as ``color``.
+            Options of the ``LineCollection`` of curves, such as ``color``.
 
         Returns
         -------
-        self : LatentGridDisplay
-            The display.
+        display : LatentGridDisplay
+            The display itself.
         """
         pyplot(self)
-        kind = chosen_kind(self.kind, self.image_shape, self.rows.shape[-1])
+        kind = resolve_kind(self.kind, self.image_shape, self.rows.shape[-1])
         drawing = _DRAWINGS[kind](self)
         options = dict((line_kwargs if kind == "curve" else im_kwargs) or {})
         self.figure_, self.axes_, drawn = drawing.draw(ax, options)

@@ -1,30 +1,31 @@
-"""Codes of rows as points."""
+"""Scatter plots of latent codes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from sklearn_ae._utils.arrays import dense
 from sklearn_ae._utils.parameters import index
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import kind
-from sklearn_ae.inspection._colouring import check_y, colouring
-from sklearn_ae.inspection._drawing import axes_and_figure, canvas, plain, pyplot
+from sklearn_ae.inspection._colouring import Uniform, check_y, colouring
+from sklearn_ae.inspection._drawing import axes_and_figure, canvas, pyplot, style_chart
 
-_MOST_COMPONENTS = 5  # of a scatter matrix that nobody asked for
-_PANEL = 0.35  # size of points in a panel, compared with that in a figure
+_MAX_COMPONENTS = 5  # components of a scatter matrix by default
+_PANEL_SCALE = 0.35  # size of the points in a panel relative to those in a figure
 _SCORE = "Log-likelihood (nats)"
 
 
 class LatentSpaceDisplay:
-    """Codes of rows, coloured by a target or by how likely the rows are.
+    """Latent codes, coloured by a target or by the log-likelihood of the samples.
 
-    Two components make a scatter plot, more a scatter matrix with histograms on the
-    diagonal. One component makes a strip per class, a scatter plot against a continuous
-    target, or a histogram where there is no target.
+    Two components are drawn as a scatter plot, more as a scatter matrix with histograms
+    on the diagonal. One component is drawn as a strip per class, as a scatter plot
+    against a continuous target, or as a histogram without a target.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All
     parameters are stored as attributes.
@@ -32,14 +33,15 @@ class LatentSpaceDisplay:
     Parameters
     ----------
     codes : ndarray of shape (n_samples, n_components)
-        Codes, as ``transform`` gives them.
+        Codes, as returned by ``transform``.
     y : array-like of shape (n_samples,), default=None
-        What the points are coloured by. Strings, booleans and at most 20 different whole
-        numbers are classes, with a legend; other numbers are continuous, with a colour bar.
+        Target that determines the colours. Strings, booleans and at most 20 different
+        integers are classes, with a legend; other numbers are continuous, with a colour
+        bar.
     components : int or sequence of int, default=None
-        Indices of the components to show, from 0. None takes the first five at most.
+        Indices of the components to show, from 0. If None, the first five at most.
     y_name : str, default=None
-        What y is: title of the legend or label of the colour bar. None takes "Class" or "y".
+        Name of y, for the legend or the colour bar. If None, "Class" or "y".
     name : str, default=None
         Name of the model for the title.
 
@@ -48,7 +50,7 @@ class LatentSpaceDisplay:
     figure_ : matplotlib Figure
         Figure with the display.
     ax_ : matplotlib Axes
-        Axes with the display; of a scatter matrix, the first panel.
+        Axes with the display; the first panel of a scatter matrix.
     axes_ : ndarray of Axes of shape (n_shown, n_shown), or (1, 1) for one or two components
         Panels. Those above the diagonal are empty.
     scatters_ : list of PathCollection
@@ -56,8 +58,8 @@ class LatentSpaceDisplay:
 
     See Also
     --------
-    LatentGridDisplay : What the codes of a plane are decoded to.
-    InterpolationDisplay : What lies between two rows.
+    LatentGridDisplay : Decoded codes of a plane.
+    InterpolationDisplay : Decoded codes between pairs of samples.
 
     Examples
     --------
@@ -72,7 +74,15 @@ class LatentSpaceDisplay:
     >>> plt.show()
     """
 
-    def __init__(self, *, codes, y=None, components=None, y_name=None, name=None):
+    def __init__(
+        self,
+        *,
+        codes: np.ndarray,
+        y: ArrayLike | None = None,
+        components: Any = None,
+        y_name: str | None = None,
+        name: str | None = None,
+    ):
         self.codes = codes
         self.y = y
         self.components = components
@@ -82,40 +92,40 @@ class LatentSpaceDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y=None,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
         *,
-        components=None,
-        color_by="y",
-        y_name=None,
-        name=None,
-        ax=None,
-        scatter_kwargs=None,
-    ):
-        """Plot the codes that a fitted transformer gives to rows.
+        components: Any = None,
+        color_by: str = "y",
+        y_name: str | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        scatter_kwargs: dict[str, Any] | None = None,
+    ) -> LatentSpaceDisplay:
+        """Encode samples with a fitted transformer and plot their codes.
 
         Parameters
         ----------
         estimator : object
             Fitted transformer, such as PCA, an autoencoder or a pipeline.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         y : array-like of shape (n_samples,), default=None
             Target: classes or numbers.
         components : int or sequence of int, default=None
-            Indices of the components to show, from 0. None takes the first five at most.
+            Indices of the components to show, from 0. If None, the first five at most.
         color_by : {"y", "score"}, default="y"
-            "score" colours by the log-likelihood of each row, in nats, as
-            ``estimator.score_samples`` gives it; y is not shown then.
+            "score" colours the points by the log-likelihood of each sample in nats,
+            ``estimator.score_samples(X)``, instead of y.
         y_name : str, default=None
-            What y is. None takes the name of a Series, else "Class" or "y".
+            Name of y. If None, the name of a Series, otherwise "Class" or "y".
         name : str, default=None
-            Name of the model for the title. None takes that of its class.
+            Name of the model for the title. If None, the name of its class.
         ax : matplotlib Axes, default=None
-            Axes to plot on. None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         scatter_kwargs : dict, default=None
-            Options for ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
+            Options of ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
 
         Returns
         -------
@@ -125,9 +135,11 @@ class LatentSpaceDisplay:
         Raises
         ------
         ValueError
-            If y and X differ in length, a component does not exist, or color_by is not known.
+            If y and X differ in length, a component does not exist, or ``color_by`` is
+            not known.
         TypeError
-            If the estimator has no transform, or no score_samples for color_by="score".
+            If the estimator has no ``transform``, or no ``score_samples`` for
+            ``color_by="score"``.
 
         Examples
         --------
@@ -150,9 +162,10 @@ class LatentSpaceDisplay:
         if y is not None:
             y_name = y_name or getattr(y, "name", None)
             y = check_y(y, np.shape(X)[0])
-        codes = _codes(estimator, X)
+        codes = _encode(estimator, X)
         if color_by == "score":
-            y, y_name = np.asarray(estimator.score_samples(X)), _SCORE
+            y = np.asarray(estimator.score_samples(X))
+            y_name = _SCORE
         return cls.from_predictions(
             codes,
             y,
@@ -165,9 +178,17 @@ class LatentSpaceDisplay:
 
     @classmethod
     def from_predictions(
-        cls, codes, y=None, *, components=None, y_name=None, name=None, ax=None, scatter_kwargs=None
-    ):
-        """Plot codes that are at hand.
+        cls,
+        codes: ArrayLike,
+        y: Any = None,
+        *,
+        components: Any = None,
+        y_name: str | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        scatter_kwargs: dict[str, Any] | None = None,
+    ) -> LatentSpaceDisplay:
+        """Plot given codes.
 
         Parameters
         ----------
@@ -176,15 +197,15 @@ class LatentSpaceDisplay:
         y : array-like of shape (n_samples,), default=None
             Target: classes or numbers.
         components : int or sequence of int, default=None
-            Indices of the components to show, from 0. None takes the first five at most.
+            Indices of the components to show, from 0. If None, the first five at most.
         y_name : str, default=None
-            What y is. None takes the name of a Series, else "Class" or "y".
+            Name of y. If None, the name of a Series, otherwise "Class" or "y".
         name : str, default=None
             Name of the model for the title.
         ax : matplotlib Axes, default=None
-            Axes to plot on. None makes a figure.
+            Axes to plot on. If None, a new figure is created.
         scatter_kwargs : dict, default=None
-            Options for ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
+            Options of ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
 
         Returns
         -------
@@ -208,30 +229,30 @@ class LatentSpaceDisplay:
         >>> plt.show()
         """
         y_name = y_name or getattr(y, "name", None)
-        codes = check_array(
-            np.reshape(codes, (-1, 1)) if np.ndim(codes) == 1 else codes, dtype="numeric", input_name="codes"
-        )
-        y = None if y is None else check_y(y, len(codes))
-        display = cls(codes=codes, y=y, components=components, y_name=y_name, name=name)
+        two_dimensional = np.reshape(codes, (-1, 1)) if np.ndim(codes) == 1 else codes
+        checked = check_array(two_dimensional, dtype="numeric", input_name="codes")
+        y = None if y is None else check_y(y, len(checked))
+        display = cls(codes=checked, y=y, components=components, y_name=y_name, name=name)
         return display.plot(ax, scatter_kwargs=scatter_kwargs)
 
-    def plot(self, ax=None, *, scatter_kwargs=None):
+    def plot(self, ax: Any = None, *, scatter_kwargs: dict[str, Any] | None = None) -> LatentSpaceDisplay:
         """Plot the codes.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to plot on. None makes a figure. A scatter matrix splits the axes.
+            Axes to plot on, which a scatter matrix replaces. If None, a new figure is
+            created.
         scatter_kwargs : dict, default=None
-            Options for ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
+            Options of ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
 
         Returns
         -------
-        self : LatentSpaceDisplay
-            The display.
+        display : LatentSpaceDisplay
+            The display itself.
         """
         pyplot(self)
-        shown = _shown(self.components, self.codes.shape[1])
+        shown = _select_components(self.components, self.codes.shape[1])
         points = colouring(self.y, self.y_name, len(self.codes))
         draw = {1: self._plot_line, 2: self._plot_plane}.get(len(shown), self._plot_matrix)
         draw(ax, shown, points, _scatter_options(scatter_kwargs))
@@ -241,63 +262,65 @@ class LatentSpaceDisplay:
     def _title(self) -> str:
         return f"Latent space of {self.name}" if self.name else "Latent space"
 
-    def _plot_line(self, ax: Any, shown: list[int], points: Any, options: dict[str, Any]) -> None:
+    def _plot_line(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> None:
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=points.line_size)
-        plain(self.ax_)
+        style_chart(self.ax_)
         self.scatters_ = points.line(self.ax_, self.codes[:, shown[0]], options)
         self.ax_.set(xlabel=f"Component {shown[0] + 1}", title=self._title)
         self.axes_ = np.array([[self.ax_]])
 
-    def _plot_plane(self, ax: Any, shown: list[int], points: Any, options: dict[str, Any]) -> None:
+    def _plot_plane(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> None:
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=(7.5, 6))
-        plain(self.ax_)
+        style_chart(self.ax_)
         x, y = self.codes[:, shown].T
         self.scatters_ = points.scatter(self.ax_, x, y, options)
         points.label_points(self.ax_, x, y)
-        points.explain(self.ax_, self.scatters_)
+        points.add_legend(self.ax_, self.scatters_)
         labels = {"xlabel": f"Component {shown[0] + 1}", "ylabel": f"Component {shown[1] + 1}"}
         self.ax_.set(title=self._title, **labels)
         self.axes_ = np.array([[self.ax_]])
 
-    def _plot_matrix(self, ax: Any, shown: list[int], points: Any, options: dict[str, Any]) -> None:
+    def _plot_matrix(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> None:
         n = len(shown)
         figure = canvas(self, ax, (1.5 + 1.8 * n, 1 + 1.7 * n))
         figure.suptitle(self._title)
         self.axes_ = figure.subplots(n, n, sharex="col", squeeze=False)
         for (i, j), panel in np.ndenumerate(self.axes_):
-            if i >= j:
-                self._plot_pair(panel, shown, i, j, points, options)
+            if i == j:
+                self._plot_diagonal(panel, shown[i], points)
+            elif i > j:
+                self._plot_pair(panel, (shown[j], shown[i]), points, options)
             else:
                 panel.set_axis_off()
-        points.explain_matrix(figure, self.axes_, self.scatters_)
+            if i > j > 0:
+                panel.sharey(self.axes_[i, 0])
+                panel.label_outer()
+            if i == n - 1:
+                panel.set_xlabel(f"Component {shown[j] + 1}")
+        points.add_matrix_legend(figure, self.axes_, self.scatters_)
         self.ax_ = self.axes_[0, 0]
         self.figure_ = figure if ax is None else ax.figure
 
-    def _plot_pair(
-        self, panel: Any, shown: list[int], i: int, j: int, points: Any, options: dict[str, Any]
-    ) -> None:
-        plain(panel)
-        x, y = self.codes[:, shown[j]], self.codes[:, shown[i]]
-        if i == len(shown) - 1:
-            panel.set_xlabel(f"Component {shown[j] + 1}")
-        if i == j:  # counts of rows, which need no numbers
-            points.histogram(panel, x)
-            panel.yaxis.set_visible(False)
-            panel.spines["left"].set_visible(False)
-            return
-        self.scatters_ = points.scatter(panel, x, y, options, room=_PANEL)
-        panel.set_ylabel(f"Component {shown[i] + 1}")
-        if j > 0:
-            panel.sharey(self.axes_[i, 0])
-            panel.label_outer()
+    def _plot_diagonal(self, panel: Any, component: int, points: Uniform) -> None:
+        """Draw a histogram, whose counts need no axis."""
+        style_chart(panel)
+        points.histogram(panel, self.codes[:, component])
+        panel.yaxis.set_visible(False)
+        panel.spines["left"].set_visible(False)
+
+    def _plot_pair(self, panel: Any, pair: tuple[int, int], points: Uniform, options: dict[str, Any]) -> None:
+        style_chart(panel)
+        x, y = self.codes[:, list(pair)].T
+        self.scatters_ = points.scatter(panel, x, y, options, scale=_PANEL_SCALE)
+        panel.set_ylabel(f"Component {pair[1] + 1}")
 
 
 def _check_estimator(estimator: Any, color_by: Any) -> None:
     name = kind(estimator)
     if not hasattr(estimator, "transform") or isinstance(estimator, type):
         raise TypeError(
-            f"estimator must be a fitted transformer; got {name}. Codes from elsewhere, such as "
-            "TSNE().fit_transform(X), go to LatentSpaceDisplay.from_predictions."
+            f"estimator must be a fitted transformer; got {name}. To plot codes computed otherwise, such as "
+            "TSNE().fit_transform(X), use LatentSpaceDisplay.from_predictions."
         )
     if color_by not in ("y", "score"):
         raise ValueError(f"color_by={color_by!r} is not known; valid strings are 'y' and 'score'.")
@@ -308,21 +331,23 @@ def _check_estimator(estimator: Any, color_by: Any) -> None:
         )
 
 
-def _codes(estimator: Any, X: Any) -> np.ndarray:
+def _encode(estimator: Any, X: Any) -> np.ndarray:
+    """Return the codes of samples; unlike ``encode``, it needs no ``inverse_transform``."""
     return check_array(dense(estimator.transform(X)), dtype="numeric", input_name="transform(X)")
 
 
-def _shown(components: Any, n_components: int) -> list[int]:
+def _select_components(components: Any, n_components: int) -> list[int]:
+    """Return the indices of the components to show."""
     if components is None:
-        return list(range(min(n_components, _MOST_COMPONENTS)))
+        return list(range(min(n_components, _MAX_COMPONENTS)))
     shown = [index(c, n_components, "components") for c in np.ravel(components).tolist()]
     if not shown or len(set(shown)) < len(shown):
-        raise ValueError(f"components must hold different indices, one at least; got {components!r}.")
+        raise ValueError(f"components must hold different indices, at least one; got {components!r}.")
     return shown
 
 
 def _scatter_options(scatter_kwargs: Any) -> dict[str, Any]:
-    """Options under one name each, so that they replace the defaults."""
+    """Return options under their canonical names, so that aliases replace the defaults."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.collections import PathCollection
 

@@ -1,4 +1,4 @@
-"""Scores of an outlier detector, its threshold, and why the oddest rows are odd."""
+"""Scores of an outlier detector, its threshold, and the features behind the lowest scores."""
 
 from __future__ import annotations
 
@@ -6,51 +6,55 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar, column_or_1d
 
 from sklearn_ae._utils.pipelines import before_last_step, last_step
 from sklearn_ae._utils.transformers import kind
-from sklearn_ae.inspection._cells import names_of_features
+from sklearn_ae.inspection._cells import resolve_feature_names
 from sklearn_ae.inspection._colouring import check_y, is_discrete
 from sklearn_ae.inspection._drawing import COLOURS, axes_and_figure, canvas, pyplot
-from sklearn_ae.inspection._score_histogram import draw_columns, draw_scores
+from sklearn_ae.inspection._score_histogram import draw_contributions, draw_scores
 
-_NARROW = 5.5  # inches of the given axes under which the bars stand below the histogram
+_NARROW = 5.5  # in given axes of less width (inches), the bars are below the histogram
 
 
 class OutlierScoreDisplay:
-    """Histogram of scores with the threshold, and the columns that make the oddest rows odd.
+    """Histogram of outlier scores, with the features that contribute most to the lowest ones.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. As everywhere in
-    scikit-learn, lower scores are odder.
+    As everywhere in scikit-learn, the lower the score, the more abnormal the sample.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All
+    parameters are stored as attributes.
 
     Parameters
     ----------
     scores : array-like of shape (n_samples,)
-        Score of each row.
+        Score of each sample.
     threshold : float, default=None
-        Rows with lower scores are outliers; None draws none.
+        Samples with lower scores are outliers. If None, no threshold is drawn.
     y : array-like of shape (n_samples,), default=None
-        Classes of the rows, each of which gets a histogram.
+        Classes of the samples. Each class has its own histogram.
     oddest : array-like of int of shape (n_oddest,), default=None
-        Row numbers of the oddest rows, the oddest first.
+        Indices of the most abnormal samples, in the order of their scores.
     contributions : array-like of shape (n_oddest, n_features), default=None
-        What each column adds to how odd they are. None draws the histogram alone.
+        Contribution of each feature to the abnormality of these samples. If None, only the
+        histogram is drawn.
     feature_names : array-like of str of shape (n_features,), default=None
-        Names of the columns.
+        Names of the features.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        What was drawn on.
+        Figure with the display.
     ax_ : matplotlib Axes
-        The histogram.
+        Axes with the histogram.
     axes_ : ndarray of matplotlib Axes of shape (1 + n_oddest,)
-        The histogram, and beside or below it a panel of bars for each of the oddest rows.
+        The histogram, and a panel of bars for each of the most abnormal samples.
 
     See Also
     --------
-    sklearn_ae.AEOutlierDetector.explain : What the contributions are.
+    sklearn_ae.AEOutlierDetector.explain : Compute the contributions.
 
     Examples
     --------
@@ -70,7 +74,14 @@ class OutlierScoreDisplay:
     """
 
     def __init__(
-        self, scores, *, threshold=None, y=None, oddest=None, contributions=None, feature_names=None
+        self,
+        scores: ArrayLike,
+        *,
+        threshold: float | None = None,
+        y: ArrayLike | None = None,
+        oddest: Any = None,
+        contributions: Any = None,
+        feature_names: Any = None,
     ):
         self.scores = scores
         self.threshold = threshold
@@ -80,33 +91,43 @@ class OutlierScoreDisplay:
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, detector, X, y=None, *, feature_names=None, n_columns=8, n_oddest=1, ax=None):
-        """Score rows and draw the scores.
+    def from_estimator(
+        cls,
+        detector: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        feature_names: Any = None,
+        n_columns: int = 8,
+        n_oddest: int = 1,
+        ax: Any = None,
+    ) -> OutlierScoreDisplay:
+        """Score samples and plot the scores.
 
         Parameters
         ----------
         detector : object
             Fitted outlier detector with ``score_samples``, or a pipeline that ends in one.
-            The threshold is its ``offset_``, if it has one. The columns are drawn if it
-            has ``explain``, as :class:`~sklearn_ae.AEOutlierDetector` does.
+            Its ``offset_``, if any, is the threshold. Contributions are drawn if it has
+            ``explain``, as :class:`~sklearn_ae.AEOutlierDetector` does.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         y : array-like of shape (n_samples,), default=None
-            Classes of the rows, such as known outliers, each of which gets a histogram.
+            Classes of the samples, such as known outliers. Each class has its own histogram.
         feature_names : array-like of str of shape (n_features,), default=None
-            Names of the columns; None takes those of a data frame.
+            Names of the features. If None, they are taken from a data frame.
         n_columns : int, default=8
-            Columns to draw for each of the oddest rows.
+            Number of features drawn for each of the most abnormal samples.
         n_oddest : int, default=1
-            Rows whose columns are drawn.
+            Number of most abnormal samples whose contributions are drawn.
         ax : matplotlib Axes, default=None
-            What to draw on; several panels take its place in a grid of subplots. None
-            makes a figure.
+            Axes to plot on; several panels replace axes in a grid of subplots. If None, a
+            new figure is created.
 
         Returns
         -------
         display : OutlierScoreDisplay
-            What was drawn.
+            The display, plotted.
 
         Raises
         ------
@@ -119,17 +140,17 @@ class OutlierScoreDisplay:
         check_scalar(n_oddest, "n_oddest", Integral, min_val=1)
         if not hasattr(detector, "score_samples") or isinstance(detector, type):
             raise TypeError(
-                "detector must have score_samples, as fitted AEOutlierDetector and IsolationForest do; got "
-                f"{kind(detector)}."
+                "detector must have score_samples, such as a fitted AEOutlierDetector or IsolationForest; "
+                f"got {kind(detector)}."
             )
         scores = np.asarray(detector.score_samples(X))
-        oddest = np.argsort(scores, kind="stable")[:n_oddest]
-        contributions, names = _explained(detector, X, oddest, feature_names)
+        oddest = _lowest(scores, n_oddest)
+        contributions, names = _explain(detector, X, oddest, feature_names)
         threshold = getattr(last_step(detector), "offset_", None)
         display = cls(
             scores,
             threshold=None if threshold is None else float(threshold),
-            y=_classes(y, len(scores)),
+            y=_check_classes(y, len(scores)),
             oddest=oddest,
             contributions=contributions,
             feature_names=names,
@@ -139,43 +160,43 @@ class OutlierScoreDisplay:
     @classmethod
     def from_predictions(
         cls,
-        scores,
-        threshold=None,
-        y=None,
-        contributions=None,
+        scores: ArrayLike,
+        threshold: float | None = None,
+        y: Any = None,
+        contributions: Any = None,
         *,
-        feature_names=None,
-        n_columns=8,
-        n_oddest=1,
-        ax=None,
-    ):
-        """Draw given scores.
+        feature_names: Any = None,
+        n_columns: int = 8,
+        n_oddest: int = 1,
+        ax: Any = None,
+    ) -> OutlierScoreDisplay:
+        """Plot given scores.
 
         Parameters
         ----------
         scores : array-like of shape (n_samples,)
-            Score of each row; lower is odder.
+            Score of each sample, lower for more abnormal ones.
         threshold : float, default=None
-            Rows with lower scores are outliers; None draws none.
+            Samples with lower scores are outliers. If None, no threshold is drawn.
         y : array-like of shape (n_samples,), default=None
-            Classes of the rows, each of which gets a histogram.
+            Classes of the samples. Each class has its own histogram.
         contributions : array-like of shape (n_samples, n_features), default=None
-            What each column adds to how odd each row is, as ``explain`` tells. None
-            draws the histogram alone.
+            Contribution of each feature to the abnormality of each sample, as returned by
+            ``explain``. If None, only the histogram is drawn.
         feature_names : array-like of str of shape (n_features,), default=None
-            Names of the columns.
+            Names of the features.
         n_columns : int, default=8
-            Columns to draw for each of the oddest rows.
+            Number of features drawn for each of the most abnormal samples.
         n_oddest : int, default=1
-            Rows whose columns are drawn.
+            Number of most abnormal samples whose contributions are drawn.
         ax : matplotlib Axes, default=None
-            What to draw on; several panels take its place in a grid of subplots. None
-            makes a figure.
+            Axes to plot on; several panels replace axes in a grid of subplots. If None, a
+            new figure is created.
 
         Returns
         -------
         display : OutlierScoreDisplay
-            What was drawn.
+            The display, plotted.
 
         Raises
         ------
@@ -185,56 +206,56 @@ class OutlierScoreDisplay:
         pyplot(cls)
         check_scalar(n_oddest, "n_oddest", Integral, min_val=1)
         scores = np.asarray(column_or_1d(scores), dtype=float)
-        oddest = np.argsort(scores, kind="stable")[:n_oddest]
+        oddest = _lowest(scores, n_oddest)
         names = None
         if contributions is not None:
             if np.ndim(contributions) != 2 or len(contributions) != len(scores):
                 raise ValueError(
-                    f"contributions must have a row for each of the {len(scores)} scores and a place for "
-                    f"each column; got shape {np.shape(contributions)}."
+                    f"contributions must have shape (n_samples, n_features), with n_samples={len(scores)} as "
+                    f"scores; got shape {np.shape(contributions)}."
                 )
-            names = names_of_features(feature_names, np.shape(contributions)[1], contributions)
+            names = resolve_feature_names(feature_names, np.shape(contributions)[1], contributions)
             contributions = np.asarray(contributions, dtype=float)[oddest]
         display = cls(
             scores,
             threshold=threshold,
-            y=_classes(y, len(scores)),
+            y=_check_classes(y, len(scores)),
             oddest=oddest,
             contributions=contributions,
             feature_names=names,
         )
         return display.plot(ax, n_columns=n_columns)
 
-    def plot(self, ax=None, *, n_columns=8):
-        """Draw the histogram and the bars.
+    def plot(self, ax: Any = None, *, n_columns: int = 8) -> OutlierScoreDisplay:
+        """Plot the histogram and the contributions.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; several panels take its place in a grid of subplots. None
-            makes a figure.
+            Axes to plot on; several panels replace axes in a grid of subplots. If None, a
+            new figure is created.
         n_columns : int, default=8
-            Columns to draw for each of the oddest rows.
+            Number of features drawn for each of the most abnormal samples.
 
         Returns
         -------
         display : OutlierScoreDisplay
-            This object.
+            The display itself.
         """
         check_scalar(n_columns, "n_columns", Integral, min_val=1)
         scores = np.asarray(self.scores)
         narrow = ax is not None and ax.get_window_extent().width < _NARROW * ax.figure.dpi
-        self._make_axes(ax, n_columns, narrow)
+        self._make_axes(ax, n_columns, narrow=narrow)
         draw_scores(self.ax_, scores, self.threshold, None if self.y is None else np.asarray(self.y))
         for i, bars in enumerate(self.axes_[1:]):
             contributions = np.asarray(self.contributions[i])
-            names = names_of_features(self.feature_names, len(contributions))
-            draw_columns(bars, contributions, names, n_columns, narrow)
-            bars.set_title(f"Why row {self.oddest[i]} is odd")
+            names = resolve_feature_names(self.feature_names, len(contributions))
+            draw_contributions(bars, contributions, names, n_columns, narrow=narrow)
+            bars.set_title(f"Sample {self.oddest[i]}: contributions")
         return self
 
-    def _make_axes(self, ax: Any, n_columns: int, narrow: bool) -> None:
-        """The histogram, on its own or with the panels of bars on its right."""
+    def _make_axes(self, ax: Any, n_columns: int, *, narrow: bool) -> None:
+        """Create the axes of the histogram, and of the bars beside or below it."""
         n = 0 if self.contributions is None else len(self.contributions)
         if n == 0:
             self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=(7, 4.2))
@@ -242,45 +263,52 @@ class OutlierScoreDisplay:
             return
         height = max(4.2, n * (1.0 + 0.25 * n_columns))
         panel = canvas(self, ax, figsize=(11, min(height, 14)))
-        self.axes_ = np.array(_below(panel, n) if narrow else _beside(panel, n))
-        self.ax_, self.figure_ = self.axes_[0], panel if ax is None else ax.figure
+        self.axes_ = np.array(_axes_below(panel, n) if narrow else _axes_beside(panel, n))
+        self.ax_ = self.axes_[0]
+        self.figure_ = panel if ax is None else ax.figure
 
 
-def _beside(panel: Any, n: int) -> list[Any]:
-    """The histogram on the left and n panels on the right."""
+def _lowest(scores: np.ndarray, n: int) -> np.ndarray:
+    """Return the indices of the n lowest scores, the lowest first."""
+    return np.argsort(scores, kind="stable")[:n]
+
+
+def _axes_beside(panel: Any, n: int) -> list[Any]:
+    """Create the histogram on the left and n panels on the right."""
     grid = panel.add_gridspec(n, 2, width_ratios=(1.35, 1), hspace=0.2 if n > 1 else None)
     return [panel.add_subplot(grid[:, 0]), *(panel.add_subplot(grid[i, 1]) for i in range(n))]
 
 
-def _below(panel: Any, n: int) -> list[Any]:
+def _axes_below(panel: Any, n: int) -> list[Any]:
+    """Create the histogram and n panels below it."""
     room = {"hspace": 0.9} if panel.get_layout_engine() is None else {}
     return list(panel.subplots(n + 1, 1, gridspec_kw=room))
 
 
-def _classes(y: Any, n: int) -> np.ndarray | None:
+def _check_classes(y: Any, n: int) -> np.ndarray | None:
     if y is None:
         return None
     y = check_y(y, n)
     n_classes = len(np.unique(y))
     if not is_discrete(y) or n_classes > len(COLOURS):
         raise ValueError(
-            f"y must hold at most {len(COLOURS)} classes, each of which gets a histogram; it has {n_classes} "
-            "different values. Leave y out, or join classes."
+            f"y must hold at most {len(COLOURS)} classes, since each has its own histogram; got {n_classes} "
+            "different values. Omit y, or join classes."
         )
     return y
 
 
-def _explained(detector: Any, X: Any, oddest: np.ndarray, feature_names: Any) -> tuple[Any, Any]:
-    """Contributions of the columns to the oddest rows and their names; None without ``explain``."""
+def _explain(detector: Any, X: Any, oddest: np.ndarray, feature_names: Any) -> tuple[Any, Any]:
+    """Return the contributions of the features and their names, or None without ``explain``."""
     last = last_step(detector)
     if not hasattr(last, "explain"):
         return None, None
-    rows = before_last_step(detector, X)
-    rows = rows.iloc[oddest] if hasattr(rows, "iloc") else _indexable(rows)[oddest]
-    contributions = np.asarray(last.explain(rows))
-    n = contributions.shape[1]
-    return contributions, names_of_features(feature_names, n, rows, last, X)
+    samples = before_last_step(detector, X)
+    samples = samples.iloc[oddest] if hasattr(samples, "iloc") else _indexable(samples)[oddest]
+    contributions = np.asarray(last.explain(samples))
+    n_features = contributions.shape[1]
+    return contributions, resolve_feature_names(feature_names, n_features, samples, last, X)
 
 
-def _indexable(rows: Any) -> Any:
-    return rows if hasattr(rows, "shape") else np.asarray(rows)
+def _indexable(X: Any) -> Any:
+    return X if hasattr(X, "shape") else np.asarray(X)

@@ -1,4 +1,4 @@
-"""Rows beside what models make of them."""
+"""Samples and their reconstructions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 from sklearn_ae._utils.transformers import check_decoder, decode, encode, numeric_rows
 from sklearn_ae.inspection._cells import (
     check_kind,
-    chosen_kind,
-    names_of_features,
-    shape_of_images,
+    infer_image_shape,
+    resolve_feature_names,
+    resolve_kind,
 )
 from sklearn_ae.inspection._drawing import by_name, canvas, pyplot
 from sklearn_ae.inspection._strips import Curves, HeatMaps, ImageStrips
@@ -23,40 +24,43 @@ _DRAWINGS: dict[str, Any] = {"image": ImageStrips, "curve": Curves, "heatmap": H
 
 
 class ReconstructionDisplay:
-    """Rows, their reconstructions by one or several models, and what is left over.
+    """Samples, their reconstructions by one or several models, and the residuals.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. Images stand below
-    one another, one model to a line, on one grey scale. Curves lie upon one another, one
-    row to a panel. Heat maps have one line to a row and one place to a column of X; where
-    the columns' ranges differ by more than a factor of ten, in standard deviations.
+    Images are arranged in strips, one per model, on a shared grey scale. Curves are
+    overlaid, in one panel per sample. Heat maps have one line per sample and one column
+    per feature; features are standardised if their ranges differ by more than a factor of
+    ten.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All
+    parameters are stored as attributes.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        The rows.
+        Original samples.
     reconstructions : dict of str to array-like of shape (n_samples, n_features)
-        What each model makes of them.
+        Reconstructions by each model.
     kind : {"auto", "image", "curve", "heatmap"}, default="auto"
-        How rows are drawn. "auto" is "image" with an ``image_shape``, else "curve" for
-        more than 30 columns, else "heatmap".
+        How samples are drawn. "auto" uses "image" if ``image_shape`` is given, otherwise
+        "curve" for more than 30 features and "heatmap" for fewer.
     image_shape : tuple of int, default=None
-        (height, width) or (channels, height, width) of a row.
+        Shape of a sample as an image, (height, width) or (channels, height, width).
     feature_names : array-like of str of shape (n_features,), default=None
-        Names of the columns. Curves take them for places on the axis if they are numbers.
+        Names of the features. If they are numbers, curves use them as positions.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        What was drawn on.
+        Figure with the display.
     ax_ : matplotlib Axes
-        The first panel, that of the original rows.
+        The first panel, which shows original samples.
     axes_ : ndarray of matplotlib Axes
         All panels: of shape (n_panels,), from top to bottom, for images and heat maps;
-        for curves of shape (n_rows, 1), or (n_rows, 2) with residuals.
+        of shape (n_rows, 1), or (n_rows, 2) with residuals, for curves.
 
     See Also
     --------
-    LatentGridDisplay : Decoded codes of a whole plane.
+    LatentGridDisplay : Decoded codes of a plane.
 
     Examples
     --------
@@ -70,7 +74,15 @@ class ReconstructionDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, X, reconstructions, *, kind="auto", image_shape=None, feature_names=None):
+    def __init__(
+        self,
+        X: ArrayLike,
+        reconstructions: Mapping[str, ArrayLike],
+        *,
+        kind: str = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        feature_names: Any = None,
+    ):
         self.X = X
         self.reconstructions = reconstructions
         self.kind = kind
@@ -80,50 +92,52 @@ class ReconstructionDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: Any,
+        X: Any,
         *,
-        kind="auto",
-        image_shape=None,
-        n_rows=8,
-        residuals=False,
-        feature_names=None,
-        ax=None,
-    ):
-        """Reconstruct rows and draw the first of them.
+        kind: str = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        n_rows: int = 8,
+        residuals: bool = False,
+        feature_names: Any = None,
+        ax: Any = None,
+    ) -> ReconstructionDisplay:
+        """Reconstruct samples and plot the first of them.
 
         Parameters
         ----------
         estimator : object, list of object or dict of str to object
-            Fitted model, or several: transformers with ``inverse_transform``, pipelines
-            included. A list names them by their classes.
+            Fitted model, or several: transformers with ``inverse_transform``, including
+            pipelines. Models in a list are named after their classes.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         kind : {"auto", "image", "curve", "heatmap"}, default="auto"
-            How rows are drawn. "auto" is "image" where ``image_shape`` is given or a
-            model has a convolutional network, else "curve" for more than 30 columns,
-            else "heatmap".
+            How samples are drawn. "auto" uses "image" if ``image_shape`` is given or a
+            model has a convolutional network, otherwise "curve" for more than 30 features
+            and "heatmap" for fewer.
         image_shape : tuple of int, default=None
-            (height, width) or (channels, height, width) of a row. None asks the models.
+            Shape of a sample as an image, (height, width) or (channels, height, width).
+            If None, it is taken from a convolutional network among the models.
         n_rows : int, default=8
-            Rows to draw, the first of X. The mean squared errors are those of all rows.
+            Number of samples to draw, the first of X. The mean squared errors are those
+            of all samples.
         residuals : bool, default=False
-            Whether to draw what is left over: original less reconstruction.
+            Whether to draw the residuals, original minus reconstruction.
         feature_names : array-like of str of shape (n_features,), default=None
-            Names of the columns; None takes those of a data frame.
+            Names of the features. If None, they are taken from a data frame.
         ax : matplotlib Axes, default=None
-            Cell of a grid of subplots that the panels take the place of. None makes a
-            figure.
+            Axes in a grid of subplots, which the panels replace. If None, a new figure is
+            created.
 
         Returns
         -------
         display : ReconstructionDisplay
-            What was drawn.
+            The display, plotted.
 
         Raises
         ------
         TypeError
-            If a model cannot transform and transform back.
+            If a model lacks ``transform`` or ``inverse_transform``.
         ValueError
             If a parameter does not fit X.
         """
@@ -133,9 +147,9 @@ class ReconstructionDisplay:
         for model in models.values():
             check_decoder(model, "estimator")
         reconstructions = {name: _reconstruct(model, X) for name, model in models.items()}
-        n_columns = next(iter(reconstructions.values())).shape[1]
+        n_features = next(iter(reconstructions.values())).shape[1]
         if kind in ("auto", "image"):
-            shapes = (shape_of_images(model, image_shape, n_columns) for model in models.values())
+            shapes = (infer_image_shape(model, image_shape, n_features) for model in models.values())
             image_shape = next((shape for shape in shapes if shape is not None), None)
         return cls.from_predictions(
             X,
@@ -151,43 +165,44 @@ class ReconstructionDisplay:
     @classmethod
     def from_predictions(
         cls,
-        X,
-        X_hat,
+        X: Any,
+        X_hat: Any,
         *,
-        kind="auto",
-        image_shape=None,
-        n_rows=8,
-        residuals=False,
-        feature_names=None,
-        ax=None,
-    ):
-        """Draw rows beside given reconstructions.
+        kind: str = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        n_rows: int = 8,
+        residuals: bool = False,
+        feature_names: Any = None,
+        ax: Any = None,
+    ) -> ReconstructionDisplay:
+        """Plot samples and given reconstructions.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         X_hat : array-like of shape (n_samples, n_features) or dict of str to array-like
             Their reconstructions, or those of several models by name.
         kind : {"auto", "image", "curve", "heatmap"}, default="auto"
-            How rows are drawn. "auto" is "image" with an ``image_shape``, else "curve"
-            for more than 30 columns, else "heatmap".
+            How samples are drawn. "auto" uses "image" if ``image_shape`` is given,
+            otherwise "curve" for more than 30 features and "heatmap" for fewer.
         image_shape : tuple of int, default=None
-            (height, width) or (channels, height, width) of a row.
+            Shape of a sample as an image, (height, width) or (channels, height, width).
         n_rows : int, default=8
-            Rows to draw, the first of X. The mean squared errors are those of all rows.
+            Number of samples to draw, the first of X. The mean squared errors are those
+            of all samples.
         residuals : bool, default=False
-            Whether to draw what is left over: original less reconstruction.
+            Whether to draw the residuals, original minus reconstruction.
         feature_names : array-like of str of shape (n_features,), default=None
-            Names of the columns; None takes those of a data frame.
+            Names of the features. If None, they are taken from a data frame.
         ax : matplotlib Axes, default=None
-            Cell of a grid of subplots that the panels take the place of. None makes a
-            figure.
+            Axes in a grid of subplots, which the panels replace. If None, a new figure is
+            created.
 
         Returns
         -------
         display : ReconstructionDisplay
-            What was drawn.
+            The display, plotted.
 
         Raises
         ------
@@ -196,33 +211,34 @@ class ReconstructionDisplay:
         """
         pyplot(cls)
         named = X_hat if isinstance(X_hat, Mapping) else {"Reconstruction": X_hat}
-        rows = numeric_rows(X)
+        samples = numeric_rows(X)
         display = cls(
-            rows,
-            {name: _rows_like(rows, values, name) for name, values in named.items()},
+            samples,
+            {name: _check_reconstruction(values, name, samples.shape) for name, values in named.items()},
             kind=kind,
             image_shape=image_shape,
-            feature_names=names_of_features(feature_names, rows.shape[1], X),
+            feature_names=resolve_feature_names(feature_names, samples.shape[1], X),
         )
         return display.plot(ax, n_rows=n_rows, residuals=residuals)
 
-    def plot(self, ax=None, *, n_rows=8, residuals=False):
-        """Draw the first rows and their reconstructions.
+    def plot(self, ax: Any = None, *, n_rows: int = 8, residuals: bool = False) -> ReconstructionDisplay:
+        """Plot the first samples and their reconstructions.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Cell of a grid of subplots that the panels take the place of. None makes a
-            figure.
+            Axes in a grid of subplots, which the panels replace. If None, a new figure is
+            created.
         n_rows : int, default=8
-            Rows to draw, the first of X. The mean squared errors are those of all rows.
+            Number of samples to draw, the first of X. The mean squared errors are those
+            of all samples.
         residuals : bool, default=False
-            Whether to draw what is left over: original less reconstruction.
+            Whether to draw the residuals, original minus reconstruction.
 
         Returns
         -------
         display : ReconstructionDisplay
-            This object.
+            The display itself.
 
         Raises
         ------
@@ -230,8 +246,9 @@ class ReconstructionDisplay:
             If a parameter does not fit X.
         """
         check_scalar(n_rows, "n_rows", Integral, min_val=1)
-        kind = chosen_kind(self.kind, self.image_shape, self.X.shape[1])
-        drawing = _DRAWINGS[kind](self, min(n_rows, len(self.X)), residuals)
+        n_samples, n_features = np.shape(self.X)
+        kind = resolve_kind(self.kind, self.image_shape, n_features)
+        drawing = _DRAWINGS[kind](self, min(n_rows, n_samples), residuals=residuals)
         panel = canvas(self, ax, drawing.figsize)
         self.axes_ = drawing.draw(panel)
         self.ax_ = self.axes_.flat[0]
@@ -244,10 +261,11 @@ def _reconstruct(model: Any, X: Any) -> np.ndarray:
     return decode(model, codes, codes.dtype)
 
 
-def _rows_like(rows: np.ndarray, values: Any, name: str) -> np.ndarray:
-    given = numeric_rows(values, "X_hat")
-    if given.shape != rows.shape:
+def _check_reconstruction(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a reconstruction as a numeric array of the given shape."""
+    X_hat = numeric_rows(values, "X_hat")
+    if X_hat.shape != shape:
         raise ValueError(
-            f"X_hat must have the shape of X, {rows.shape}; the reconstruction {name!r} has {given.shape}."
+            f"X_hat must have the shape of X, {shape}; the reconstruction {name!r} has {X_hat.shape}."
         )
-    return given
+    return X_hat

@@ -1,4 +1,4 @@
-"""Histogram of scores, its threshold, and the bars of columns beside it."""
+"""Histogram of outlier scores with the threshold, and bars of feature contributions."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_ae.inspection._drawing import COLOURS, plain
+from sklearn_ae.inspection._drawing import COLOURS, style_chart
 
-_MIN_BINS, _MAX_BINS = 10, 60
-_TAIL = 5  # how far the scores may reach, in widths of their middle nine tenths, on a linear axis
+_MIN_BINS = 10
+_MAX_BINS = 60
+_TAIL = 5  # scores farther from the median, in widths of the central 90 %, need a nonlinear axis
 _N_TICKS = 7  # at most, on an axis for long tails
-_MAX_RUG = 300  # outliers that are marked one by one
-_LINE = 0.07  # height of a line of the legend, as a share of the axes
+_MAX_RUG = 300  # with more outliers, single ones are not marked
+_LINE = 0.07  # height of a legend entry relative to the axes
 
 
 def draw_scores(ax: Any, scores: np.ndarray, threshold: float | None, y: np.ndarray | None) -> None:
-    """Histogram of the scores, of each class if there are any, and the side of the outliers."""
-    width = _axis_width(scores)
+    """Draw the histogram of the scores, one per class if y is given, and the threshold."""
+    width = _linear_width(scores)
     if width is not None:
         _stretch(ax, scores, width)
     bins = _bins(scores, width)
@@ -27,14 +28,14 @@ def draw_scores(ax: Any, scores: np.ndarray, threshold: float | None, y: np.ndar
         _draw_classes(ax, scores, bins, y)
     if threshold is not None:
         _draw_threshold(ax, scores, threshold)
-    ax.set(xlabel="Score (lower is odder)", ylabel="Rows" if y is None else "Share of the class's rows")
-    ax.set_title("Outlier scores")
-    plain(ax)
+    ylabel = "Number of samples" if y is None else "Fraction of the class"
+    ax.set(xlabel="Score (lower is more abnormal)", ylabel=ylabel, title="Outlier scores")
+    style_chart(ax)
     _add_legend(ax)
 
 
 def _add_legend(ax: Any) -> None:
-    """Above the histogram, where room is made for it."""
+    """Add a legend above the histogram, extending the axis to make room for it."""
     handles, labels = ax.get_legend_handles_labels()
     if not labels:
         return
@@ -45,7 +46,7 @@ def _add_legend(ax: Any) -> None:
 
 
 def _stretch(ax: Any, scores: np.ndarray, width: float) -> None:
-    """An axis that is linear in the middle and logarithmic in the tails, with round ticks."""
+    """Make the axis linear in the middle and logarithmic in the tails, with round ticks."""
     from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
     ax.set_xscale("asinh", linear_width=width)
@@ -57,15 +58,15 @@ def _stretch(ax: Any, scores: np.ndarray, width: float) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _axis_width(scores: np.ndarray) -> float | None:
-    """Where an axis for scores with long tails is linear, None where all of it can be."""
+def _linear_width(scores: np.ndarray) -> float | None:
+    """Return the width of the linear part of the axis for long tails, None without long tails."""
     low, lower, middle, upper, high = np.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95])
     reach = max(middle - scores.min(), scores.max() - middle)
     return float(upper - lower) if reach > _TAIL * (high - low) and upper > lower else None
 
 
 def _bins(scores: np.ndarray, width: float | None) -> np.ndarray:
-    """Edges that are evenly spread on the axis."""
+    """Return edges that are evenly spaced on the axis."""
     places = scores if width is None else np.arcsinh(scores / width)
     n = len(np.histogram_bin_edges(places, "auto")) - 1
     edges = np.histogram_bin_edges(places, int(np.clip(n, _MIN_BINS, _MAX_BINS)))
@@ -73,40 +74,43 @@ def _bins(scores: np.ndarray, width: float | None) -> np.ndarray:
 
 
 def _draw_classes(ax: Any, scores: np.ndarray, bins: np.ndarray, y: np.ndarray) -> None:
-    """Histograms upon each other, with lines that tell which is which where they overlap."""
-    classes = np.unique(y)
-    for i, label in enumerate(classes):
-        rows = scores[y == label]
-        share = np.full(len(rows), 1 / len(rows))
-        style = {"bins": bins, "weights": share, "color": COLOURS[i]}
-        ax.hist(rows, histtype="stepfilled", alpha=0.25, **style)
-        ax.hist(rows, histtype="step", linewidth=1.8, label=f"{label} ({len(rows):,} rows)", **style)
+    """Overlay one histogram per class, with outlines that remain visible where they overlap."""
+    for i, label in enumerate(np.unique(y)):
+        chosen = scores[y == label]
+        weights = np.full(len(chosen), 1 / len(chosen))
+        style = {"bins": bins, "weights": weights, "color": COLOURS[i]}
+        ax.hist(chosen, histtype="stepfilled", alpha=0.25, **style)
+        ax.hist(chosen, histtype="step", linewidth=1.8, label=f"{label} ({len(chosen):,} samples)", **style)
 
 
 def _draw_threshold(ax: Any, scores: np.ndarray, threshold: float) -> None:
     left, right = ax.get_xlim()
-    left, right = min(left, threshold), max(right, threshold)
+    left = min(left, threshold)
+    right = max(right, threshold)
     outliers = scores[scores < threshold]
     label = f"Outliers: {len(outliers):,} of {len(scores):,}"
     ax.axvspan(left, threshold, color="black", alpha=0.08, linewidth=0, zorder=0, label=label)
     style = {"color": "black", "linestyle": "--", "linewidth": 1.5}
     ax.axvline(threshold, label=f"Threshold: {threshold:.3g}", **style)
-    if len(outliers) <= _MAX_RUG:  # a bar of one row can be too low to be seen
+    if len(outliers) <= _MAX_RUG:  # the bar of a single sample may be too low to be visible
         ax.plot(outliers, np.full(len(outliers), 0.015), "|k", transform=ax.get_xaxis_transform())
     ax.set_xlim(left, right)
 
 
-def draw_columns(ax: Any, contributions: np.ndarray, names: list[str], n_columns: int, narrow: bool) -> None:
-    """Bars of the columns that contribute most, the largest on top."""
-    largest = np.argsort(-contributions, kind="stable")[:n_columns]
+def draw_contributions(
+    ax: Any, contributions: np.ndarray, names: list[str], n_shown: int, *, narrow: bool
+) -> None:
+    """Draw the largest contributions as bars, the largest on top."""
+    largest = np.argsort(-contributions, kind="stable")[:n_shown]
     places = np.arange(len(largest))
     ax.barh(places, contributions[largest], color=COLOURS[1])
     ax.set_yticks(places, [shortened(names[j], 18 if narrow else 36) for j in largest])
     ax.invert_yaxis()
     ax.set_xlabel(f"Contribution\n(sum of all {len(contributions)}: {contributions.sum():.3g})")
-    plain(ax)
+    style_chart(ax)
     ax.grid(axis="y", visible=False)
 
 
 def shortened(name: str, width: int) -> str:
+    """Cut a long name."""
     return name if len(name) <= width else f"{name[: width - 1]}…"

@@ -1,7 +1,7 @@
-"""How walks between rows are drawn: a block of cells for each pair, with the rows themselves at both ends.
+"""Drawings of interpolations: one block of cells per pair, with the original samples at both ends.
 
-Each drawing takes the display, before any figure is made; it has a ``figsize`` and a
-method ``draw(ax, options)``, which returns what it drew: start, walk and end of each pair.
+A drawing is created from the display before any figure is made. It has a ``figsize`` and a
+method ``draw(ax, options)``, which returns the artists: start, walk and end of each pair.
 """
 
 from __future__ import annotations
@@ -11,38 +11,40 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_ae.inspection._cells import (
-    curves_in_cells,
+    cell_curves,
+    grid_images,
+    image_options,
     mosaic,
-    names_of_features,
-    picture_options,
-    pictures_of,
-    some_ticks,
+    resolve_feature_names,
+    tick_indices,
 )
 from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL
 
-_GAP = 0.3  # between a walk and the rows at its ends, in widths of a cell
+_GAP = 0.3  # between a walk and the samples at its ends, in cell widths
 _MAX_TICKS = 15
-_MAX_NUMBERS = 400  # cells of a heat map that can carry their values
-_LINE = 0.42  # height of a column of the table in a heat map, in widths of a cell
+_MAX_NUMBERS = 400  # heat maps with more cells show colours only
+_LINE = 0.42  # height of a feature in a heat map, in cell widths
 _ORIGINAL = COLOURS[1]
 
 
 class Part(NamedTuple):
     """Start, walk or end of all pairs."""
 
-    rows: np.ndarray  # (n_pairs, m, ...)
+    samples: np.ndarray  # (n_pairs, m, ...)
     left: float
     original: bool
 
     @property
     def n_cells(self) -> int:
-        return self.rows.shape[1]
+        return self.samples.shape[1]
 
 
 class Walks:
-    """What all drawings have: blocks one below the other, in units of the width of a cell."""
+    """Base class of the drawings: blocks one below the other, in units of the cell width."""
 
-    tall, gap, inches = 1.0, 0.15, 0.75  # of a block, between blocks, and of a cell
+    block_height = 1.0
+    gap = 0.15  # between blocks
+    inches = 0.75  # width of a cell
     aspect = "equal"
 
     def __init__(self, display: Any):
@@ -60,17 +62,18 @@ class Walks:
 
     @property
     def height(self) -> float:
-        return self.n_pairs * (self.tall + self.gap) - self.gap
+        return self.n_pairs * (self.block_height + self.gap) - self.gap
 
     @property
     def bottoms(self) -> np.ndarray:
-        return (self.tall + self.gap) * np.arange(self.n_pairs)[::-1]
+        return (self.block_height + self.gap) * np.arange(self.n_pairs)[::-1]
 
     @property
     def figsize(self) -> tuple[float, float]:
         return 1.5 + self.inches * self.width, 1.1 + self.inches * self.height
 
     def draw(self, ax: Any, options: dict[str, Any]) -> list[Any]:
+        """Draw all pairs; ``options`` are those of the user for each artist."""
         drawn = []
         for i, bottom in enumerate(self.bottoms):
             for part in self.parts:
@@ -79,7 +82,7 @@ class Walks:
         ax.tick_params(length=0)
         self.tick_steps(ax)
         self.tick_pairs(ax)
-        # last, since pictures set limits of their own
+        # set last, since imshow sets limits of its own
         ax.set(xlim=(-0.05, self.width + 0.05), ylim=(-0.05, self.height + 0.05), aspect=self.aspect)
         return drawn
 
@@ -88,31 +91,31 @@ class Walks:
         raise NotImplementedError
 
     def tick_steps(self, ax: Any) -> None:
-        """Names of the ends, and how far each step has gone."""
-        steps = np.arange(self.n_steps) if self.n_steps <= _MAX_TICKS else some_ticks(self.n_steps)
-        labels = {
-            self.parts[len(self.parts) // 2].left + s + 0.5: f"{s / (self.n_steps - 1):.2g}" for s in steps
-        }
+        """Label both ends, and each step by its position."""
+        steps = np.arange(self.n_steps) if self.n_steps <= _MAX_TICKS else tick_indices(self.n_steps)
+        left = self.parts[len(self.parts) // 2].left
+        labels = {left + step + 0.5: f"{step / (self.n_steps - 1):.2g}" for step in steps}
         if len(self.parts) == 3:
             labels |= {0.5: "start", self.width - 0.5: "end"}
         ax.set_xticks(list(labels), list(labels.values()))
         for label in ax.get_xticklabels():
             if label.get_text() in ("start", "end"):
                 label.set(color=_ORIGINAL, fontweight="bold")
-        ax.set_xlabel("Share of the way from the reconstruction of start to that of end")
+        ax.set_xlabel("Position between start and end")
 
     def tick_pairs(self, ax: Any) -> None:
+        """Number the pairs if there are several."""
         names = [f"Pair {i + 1}" for i in range(self.n_pairs)]
         if self.n_pairs > 1:
-            ax.set_yticks(self.bottoms + self.tall / 2, names)
+            ax.set_yticks(self.bottoms + self.block_height / 2, names)
         else:
             ax.set_yticks([])
 
     def frame(self, ax: Any, part: Part, bottom: float) -> None:
-        """Mark what is no reconstruction."""
+        """Draw a frame around an original sample."""
         from matplotlib.patches import Rectangle
 
-        look: dict[str, Any] = {
+        style: dict[str, Any] = {
             "fill": False,
             "edgecolor": _ORIGINAL,
             "linewidth": 2,
@@ -120,106 +123,113 @@ class Walks:
             "clip_on": False,
         }
         if part.original:
-            ax.add_patch(Rectangle((part.left, bottom), 1, self.tall, **look))
+            ax.add_patch(Rectangle((part.left, bottom), 1, self.block_height, **style))
 
 
-class PictureWalks(Walks):
-    """A picture in each cell."""
+class ImageWalks(Walks):
+    """One image per cell."""
 
     def __init__(self, display: Any):
         super().__init__(display)
-        self.parts = [p._replace(rows=pictures_of(p.rows, display.image_shape)) for p in self.parts]
-        self.tall = self.parts[0].rows.shape[2] / self.parts[0].rows.shape[3]
-        # a decoder may overshoot; the original pictures say what is black and white
-        given = [part.rows for part in self.parts if part.original]
-        self.look = picture_options(self.parts[0].rows)
-        if given:
-            self.look |= {"vmin": np.nanmin(given), "vmax": np.nanmax(given)}
+        self.parts = [p._replace(samples=grid_images(p.samples, display.image_shape)) for p in self.parts]
+        self.block_height = self.parts[0].samples.shape[2] / self.parts[0].samples.shape[3]
+        # the originals define the grey scale, since reconstructions may exceed its range
+        originals = [part.samples for part in self.parts if part.original]
+        self.style = image_options(self.parts[0].samples)
+        if originals:
+            self.style |= {"vmin": np.nanmin(originals), "vmax": np.nanmax(originals)}
 
-    def draw_part(self, ax, part, i, bottom, options):
-        place = (part.left, part.left + part.n_cells, bottom, bottom + self.tall)
-        image = ax.imshow(mosaic(part.rows[i : i + 1]), extent=place, **{**self.look, **options})
-        borders = part.left + np.arange(1, part.n_cells)
-        ax.vlines(borders, bottom, bottom + self.tall, color="white", linewidth=2)
+    def draw_part(self, ax: Any, part: Part, i: int, bottom: float, options: dict[str, Any]) -> Any:
+        top = bottom + self.block_height
+        place = (part.left, part.left + part.n_cells, bottom, top)
+        image = ax.imshow(mosaic(part.samples[i : i + 1]), extent=place, **{**self.style, **options})
+        ax.vlines(part.left + np.arange(1, part.n_cells), bottom, top, color="white", linewidth=2)
         self.frame(ax, part, bottom)
         return image
 
 
 class CurveWalks(Walks):
-    """A curve in each cell, all on one scale."""
+    """One curve per cell, all on the same scale."""
 
-    tall, gap, inches = 0.75, 0.3, 0.85
+    block_height = 0.75
+    gap = 0.3
+    inches = 0.85
 
     def __init__(self, display: Any):
         super().__init__(display)
-        self.low, self.high = _limits(self.parts, None)
+        self.limits = _limits(self.parts, None)
 
-    def draw_part(self, ax, part, i, bottom, options):
+    def draw_part(self, ax: Any, part: Part, i: int, bottom: float, options: dict[str, Any]) -> Any:
         from matplotlib.collections import LineCollection
 
         lefts = part.left + np.arange(part.n_cells)
-        rows, bottoms = part.rows[i : i + 1], np.array([bottom])
-        lines = curves_in_cells(rows, lefts, bottoms, self.tall, self.low, self.high)
-        look = {"color": _ORIGINAL if part.original else COLOURS[0], "linewidth": 1.2}
-        return ax.add_collection(LineCollection(lines, **{**look, **options}))
+        bottoms = np.array([bottom])
+        lines = cell_curves(
+            part.samples[i : i + 1], lefts, bottoms, height=self.block_height, limits=self.limits
+        )
+        style = {"color": _ORIGINAL if part.original else COLOURS[0], "linewidth": 1.2}
+        return ax.add_collection(LineCollection(lines, **{**style, **options}))
 
 
 class HeatMapWalks(Walks):
-    """A line for each column of the table, coloured from its least to its largest value."""
+    """One line per feature, coloured from its minimum to its maximum."""
 
-    gap, inches = 2 * _LINE, 0.62
+    gap = 2 * _LINE
+    inches = 0.62
     aspect = "auto"
 
     def __init__(self, display: Any):
         super().__init__(display)
-        self.tall = self.n_features * _LINE
-        self.names = names_of_features(self.names, self.n_features)
+        self.block_height = self.n_features * _LINE
+        self.names = resolve_feature_names(self.names, self.n_features)
         self.low, self.high = _limits(self.parts, (0, 1))
         self.numbers = self.n_pairs * self.n_features * self.width <= _MAX_NUMBERS
 
-    def draw(self, ax, options):
+    def draw(self, ax: Any, options: dict[str, Any]) -> list[Any]:
         images = super().draw(ax, options)
         bar = ax.figure.colorbar(images[0], ax=ax, ticks=[0, 1])
-        bar.ax.set_yticklabels(["least", "largest"])
-        bar.set_label("Value among those of its column", labelpad=-25)
+        bar.ax.set_yticklabels(["min", "max"])
+        bar.set_label("Value relative to the feature's range", labelpad=-15)
         return images
 
-    def draw_part(self, ax, part, i, bottom, options):
-        place = (part.left, part.left + part.n_cells, bottom, bottom + self.tall)
-        shares = (part.rows[i] - self.low) / np.where(self.high > self.low, self.high - self.low, 1)
-        look = {"cmap": SEQUENTIAL, "interpolation": "nearest", "vmin": 0, "vmax": 1}
-        image = ax.imshow(shares.T, extent=place, **{**look, **options})
+    def draw_part(self, ax: Any, part: Part, i: int, bottom: float, options: dict[str, Any]) -> Any:
+        place = (part.left, part.left + part.n_cells, bottom, bottom + self.block_height)
+        spans = np.where(self.high > self.low, self.high - self.low, 1)
+        style = {"cmap": SEQUENTIAL, "interpolation": "nearest", "vmin": 0, "vmax": 1}
+        image = ax.imshow(((part.samples[i] - self.low) / spans).T, extent=place, **{**style, **options})
         self.frame(ax, part, bottom)
         if self.numbers:
-            self.write(ax, image, part.rows[i].T, part.left, bottom + self.tall)
+            self.write(ax, image, part.samples[i].T, (part.left, bottom + self.block_height))
         return image
 
-    def write(self, ax: Any, image: Any, values: np.ndarray, left: float, top: float) -> None:
-        """Each value in its cell, in black or white, whichever can be read."""
+    def write(self, ax: Any, image: Any, values: np.ndarray, corner: tuple[float, float]) -> None:
+        """Write each value into its cell, in black or white depending on the background."""
+        left, top = corner
         colours = image.cmap(image.norm(image.get_array()))
         for (j, step), value in np.ndenumerate(values):
             light = colours[j, step, :3] @ [0.3, 0.6, 0.1] > 0.5
             place = (left + step + 0.5, top - (j + 0.5) * _LINE)
-            look = {"color": "black" if light else "white", "fontsize": 8, "ha": "center", "va": "center"}
-            ax.text(*place, _short(value), **look)
+            style = {"color": "black" if light else "white", "fontsize": 8, "ha": "center", "va": "center"}
+            ax.text(*place, _format_number(value), **style)
 
-    def tick_pairs(self, ax):
+    def tick_pairs(self, ax: Any) -> None:
+        """Name the features of each pair."""
         downwards = np.arange(self.n_features)[::-1] + 0.5
         places = np.concatenate([bottom + _LINE * downwards for bottom in self.bottoms])
         ax.set_yticks(places, self.names * self.n_pairs)
         if self.n_pairs > 1:
             for i, bottom in enumerate(self.bottoms):
-                ax.text(0, bottom + self.tall + 0.3 * _LINE, f"Pair {i + 1}", fontweight="bold")
+                ax.text(0, bottom + self.block_height + 0.3 * _LINE, f"Pair {i + 1}", fontweight="bold")
 
 
 def _limits(parts: list[Part], axis: tuple[int, int] | None) -> tuple[Any, Any]:
-    """Least and largest value, of all columns or of each."""
-    rows = np.concatenate([part.rows for part in parts], axis=1)
-    return np.nanmin(rows, axis=axis), np.nanmax(rows, axis=axis)
+    """Return the minimum and the maximum, of all features together or of each."""
+    samples = np.concatenate([part.samples for part in parts], axis=1)
+    return np.nanmin(samples, axis=axis), np.nanmax(samples, axis=axis)
 
 
-def _short(value: float) -> str:
-    """Three digits, or all before the point, in the width of a cell."""
+def _format_number(value: float) -> str:
+    """Format a number with three digits, or all digits of its integer part, to fit a cell."""
     if 1000 <= abs(value) < 1e5:
         return f"{value:.0f}"
     return f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1000 else f"{value:.0e}"
