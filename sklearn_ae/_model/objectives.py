@@ -48,7 +48,7 @@ class Objective(nn.Module):
 
     def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:
         """Mean over rows and columns (skorch passes an unused y)."""
-        value = self.loss(out.eta, out.target, reduction="mean")
+        value = self.loss.mean(out.eta, out.target)
         return value if self.penalty is None else value + self._penalty(out).mean()
 
     def per_row(self, out: ForwardOutput) -> Tensor:
