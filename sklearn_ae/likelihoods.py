@@ -1,9 +1,11 @@
-"""How x is distributed given the decoder's output: what the likelihood asks of it."""
+"""Likelihoods p(x | z) of a VAE, given the decoder's output ``eta`` for the code z.
+
+A likelihood takes the role of the loss. Real-valued ones are densities in working
+units (X centred and divided by one scalar); discrete ones are probabilities of X
+itself, with an inverse link from ``eta`` to the mean of X.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,33 +14,52 @@ from torch import Generator, Tensor
 from sklearn_ae import losses
 from sklearn_ae._utils.compat import StrOptions
 from sklearn_ae._utils.gaussian import LOG_2PI
-from sklearn_ae.losses import Loss
 
 
 class Likelihood(losses.Loss):
-    """Base of the likelihoods."""
+    """Base class of the likelihoods.
+
+    A likelihood defines ``log_prob``, and everything else has a default, except that
+    drawing samples with noise also needs ``draw``. The defaults suit real-valued
+    targets in working units. With ``discrete = True`` the target is X itself, and
+    ``link`` and ``inverse_link`` are defined, too. A ``noise`` of "shared",
+    "per_column" or "decoder" lets the model learn a noise variance, whose logarithm
+    is passed as ``log_noise``.
+    """
+
+    _required = ("log_prob",)
 
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
-        """Log-density or log-probability of each entry, in nats."""
+        """Return the log-density (or log-probability) of each entry in nats, of the shape of ``eta``.
+
+        The shape of ``eta`` is (..., n_samples, n_features), and ``x`` and ``log_noise``
+        broadcast to it; ``log_noise`` is None unless the likelihood has a ``noise``.
+        """
         raise NotImplementedError
 
     def log_likelihood(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
-        """Log p(x | z) of each row, in nats: the sum over the columns."""
+        """Return the sum of ``log_prob`` over the features; override it only for a faster equivalent."""
         return self.log_prob(eta, x, log_noise).sum(-1)
 
     def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
-        """Rows drawn from p(x | z)."""
-        raise NotImplementedError
+        """Return one draw of x per entry of ``eta``, of shape (n_samples, n_features)."""
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define draw, which sampling with noise needs. It is described "
+            "in sklearn_ae.likelihoods.Likelihood; sample(noise=False) returns the means of x given z instead."
+        )
+
+    def _entries(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> Tensor:
+        return self.log_prob(eta, x, log_noise)
 
 
 class Gaussian(Likelihood):
-    """Normal distribution around the decoded code, with a learned noise variance.
+    """Normal distribution around the decoded code, with a learnt noise variance.
 
     Parameters
     ----------
     noise : {"shared", "per_column", "decoder"}, default="shared"
-        One variance for all columns, as in probabilistic PCA; one for each
-        column, as in factor analysis; or one for each entry of each row, given
+        One variance for all features, as in probabilistic PCA; one for each
+        feature, as in factor analysis; or one for each entry of each sample, given
         by a second output of the decoder.
 
     Examples
@@ -55,32 +76,40 @@ class Gaussian(Likelihood):
     def __init__(self, noise: str = "shared"):
         self.noise = noise
 
-    def log_prob(self, eta, x, log_noise=None):
+    def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        assert log_noise is not None
         return -0.5 * ((x - eta).square() * (-log_noise).exp() + log_noise + LOG_2PI)
 
-    def log_likelihood(self, eta, x, log_noise=None):
-        if self.noise != "shared":
+    def log_likelihood(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        if self.noise != "shared" or not is_gaussian(self):
             return super().log_likelihood(eta, x, log_noise)
-        distance = (x - eta).square().sum(-1)  # one factor for all columns
+        assert log_noise is not None
+        distance = (x - eta).square().sum(-1)  # one factor for all features
         return -0.5 * (distance * (-log_noise).exp() + x.shape[-1] * (log_noise + LOG_2PI))
 
-    def draw(self, eta, log_noise, generator):
-        normal = torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        assert log_noise is not None
+        normal = torch.randn(eta.shape, generator=generator, device=eta.device, dtype=eta.dtype)
         return eta + (0.5 * log_noise).exp() * normal
 
 
-class Bernoulli(Likelihood, losses.BinaryCrossEntropy):
-    """Bernoulli distribution of X in [0, 1], sigmoid outputs.
+def is_gaussian(likelihood: losses.Loss) -> bool:
+    """Return True for a Gaussian whose density is not overridden, so that its closed forms hold."""
+    return isinstance(likelihood, Gaussian) and type(likelihood).log_prob is Gaussian.log_prob
 
-    Values strictly between 0 and 1 are taken as probabilities: their
+
+class Bernoulli(losses.BinaryCrossEntropy, Likelihood):
+    """Bernoulli distribution of X in [0, 1], with sigmoid outputs.
+
+    Values strictly between 0 and 1 are treated as probabilities, and their
     log-probability is the expected one.
 
     Parameters
     ----------
     dynamic_binarization : bool, default=False
-        Draw binary rows with these probabilities anew in every step of the
-        training (dynamic binarisation [1]_), so that encoder and decoder see
-        binary rows only.
+        Draw binary samples with these probabilities anew in every training step
+        (dynamic binarisation [1]_), so that encoder and decoder are trained on
+        binary samples only.
 
     References
     ----------
@@ -96,20 +125,20 @@ class Bernoulli(Likelihood, losses.BinaryCrossEntropy):
     """
 
     _parameter_constraints = {"dynamic_binarization": ["boolean"]}
-    _instead = "likelihood='bernoulli'", "likelihood='gaussian'"
+    _names = "likelihood='bernoulli'", "likelihood='gaussian'"
 
     def __init__(self, dynamic_binarization: bool = False):
         self.dynamic_binarization = dynamic_binarization
 
-    def log_prob(self, eta, x, log_noise=None):
+    def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return -F.binary_cross_entropy_with_logits(eta, x.expand_as(eta), reduction="none")
 
-    def draw(self, eta, log_noise, generator):
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
         return torch.bernoulli(self.inverse_link(eta), generator=generator)
 
 
-class Poisson(Likelihood, losses.Poisson):
-    """Poisson distribution of counts, exponential outputs.
+class Poisson(losses.Poisson, Likelihood):
+    """Poisson distribution of counts, with exponential outputs.
 
     Examples
     --------
@@ -119,14 +148,14 @@ class Poisson(Likelihood, losses.Poisson):
     tensor([[-1.6931]])
     """
 
-    _instead = "likelihood='poisson'", "likelihood='gaussian'"
+    _names = "likelihood='poisson'", "likelihood='gaussian'"
 
-    def log_prob(self, eta, x, log_noise=None):
-        x = x.clamp(min=0)  # rounding may leave -1e-9 of a zero count
+    def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        x = x.clamp(min=0)  # rounding may turn a count of zero into -1e-9
         eta = eta.clamp(max=self._max_eta)
         return x * eta - eta.exp() - torch.lgamma(x + 1)
 
-    def draw(self, eta, log_noise, generator):
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
         return torch.poisson(self.inverse_link(eta), generator=generator)
 
 
@@ -135,91 +164,3 @@ LIKELIHOODS = {
     "bernoulli": Bernoulli,
     "poisson": Poisson,
 }
-
-
-class Observation(Protocol):
-    """How x is distributed given the decoder's output ``eta``."""
-
-    def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
-        """Minus log p(x | eta) of each row, constants included."""
-        ...
-
-    def misfits(self, etas: Tensor, x: Tensor) -> Tensor:
-        """The same for all pairs of rows of x and etas, (n, m), up to a constant for each row."""
-        ...
-
-    def slope(self, eta: Tensor, x: Tensor) -> Tensor:
-        """Derivative of log p(x | eta) with respect to each entry of eta."""
-        ...
-
-    def information(self, eta: Tensor, jac: Tensor) -> Tensor:
-        """J'WJ, where W is the Fisher information of eta."""
-        ...
-
-
-@dataclass(frozen=True)
-class GaussianObservation:
-    """x ~ N(eta, diag(noise_variance)), with one variance for all columns or one for each."""
-
-    noise_variance: Tensor | float
-
-    def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
-        variance = torch.as_tensor(self.noise_variance, dtype=x.dtype).expand(x.shape[1])
-        constant = x.shape[1] * LOG_2PI + variance.log().sum()
-        return 0.5 * (((x - eta).square() / variance).sum(1) + constant)
-
-    def misfits(self, etas: Tensor, x: Tensor) -> Tensor:
-        unit = torch.as_tensor(self.noise_variance, dtype=x.dtype).rsqrt()
-        return 0.5 * torch.cdist(x * unit, etas * unit).square()
-
-    def slope(self, eta: Tensor, x: Tensor) -> Tensor:
-        return (x - eta) / self.noise_variance
-
-    def information(self, eta: Tensor, jac: Tensor) -> Tensor:
-        unit = torch.as_tensor(self.noise_variance, dtype=jac.dtype).rsqrt()
-        jac = jac * unit[..., None]
-        return jac.mT @ jac
-
-
-@dataclass(frozen=True)
-class HeteroscedasticObservation:
-    """x ~ N(m, diag(exp(l))) for an eta that holds m and then l, shape (n, 2d)."""
-
-    def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
-        m, log_noise = eta.chunk(2, dim=1)
-        return 0.5 * ((x - m).square() * (-log_noise).exp() + log_noise + LOG_2PI).sum(1)
-
-    def misfits(self, etas: Tensor, x: Tensor) -> Tensor:
-        m, log_noise = etas.chunk(2, dim=1)
-        precision = (-log_noise).exp()
-        constant = (m.square() * precision + log_noise).sum(1)
-        return 0.5 * (x.square() @ precision.T - 2.0 * x @ (m * precision).T + constant)
-
-    def slope(self, eta: Tensor, x: Tensor) -> Tensor:
-        m, log_noise = eta.chunk(2, dim=1)
-        residual, precision = x - m, (-log_noise).exp()
-        return torch.cat([residual * precision, 0.5 * (residual.square() * precision - 1.0)], 1)
-
-    def information(self, eta: Tensor, jac: Tensor) -> Tensor:
-        precision = (-eta.chunk(2, dim=1)[1]).exp()
-        fisher = torch.cat([precision, torch.full_like(precision, 0.5)], 1)
-        return jac.mT @ (fisher[..., None] * jac)
-
-
-@dataclass(frozen=True)
-class DiscreteObservation:
-    """Bernoulli or Poisson, in their canonical parameter: log p = x eta - A(eta) + constant."""
-
-    loss: Loss
-
-    def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
-        return -self.loss.log_prob(eta, x).sum(1)
-
-    def misfits(self, etas: Tensor, x: Tensor) -> Tensor:
-        return self.loss(etas, torch.zeros_like(etas)).sum(1) - x @ etas.T
-
-    def slope(self, eta: Tensor, x: Tensor) -> Tensor:
-        return x - self.loss.inverse_link(eta)
-
-    def information(self, eta: Tensor, jac: Tensor) -> Tensor:
-        return jac.mT @ (self.loss.fisher(eta)[..., None] * jac)

@@ -1,16 +1,18 @@
-"""Reconstruction losses: how far the decoder's output is from the clean row.
+"""Reconstruction losses, which compare the decoder's output with the clean samples.
 
-A loss sees the decoder's raw output ``eta`` and the target ``x``. Real-valued
-losses compare in working units (X centred and divided by one scalar, see
-:class:`~sklearn_ae.AutoencoderTransformer`) and reconstruct by the identity.
+A loss is a function of the decoder's raw output ``eta`` and the target ``x``.
+Real-valued losses compare in working units (X centred and divided by one scalar,
+see :class:`~sklearn_ae.AutoencoderTransformer`) and reconstruct by the identity.
 Losses of discrete likelihoods (:class:`BinaryCrossEntropy`, :class:`Poisson`)
-compare in the units of X and reconstruct by an inverse link: the sigmoid, the
-exponential. All are sums over the columns of a row, as log-likelihoods are.
+compare in the units of X and reconstruct by an inverse link, the sigmoid or the
+exponential.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,47 +20,93 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sklearn_ae._options import Option
+from sklearn_ae._utils.callables import checked_result
 from sklearn_ae._utils.compat import Interval
+from sklearn_ae._utils.derivatives import entrywise_derivatives, positive_information
+
+_MAX_PAIR_ENTRIES = 2**19  # entries of pairs of samples that are held at a time (4 MB)
 
 
 class Loss(Option):
-    """Base of the losses; the identity link and real-valued targets by default."""
+    """Base class of the losses.
 
-    #: whether the target is X itself and ``eta`` is mapped by an inverse link
+    A loss defines ``__call__``, and everything else has a default. The defaults
+    suit real-valued targets in working units. A loss with ``discrete = True``
+    compares with X itself and also defines ``link`` and ``inverse_link``, and
+    ``log_prob`` if ``score_samples`` is to work.
+    """
+
+    #: names of the members without a default
+    _required: tuple[str, ...] = ("__call__",)
+
+    #: True if the target is X itself and an inverse link maps ``eta`` to its mean
     discrete = False
-    #: whether entries of X are probabilities, of which binary rows are drawn anew in every step
+    #: True if X holds probabilities, from which binary targets are drawn in every training step
     dynamic_binarization = False
-    #: how a learnt noise variance varies: "shared", "per_column", "decoder", or None where there is none
+    #: the learnt noise variance: "shared", "per_column", "decoder", or None for no such variance
     noise: str | None = None
-    #: whether it is the same in any other orthonormal basis of the columns
+    #: True if rotations of the feature space do not change the loss of a sample
     rotation_invariant = False
 
-    def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-        """Loss of each entry (``reduction="none"``), or their mean or sum, as torch names them."""
+    def __call__(self, eta: Tensor, x: Tensor) -> Tensor:
+        """Return the loss of each entry, of the shape (n_samples, n_features) of ``eta`` and ``x``."""
         raise NotImplementedError
 
+    def mean(self, eta: Tensor, x: Tensor) -> Tensor:
+        """Return the mean loss over all entries, a scalar; override it only for a faster equivalent."""
+        return self(eta, x).mean()
+
     def check(self, X: np.ndarray) -> None:
-        """Refuse data that the likelihood cannot have produced."""
+        """Raise a ValueError if X, of shape (n_samples, n_features), is not a valid target."""
 
     def link(self, mean: Tensor) -> Tensor:
-        """Map a reconstruction (clipped into the valid range) to ``eta``."""
+        """Map a mean of X, clipped into the valid range, to ``eta``, entry by entry."""
         return mean
 
     def inverse_link(self, eta: Tensor) -> Tensor:
-        """Map ``eta`` to the reconstruction, the mean of x given the code."""
+        """Map ``eta`` to the mean of X given the code, entry by entry."""
         return eta
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
-        """Log-probability of each entry, in nats; discrete losses only."""
-        raise NotImplementedError
+        """Return the log-probability of each entry in nats, of the shape of ``eta``; only if discrete."""
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define log_prob, which score_samples needs for losses with "
+            "discrete = True. It is described in sklearn_ae.losses.Loss."
+        )
 
-    def fisher(self, eta: Tensor) -> Tensor:
-        """Fisher information of ``eta`` in each entry; discrete losses only."""
-        raise NotImplementedError
+    def slope(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        """Return the derivative of ``log_prob`` with respect to ``eta``, entry by entry; by autograd."""
+        return entrywise_derivatives(self._entries, eta, x, log_noise)[0]
+
+    def information(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        """Return the information on ``eta`` in each entry, not negative; by autograd.
+
+        This is minus the second derivative of ``log_prob`` or its expectation, the
+        Fisher information. The default takes the squared slope, which has the same
+        expectation, where minus the second derivative is not positive. The estimates of
+        ``score_samples`` are consistent with any value; it affects their variance.
+        """
+        return positive_information(*entrywise_derivatives(self._entries, eta, x, log_noise))
+
+    def pairwise_misfit(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        """Return minus the log-likelihood of all pairs, of shape (n_samples, n_outputs).
+
+        An override may leave out terms that do not depend on ``eta``.
+        """
+        parts = []
+        for part in x.split(max(1, _MAX_PAIR_ENTRIES // eta.numel())):
+            shape = len(part), len(eta), part.shape[1]
+            pairs = eta.expand(shape), part[:, None].expand(shape)
+            parts.append(-self._entries(*pairs, log_noise).sum(-1))
+        return torch.cat(parts)
+
+    def _entries(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> Tensor:
+        """Return ``log_prob`` of the arguments that it takes."""
+        return self.log_prob(eta, x)
 
 
 class SquaredError(Loss):
-    """Squared error: the Gaussian likelihood with one noise variance, and PCA's objective.
+    """Squared error, the objective of PCA and of a Gaussian likelihood with one noise variance.
 
     Examples
     --------
@@ -70,12 +118,15 @@ class SquaredError(Loss):
 
     rotation_invariant = True
 
-    def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-        return F.mse_loss(eta, x, reduction=reduction)
+    def __call__(self, eta: Tensor, x: Tensor) -> Tensor:
+        return F.mse_loss(eta, x, reduction="none")
+
+    def mean(self, eta: Tensor, x: Tensor) -> Tensor:
+        return F.mse_loss(eta, x)
 
 
 class AbsoluteError(Loss):
-    """Absolute error: reconstructs conditional medians, hence robust to outlying entries.
+    """Absolute error, which reconstructs conditional medians and is robust to outlying entries.
 
     Examples
     --------
@@ -85,18 +136,21 @@ class AbsoluteError(Loss):
     tensor([[1., 2.]])
     """
 
-    def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-        return F.l1_loss(eta, x, reduction=reduction)
+    def __call__(self, eta: Tensor, x: Tensor) -> Tensor:
+        return F.l1_loss(eta, x, reduction="none")
+
+    def mean(self, eta: Tensor, x: Tensor) -> Tensor:
+        return F.l1_loss(eta, x)
 
 
 class Huber(Loss):
-    """Huber's loss [1]_: quadratic up to ``delta``, linear beyond.
+    """Huber loss [1]_, quadratic up to ``delta`` and linear beyond.
 
     Parameters
     ----------
     delta : float, default=1.0
-        Where the loss turns linear, in working units (1 is the root of the
-        mean column variance).
+        Residual at which the loss becomes linear, in working units (1 is the root
+        of the mean feature variance).
 
     References
     ----------
@@ -116,14 +170,32 @@ class Huber(Loss):
     def __init__(self, delta: float = 1.0):
         self.delta = delta
 
-    def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-        return F.huber_loss(eta, x, delta=self.delta, reduction=reduction)
+    def __call__(self, eta: Tensor, x: Tensor) -> Tensor:
+        return F.huber_loss(eta, x, delta=self.delta, reduction="none")
+
+    def mean(self, eta: Tensor, x: Tensor) -> Tensor:
+        return F.huber_loss(eta, x, delta=self.delta)
 
 
-class BinaryCrossEntropy(Loss):
-    """Binary cross-entropy for X in [0, 1]: the Bernoulli likelihood, sigmoid outputs.
+class _CanonicalLoss(Loss):
+    """Base class of likelihoods in their canonical parameter: log p = x eta - A(eta) + constant.
 
-    Values strictly between 0 and 1 are taken as probabilities, as is usual for
+    Then A'(eta), the mean of x, is the inverse link.
+    """
+
+    discrete = True
+
+    def slope(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        return x - self.inverse_link(eta)
+
+    def pairwise_misfit(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        return self(eta, torch.zeros_like(eta)).sum(1) - x @ eta.T
+
+
+class BinaryCrossEntropy(_CanonicalLoss):
+    """Binary cross-entropy for X in [0, 1], the Bernoulli likelihood with sigmoid outputs.
+
+    Values strictly between 0 and 1 are treated as probabilities, as is usual for
     grey-scale images.
 
     Examples
@@ -134,19 +206,22 @@ class BinaryCrossEntropy(Loss):
     tensor([[0.6931]])
     """
 
-    discrete = True
-    _instead = "loss='binary_cross_entropy'", "loss='squared_error'"  # of the error messages
-    _margin = 1e-2  # clip of the anchor: the logit's slope is at most 100 there
+    _names = "loss='binary_cross_entropy'", "loss='squared_error'"  # this option and its alternative
+    _margin = 1e-2  # clips the initial PCA, so that the slope of the logit is at most 100
 
-    def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-        return F.binary_cross_entropy_with_logits(eta, x, reduction=reduction)
+    def __call__(self, eta: Tensor, x: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(eta, x, reduction="none")
+
+    def mean(self, eta: Tensor, x: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(eta, x)
 
     def check(self, X: np.ndarray) -> None:
         if X.min() < 0 or X.max() > 1:
-            name, instead = self._instead
+            name, alternative = self._names
             raise ValueError(
                 f"{name} needs X in [0, 1], but X ranges from {X.min():.6g} to {X.max():.6g}. Scale X "
-                f"first, for example by sklearn.preprocessing.MinMaxScaler(clip=True), or use {instead}."
+                f"first, for example with sklearn.preprocessing.MinMaxScaler(clip=True), or use "
+                f"{alternative}."
             )
 
     def link(self, mean: Tensor) -> Tensor:
@@ -158,15 +233,15 @@ class BinaryCrossEntropy(Loss):
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
         return -self(eta, x)
 
-    def fisher(self, eta: Tensor) -> Tensor:
+    def information(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         p = torch.sigmoid(eta)
         return p * (1 - p)
 
 
-class Poisson(Loss):
-    """Poisson likelihood for counts (X >= 0), exponential outputs.
+class Poisson(_CanonicalLoss):
+    """Poisson loss for counts (X >= 0), with exponential outputs.
 
-    The loss is half the deviance, ``exp(eta) - x eta`` less its smallest value.
+    The loss is half the deviance, ``exp(eta) - x eta`` minus its minimum.
 
     Examples
     --------
@@ -176,23 +251,21 @@ class Poisson(Loss):
     tensor([[0.3863]])
     """
 
-    discrete = True
-    _instead = "loss='poisson'", "loss='squared_error'"
-    _margin = 0.05  # clip of the anchor, in counts
-    _max_eta = 30.0  # exp(30) = 1e13: beyond it the gradient is cut, not the count
+    _names = "loss='poisson'", "loss='squared_error'"
+    _margin = 0.05  # clips the initial PCA, in counts
+    _max_eta = 30.0  # outputs beyond exp(30), about 1e13, are clipped and have no gradient
 
-    def __call__(self, eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-        x = x.clamp(min=0)  # rounding may leave -1e-9 of a zero count
+    def __call__(self, eta: Tensor, x: Tensor) -> Tensor:
+        x = x.clamp(min=0)  # rounding may turn a count of zero into -1e-9
         lowest = torch.xlogy(x, x) - x
-        half_deviance = F.poisson_nll_loss(eta.clamp(max=self._max_eta), x, reduction="none") + lowest
-        return half_deviance if reduction == "none" else getattr(half_deviance, reduction)()
+        return F.poisson_nll_loss(eta.clamp(max=self._max_eta), x, reduction="none") + lowest
 
     def check(self, X: np.ndarray) -> None:
         if X.min() < 0:
-            name, instead = self._instead
+            name, alternative = self._names
             raise ValueError(
-                f"{name} needs counts, X >= 0, but the smallest value of X is {X.min():.6g}. Use {instead} "
-                "for real-valued data."
+                f"{name} needs counts, X >= 0, but the smallest value of X is {X.min():.6g}. Use "
+                f"{alternative} for real-valued data."
             )
 
     def link(self, mean: Tensor) -> Tensor:
@@ -205,8 +278,34 @@ class Poisson(Loss):
         x = x.clamp(min=0)
         return torch.xlogy(x, x) - x - torch.lgamma(x + 1) - self(eta, x)
 
-    def fisher(self, eta: Tensor) -> Tensor:
+    def information(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return self.inverse_link(eta)
+
+
+class CallableLoss(Loss):
+    """Loss given by a function.
+
+    Parameters
+    ----------
+    function : callable
+        Maps the decoder's output and the target, both of shape (n_samples, n_features)
+        and in working units, to the loss of each entry, a tensor of the same shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ae.losses import CallableLoss
+    >>> def log_cosh(eta, x):
+    ...     return torch.log(torch.cosh(eta - x))
+    >>> CallableLoss(log_cosh)(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 0.0]]))
+    tensor([[0.0000, 0.4338]])
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Any]):
+        self.function = function
+
+    def __call__(self, eta: Tensor, x: Tensor) -> Tensor:
+        return checked_result(self.function(eta, x), eta.shape, "loss")
 
 
 LOSSES = {

@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 
 from sklearn_ae import VAETransformer
 from sklearn_ae._density.vae import FittedVAE
-from sklearn_ae.priors import Mixture, StandardNormal, _fitted
+from sklearn_ae.priors import FittedMixture, Mixture, StandardNormal
 
 
 def groups(n, k=2, seed=0):
@@ -42,28 +42,28 @@ def fitted(grouped):
 
 def test_density_is_that_of_scikit_learn(mixture):
     z = 2 * np.random.RandomState(0).normal(size=(50, 2))
-    log_prob = _fitted(mixture).log_prob(torch.from_numpy(z))
+    log_prob = FittedMixture.of(mixture).log_prob(torch.from_numpy(z))
     np.testing.assert_allclose(log_prob, mixture.score_samples(z), rtol=1e-10)
     torch.testing.assert_close(
-        _fitted(mixture).log_prob(torch.from_numpy(z).view(5, 10, 2)).flatten(), log_prob
+        FittedMixture.of(mixture).log_prob(torch.from_numpy(z).view(5, 10, 2)).flatten(), log_prob
     )
 
 
 def test_pull_is_the_gradient_and_a_positive_curvature(mixture):
     z = torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     z.requires_grad_()
-    prior = _fitted(mixture)
+    prior = FittedMixture.of(mixture)
     (expected,) = torch.autograd.grad(-prior.log_prob(z).sum(), z)
     gradient, curvature = prior.pull(z)
     torch.testing.assert_close(gradient, expected)
     assert (torch.linalg.eigvalsh(curvature) > 0).all()
     alone = GaussianMixture(1, random_state=0).fit(groups(500))
-    _, curvature = _fitted(alone).pull(z)
+    _, curvature = FittedMixture.of(alone).pull(z)
     np.testing.assert_allclose(curvature[0].detach(), alone.precisions_[0], rtol=1e-10)
 
 
 def test_draws_have_the_mixture_s_moments(mixture):
-    drawn = _fitted(mixture).draw(50_000, np.random.RandomState(0))
+    drawn = FittedMixture.of(mixture).draw(50_000, np.random.RandomState(0))
     expected = mixture.sample(50_000)[0]
     np.testing.assert_allclose(drawn.mean(0), expected.mean(0), atol=0.03)
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(expected.T), atol=0.03)

@@ -1,7 +1,7 @@
-"""Log-likelihood of rows under a fitted model: exact where it is linear, else estimated.
+"""Log-likelihood of a deterministic autoencoder: exact for linear models, otherwise estimated.
 
-The model is z ~ N(m, S), x | z ~ N(decode(z), sigma^2 I), or Bernoulli and
-Poisson around the decoded code for the discrete losses.
+The model is z ~ N(m, S), x | z ~ N(decode(z), sigma^2 I), or the likelihood of a
+discrete loss around the decoded code.
 """
 
 from __future__ import annotations
@@ -16,60 +16,61 @@ from torch import Tensor
 
 from sklearn_ae._density.laplace import N_STARTS, log_likelihood
 from sklearn_ae._density.latent_prior import LatentModel
+from sklearn_ae._density.observations import GaussianObservation, OptionObservation
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import CodeStatistics, working_blocks
 from sklearn_ae._utils.arrays import stacked
 from sklearn_ae._utils.gaussian import gaussian_log_likelihood
 from sklearn_ae._utils.runtime import threads_for
-from sklearn_ae.likelihoods import DiscreteObservation, GaussianObservation
 
-# Floor of the noise variance, relative to the mean column variance. Under it (rank-deficient
-# data, k at the rank) PCA's density is infinite or undefined; ours is finite and keeps the order.
+# Floor of the noise variance, relative to the mean feature variance. Below it (rank-deficient
+# data, k at the rank) the density of PCA is infinite or undefined; the floored one is finite
+# and keeps the order of the samples.
 NOISE_FLOOR = float(np.finfo(np.float64).eps)
 
 
-def noise_variance(description: CodeStatistics, pca: Any, scale: float) -> float:
-    """Noise variance in working units, floored; PCA's own where ``pca`` is given."""
-    noise = description.noise if pca is None else float(pca.noise_variance_) / scale**2
+def noise_variance(statistics: CodeStatistics, pca: Any, scale: float) -> float:
+    """Return the floored noise variance in working units, that of ``pca`` if it is not None."""
+    noise = statistics.noise if pca is None else float(pca.noise_variance_) / scale**2
     return max(noise, NOISE_FLOOR)
 
 
-def latent_model(module: Autoencoder, description: CodeStatistics, noise: float, pca: Any) -> LatentModel:
-    """Prior of the code for a float64 module, in working units; PCA's own where it is PCA."""
-    moments = description.moments
+def latent_model(module: Autoencoder, statistics: CodeStatistics, noise: float, pca: Any) -> LatentModel:
+    """Return the prior of the code for a float64 module in working units, that of ``pca`` if not None."""
+    moments = statistics.moments
     if pca is None:
         mean, root, codes = map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks))
         noise = 0.0 if module.loss.discrete else noise
         return LatentModel.fit(module.decode, mean, root, codes.contiguous(), noise)
     signal = np.diag(moments.root) ** 2 - noise
     scale = torch.from_numpy(np.diag(np.sqrt(np.maximum(signal, 0))))
-    return LatentModel(torch.zeros(len(scale), dtype=torch.float64), scale, scale[:0])
+    return LatentModel(scale.new_zeros(len(scale)), scale, scale[:0])
 
 
 def loadings(module: Autoencoder, latent: LatentModel) -> tuple[Tensor, Tensor]:
-    """Constant b and matrix L of a linear decoder: x = b + u L for u ~ N(0, I), in working units."""
+    """Return b and L of a linear decoder, x = b + u L for u ~ N(0, I), in working units."""
     b = module.decode(latent.mean[None])
     return b, module.decode(latent.mean + latent.scale.T) - b
 
 
 def score_samples(
-    module: Autoencoder, description: CodeStatistics, pca: Any, X: Any, n_draws: int, n_starts: int = N_STARTS
+    module: Autoencoder, statistics: CodeStatistics, pca: Any, X: Any, n_draws: int, n_starts: int = N_STARTS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log-likelihood of each row of X, in the units of X, and its standard error.
+    """Return the log-likelihood of each sample in the units of X, and its standard error.
 
     Parameters
     ----------
     module : Autoencoder
-    description : CodeStatistics
+    statistics : CodeStatistics
     pca : PCA or None
-        Given where the model is exactly PCA.
+        Given if the model is exactly PCA.
     X : ndarray or sparse matrix of shape (n, d)
     n_draws, n_starts : int
     """
     module = copy.deepcopy(module).double()
-    noise = noise_variance(description, pca, module.scale)
+    noise = noise_variance(statistics, pca, module.scale)
     with threads_for(module.n_weights, 1):  # chunks fit the cache of one core
-        latent = latent_model(module, description, noise, pca)
+        latent = latent_model(module, statistics, noise, pca)
         parts = (_score_block(module, latent, noise, x, n_draws, n_starts) for x in working_blocks(module, X))
         log_p, std = stacked((torch.stack(part, 1) for part in parts), X.shape[0]).T.copy()
     if not module.loss.discrete:  # a density in the units of X
@@ -91,7 +92,7 @@ def _score_block(
         module.decode,
         module.encode(x),
         latent,
-        DiscreteObservation(module.loss) if discrete else GaussianObservation(noise),
+        OptionObservation(module.loss) if discrete else GaussianObservation(noise),
         n_draws=n_draws,
         n_starts=n_starts,
     )

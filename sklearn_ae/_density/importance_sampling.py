@@ -1,10 +1,10 @@
-"""Importance-weighted log-likelihood: closed form where the decoder is linear, else estimated.
+"""Importance-weighted log-likelihood, given proposals for the posterior of the code.
 
-The model is ``z ~ N(m, S)`` and ``x`` given ``z`` around ``decode(z)``. All of it
-works in float64, in log space, with the whitened code ``u`` for which
+The model is ``z ~ N(m, S)`` and ``x`` given ``z`` around ``decode(z)``. All
+computations are in float64, in log space, with the whitened code ``u`` for which
 ``z = m + scale @ u`` and ``u ~ N(0, I)``: every posterior precision is then at
-least the identity, whatever the rank of the codes. This file weighs draws from
-given proposals; :mod:`sklearn_ae._laplace` finds proposals for a decoder.
+least the identity, whatever the rank of the codes. This file weights draws from
+given proposals; :mod:`sklearn_ae._density.laplace` finds proposals for a decoder.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor
 
 from sklearn_ae._utils.gaussian import LOG_2PI
 
-# Shares of the draws: the modes, the modes widened; the rest go to the prior.
+# Shares of the draws from the modes and from the widened modes; the rest are from the prior.
 NARROW, BROAD = 0.6, 0.25
 
 
 class Proposals(NamedTuple):
-    """A mixture of K normal distributions of u for each of b rows.
+    """Mixture of K normal distributions of u for each of b samples.
 
     Attributes
     ----------
@@ -43,13 +43,13 @@ class Proposals(NamedTuple):
 def importance_log_likelihood(
     log_joint: Callable[[Tensor], Tensor], proposals: Proposals, n_draws: int
 ) -> tuple[Tensor, Tensor]:
-    """Importance-weighted log p(x) and its standard error, given proposals.
+    """Return the importance-weighted log p(x) and its standard error, given proposals.
 
-    Draws come from the proposals, the proposals widened, and the prior N(0, I),
+    Draws come from the proposals, the widened proposals, and the prior N(0, I),
     weighted by the whole mixture (balance heuristic). The defensive parts bound
     the weights; as control variates they make the estimate exact where a
     proposal is the posterior. Draws are the same scrambled Sobol points for
-    every row, so the result depends on no other row.
+    every sample, so the result depends on no other sample.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ def importance_log_likelihood(
     Y. Burda, R. Grosse, R. Salakhutdinov (2016), Importance weighted
     autoencoders, ICLR.
     """
-    counts, widen = _plan(n_draws, proposals.means.shape[-1])
-    u = _sample(proposals, counts, widen)
-    families = _log_families(u, proposals, widen)
+    counts, widening = _plan(n_draws, proposals.means.shape[-1])
+    u = _sample(proposals, counts, widening)
+    families = _log_families(u, proposals, widening)
     log_q = torch.logsumexp(families + (counts / n_draws).log()[:, None, None], 0)
     # A decoder that overflows far out has no density there; keep numbers finite.
     low = torch.finfo(u.dtype).min
@@ -78,35 +78,36 @@ def importance_log_likelihood(
 
 
 def _plan(n_draws: int, k: int) -> tuple[Tensor, float]:
-    """Draws per family (narrow, broad, prior), and how much wider broad is.
+    """Return the draws per family (narrow, broad, prior), and the factor that widens the broad one.
 
-    Distances concentrate at sqrt(k): the more dimensions, the less widening.
+    Distances concentrate at sqrt(k), so more dimensions need less widening.
     """
     narrow, broad = round(NARROW * n_draws), round(BROAD * n_draws)
-    counts = torch.tensor([narrow, broad, n_draws - narrow - broad], dtype=torch.float64)
-    return counts, 1.0 + 2.0 / math.sqrt(k)
+    counts = [narrow, broad, n_draws - narrow - broad]
+    return torch.tensor(counts, dtype=torch.float64, device="cpu"), 1.0 + 2.0 / math.sqrt(k)
 
 
 @lru_cache(maxsize=8)
 def normal_draws(n_draws: int, k: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Sorted uniform numbers, and normal vectors spread evenly along them."""
+    """Return sorted uniform numbers, and normal vectors spread evenly along them."""
     sobol = torch.quasirandom.SobolEngine(k + 1, scramble=True, seed=seed)
     points = sobol.draw(n_draws, dtype=torch.float64) + 2.0**-31  # never 0
     points = points[points[:, 0].argsort()]
     return points[:, 0], torch.special.ndtri(points[:, 1:])
 
 
-def _sample(proposals: Proposals, counts: Tensor, widen: float) -> Tensor:
+def _sample(proposals: Proposals, counts: Tensor, widening: float) -> Tensor:
+    """Return stratified draws u (b, n_draws, k), the families one after another."""
     means, factors, log_weights = proposals
     b, n_modes, k = means.shape
     n_each = counts.long()
     n_draws = int(n_each.sum())
     _, normal = normal_draws(n_draws, k)
-    level = torch.cat([(torch.arange(int(c)) + 0.5) / c for c in n_each])
+    level = torch.cat([_levels(int(n), means) for n in n_each])
     edges = log_weights.exp().cumsum(1)
     mode = torch.searchsorted(edges, level.to(edges).expand(b, -1).contiguous())
     mode = mode.clamp_max(n_modes - 1)[:, None, None].expand(b, 1, k, n_draws)
-    stretch = torch.tensor([1.0, widen, 0.0], dtype=means.dtype).repeat_interleave(n_each)
+    stretch = means.new_tensor([1.0, widening, 0.0]).repeat_interleave(n_each)
     step = torch.linalg.solve_triangular(
         factors.mT, (normal * stretch[:, None]).T.expand(b, n_modes, k, n_draws), upper=True
     )
@@ -114,21 +115,26 @@ def _sample(proposals: Proposals, counts: Tensor, widen: float) -> Tensor:
     return torch.where((stretch == 0.0)[:, None], normal, u)
 
 
-def _log_families(u: Tensor, proposals: Proposals, widen: float) -> Tensor:
-    """Log-densities (3, b, n_draws) of the narrow, the broad and the prior part."""
+def _levels(n: int, like: Tensor) -> Tensor:
+    """Return n levels in the middle of equal parts of [0, 1], by which a family selects its modes."""
+    return (torch.arange(n, dtype=torch.float32, device=like.device) + 0.5) / n
+
+
+def _log_families(u: Tensor, proposals: Proposals, widening: float) -> Tensor:
+    """Return log-densities (3, b, n_draws) of the narrow, the broad and the prior family."""
     means, factors, log_weights = proposals
     k = u.shape[-1]
     distance = ((u[:, None] - means[:, :, None]) @ factors).square().sum(-1)
     base = (log_weights + log_det(factors))[..., None]
     narrow = torch.logsumexp(base - 0.5 * distance, 1)
-    broad = torch.logsumexp(base - 0.5 * distance / widen**2, 1) - k * math.log(widen)
+    broad = torch.logsumexp(base - 0.5 * distance / widening**2, 1) - k * math.log(widening)
     return torch.stack([narrow, broad, -0.5 * u.square().sum(-1)]) - 0.5 * k * LOG_2PI
 
 
 def _controlled_mean(weights: Tensor, controls: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of the weights and its standard error, by regression on the controls.
+    """Return the mean of the weights and its standard error, by regression on the controls.
 
-    The controls (2, b, n_draws) have mean 1. The plain mean stays where they
+    The controls (2, b, n_draws) have mean 1. The plain mean is kept where they
     explain less than half of the variance, or few draws carry all of it.
     """
     n_draws = weights.shape[1]
@@ -137,15 +143,15 @@ def _controlled_mean(weights: Tensor, controls: Tensor) -> tuple[Tensor, Tensor]
     variance = residual.square().sum(1)
     offset = controls.mean(2, keepdim=True) - 1.0
     design = (controls - 1.0 - offset).permute(1, 2, 0)
-    gram = design.mT @ design + 1e-12 * torch.eye(2, dtype=weights.dtype)
-    slope = torch.linalg.solve(gram, design.mT @ residual[..., None])
-    better = plain - (offset[..., 0].T * slope[..., 0]).sum(1)
-    less = (residual - (design @ slope)[..., 0]).square().sum(1)
-    use = (less < 0.5 * variance) & (better > 0.2 * plain)
-    variance = torch.where(use, less, variance) / (n_draws * max(n_draws - 1, 1))
-    return torch.where(use, better, plain), variance.sqrt()
+    ridge = 1e-12 * torch.eye(2, dtype=weights.dtype, device=weights.device)
+    slope = torch.linalg.solve(design.mT @ design + ridge, design.mT @ residual[..., None])
+    controlled = plain - (offset[..., 0].T * slope[..., 0]).sum(1)
+    remaining = (residual - (design @ slope)[..., 0]).square().sum(1)
+    use = (remaining < 0.5 * variance) & (controlled > 0.2 * plain)
+    variance = torch.where(use, remaining, variance) / (n_draws * max(n_draws - 1, 1))
+    return torch.where(use, controlled, plain), variance.sqrt()
 
 
 def log_det(factors: Tensor) -> Tensor:
-    """Half the log-determinant of precisions with these Cholesky factors."""
+    """Return half the log-determinant of precisions with these Cholesky factors."""
     return factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)

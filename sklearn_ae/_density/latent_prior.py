@@ -1,4 +1,4 @@
-"""The prior of the code, places from which modes are searched, and the decoder's Jacobian."""
+"""Prior of the code, starting points of the mode search, and the decoder's Jacobian."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,16 +13,17 @@ from torch.func import jvp, vmap
 
 from sklearn_ae._density.importance_sampling import normal_draws
 from sklearn_ae._utils.gaussian import log_standard_normal
+from sklearn_ae.priors import FittedPrior
 
 Decode = Callable[[Tensor], Tensor]
 
-# Values per chunk. Small enough to stay in cache: twice as fast as large blocks.
+# Values per chunk, few enough to stay in the cache: twice as fast as large blocks.
 CHUNK = 2**19
 
 
 @dataclass(frozen=True)
 class LatentModel:
-    """Prior of the codes, and places from which modes are searched.
+    """Prior of the codes, and landmarks as starting points of the mode search.
 
     Attributes
     ----------
@@ -32,20 +32,20 @@ class LatentModel:
         Lower-triangular root of the prior covariance.
     landmarks : Tensor of shape (n_landmarks, k)
         Training codes, and draws within and beyond the prior.
-    prior : FittedMixture or None
-        Of u, in the place of N(0, I).
+    prior : FittedPrior or None
+        Prior of u instead of N(0, I).
     """
 
     mean: Tensor
     scale: Tensor
     landmarks: Tensor
-    prior: Any = None
+    prior: FittedPrior | None = None
 
     @classmethod
     def fit(
         cls, decode: Decode, mean: Tensor, root: Tensor, codes: Tensor, noise_variance: float
     ) -> LatentModel:
-        """Take the moments of the training codes, less the noise's share in them.
+        """Take the moments of the training codes, minus the share of the noise in them.
 
         For principal components this is probabilistic PCA: the covariance is
         ``Lambda - noise_variance * I``.
@@ -60,7 +60,7 @@ class LatentModel:
         codes : Tensor of shape (m, k)
             Some training codes.
         noise_variance : float
-            Of a Gaussian; 0 takes no share away.
+            Variance of Gaussian noise on x; 0 subtracts nothing.
         """
         _load_forward_mode()
         floored = _floored_root(root)
@@ -68,25 +68,26 @@ class LatentModel:
         return cls._with_draws(mean, torch.linalg.qr(floored.T).R.T, codes)
 
     @classmethod
-    def standard(cls, codes: Tensor, prior: Any = None) -> LatentModel:
-        """The prior N(0, I), or the one given, with some training codes to start from."""
+    def standard(cls, codes: Tensor, prior: FittedPrior | None = None) -> LatentModel:
+        """Return N(0, I), or the given prior, with some training codes as landmarks."""
         _load_forward_mode()
         unit = cls.unit(codes.shape[1])
         return replace(cls._with_draws(unit.mean, unit.scale, codes), prior=prior)
 
     @classmethod
     def unit(cls, k: int) -> LatentModel:
-        """The prior N(0, I), with nowhere to start from."""
-        scale = torch.eye(k, dtype=torch.float64)
+        """Return the standard normal prior without landmarks for the mode search."""
+        scale = torch.eye(k, dtype=torch.float64, device="cpu")
         return cls(scale.new_zeros(k), scale, scale[:0])
 
     @classmethod
     def _with_draws(cls, mean: Tensor, scale: Tensor, codes: Tensor) -> LatentModel:
         """Add draws within and beyond the prior to the landmarks."""
         k = len(mean)
-        # Only in low dimension can draws fill the prior, and steep decoders need it.
+        # Steep decoders need draws that fill the prior, which is possible in low dimension only.
         reach, normal = normal_draws(1024 if k <= 2 else 256, k, seed=1)
-        # Rows beyond the data have modes beyond the prior: half reach out, up to 6.
+        # Samples far from the data have modes far from the prior: half of the draws are
+        # stretched, by factors up to 6.
         normal = normal * 6.0 ** (2.0 * reach[:, None] - 1.0).clamp_min(0.0)
         return cls(mean, scale, torch.cat([codes, mean + normal @ scale.T]))
 
@@ -96,16 +97,16 @@ class LatentModel:
         return torch.linalg.solve_triangular(self.scale, centred, upper=False).T
 
     def log_prior(self, u: Tensor) -> Tensor:
-        """Log-density of u (..., k)."""
+        """Return the log-density of u (..., k)."""
         if self.prior is not None:
             return self.prior.log_prob(u)
         return log_standard_normal(u).sum(-1)
 
-    def pull(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (n, k) of minus the log-prior, and its curvature (n, k, k) or (k, k)."""
+    def prior_derivatives(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient (n, k) of minus the log-prior and its curvature, (n, k, k) or (k, k)."""
         if self.prior is not None:
-            return self.prior.pull(u)
-        return u, torch.eye(u.shape[1], dtype=u.dtype)
+            return self.prior.derivatives(u)
+        return u, torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
 
     def colour(self, u: Tensor) -> Tensor:
         """Map u to codes z."""
@@ -113,56 +114,58 @@ class LatentModel:
 
 
 def _floored_root(root: Tensor) -> Tensor:
-    """A with AA' = R'R, floored where the codes have no variance."""
+    """Return A with AA' = R'R, floored in directions without variance."""
     _, size, basis = torch.linalg.svd(root)
     return basis.T * size.clamp_min(max(1e-8 * float(size.max()), 1e-15))
 
 
 def _signal_root(decode: Decode, codes: Tensor, root: Tensor, noise_variance: float) -> Tensor:
-    """Square root of I - mean of noise_variance * inv(J'J), J in units of root.
+    """Return the square root of I - mean of noise_variance * inv(J'J), J in units of root.
 
-    Directions in which the decoder is blind (overcomplete codes) tell nothing
-    of the noise: they take no share of it.
+    Directions that do not change the decoder's output (overcomplete codes) hold no
+    noise, so nothing is subtracted from them.
     """
     share = torch.zeros_like(root)
-    for block in codes.split(n_rows((root.shape[0] + 1) * 256)):
+    for block in codes.split(chunk_size((root.shape[0] + 1) * 256)):
         _, jac = jacobian(decode, block)
         jac = jac @ root
         power, basis = torch.linalg.eigh(jac.mT @ jac)
-        blind = power <= 1e-9 * power[:, -1:].clamp_min(1e-300)
-        part = (noise_variance / power.clamp_min(noise_variance)).masked_fill(blind, 0.0)
+        null = power <= 1e-9 * power[:, -1:].clamp_min(1e-300)
+        part = (noise_variance / power.clamp_min(noise_variance)).masked_fill(null, 0.0)
         share += torch.einsum("nij,nj,nkj->ik", basis, part, basis)
     share, basis = torch.linalg.eigh(share / len(codes))
     return basis * (1.0 - share).clamp_min(1e-8).sqrt()
 
 
 def jacobian(function: Decode, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (n, d) and Jacobians (n, d, k) of a row-wise function."""
+    """Return values (n, d) and Jacobians (n, d, k) of a function that maps each sample separately."""
 
     def push(direction: Tensor) -> tuple[Tensor, Tensor]:
         value, tangent, *_ = jvp(function, (u,), (direction.expand_as(u),))
         return value, tangent
 
     columns = vmap(push, out_dims=(None, -1))  # type: ignore[arg-type]
-    value, jac = columns(torch.eye(u.shape[1], dtype=u.dtype))
-    # Where the decoder overflows it gives no direction, rather than NaN.
+    value, jac = columns(torch.eye(u.shape[1], dtype=u.dtype, device=u.device))
+    # Derivatives where the decoder overflows are replaced by 0, since NaN would spread.
     return value.detach(), torch.nan_to_num(jac.detach(), 0.0, 0.0, 0.0)
 
 
 @cache
 def _load_forward_mode() -> None:
-    """Let torch import what its first jvp needs, without its own deprecation warnings."""
+    """Let torch import what its first jvp needs, with its own deprecation warnings ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
-        jacobian(torch.sin, torch.zeros(1, 1, dtype=torch.float64))
+        one = torch.ones(1, dtype=torch.float64, device="cpu")
+        jvp(torch.sin, (one,), (one,))
+        jacobian(torch.sin, one[:, None])
 
 
 def decode_all(decode: Decode, codes: Tensor) -> Tensor:
+    """Decode codes (n, k) in parts, without a graph."""
     with torch.no_grad():
         return torch.cat([decode(some) for some in codes.split(1024)])
 
 
-def n_rows(n_values: int) -> int:
-    """Rows in a chunk if each takes this many values."""
+def chunk_size(n_values: int) -> int:
+    """Return the number of samples in a chunk if each takes this many values."""
     return max(1, CHUNK // n_values)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Densities and divergences of normal distributions, and mixtures of them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 def kl_per_component(mu: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mu, exp(log_var)) || N(0, 1)) of each entry, in nats."""
+    """Return KL(N(mu, exp(log_var)) || N(0, 1)) of each entry, in nats."""
     return 0.5 * (mu.square() + log_var.exp() - 1.0 - log_var)
 
 
 def log_normal(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
-    """Log-density of each entry under N(mu, exp(log_var))."""
+    """Return the log-density of each entry under N(mu, exp(log_var))."""
     return -0.5 * ((z - mu).square() * (-log_var).exp() + log_var + LOG_2PI)
 
 
 def log_standard_normal(z: Tensor) -> Tensor:
-    """Log-density of each entry under the prior N(0, 1)."""
+    """Return the log-density of each entry under N(0, 1)."""
     return -0.5 * (z.square() + LOG_2PI)
 
 
 def gaussian_log_likelihood(x: Tensor, loadings: Tensor, noise_variance: float) -> Tensor:
-    """Log-density of rows under ``N(0, L'L + noise_variance * I)``, never of size d x d.
+    """Return the log-density of samples under ``N(0, L'L + noise_variance * I)``.
 
-    Written with the singular vectors of L, which lose no digits where Woodbury's
-    identity subtracts two large numbers.
+    No matrix of size d x d is formed. Singular vectors of L are used because
+    Woodbury's identity loses digits by subtracting two large numbers.
 
     Parameters
     ----------
     x : Tensor of shape (n, d)
-        Centred rows.
+        Centred samples.
     loadings : Tensor of shape (k, d)
-        L, the decoder's matrix times a root of the prior covariance.
+        L, the matrix of the decoder times a root of the prior covariance.
     noise_variance : float
 
     References
@@ -58,13 +58,14 @@ def gaussian_log_likelihood(x: Tensor, loadings: Tensor, noise_variance: float) 
     return -0.5 * (distance + log_det + x.shape[1] * LOG_2PI)
 
 
-_FLOOR = 1e-3  # added to the variances of a mixture's components, where that of the codes is about 1
+_FLOOR = 1e-3  # added to the variances of mixture components of codes with about unit variance
 
 
 def fit_mixture(codes: np.ndarray, n_components: int, random_state: Any, max_iter: int) -> GaussianMixture:
-    """Fit scikit-learn's mixture to codes of about unit variance, whether or not it converges.
+    """Fit scikit-learn's mixture to codes of about unit variance, with ConvergenceWarning suppressed.
 
-    Something else judges how well it fits; the floor keeps components from collapsing onto a few rows.
+    Callers evaluate the fit on other samples. A floor of the variances keeps components from
+    collapsing onto a few samples.
     """
     mixture = GaussianMixture(n_components, reg_covar=_FLOOR, max_iter=max_iter, random_state=random_state)
     with warnings.catch_warnings():
