@@ -63,7 +63,7 @@ def resolve(
     base: type[Option],
     *,
     optional: bool = False,
-    wrapper: Callable[[Any], Option] | None = None,
+    wrapper: Callable[[Any], Option | None] | None = None,
 ) -> Any:
     """Turn None, a string, an option or a function into a checked copy of the option.
 
@@ -80,7 +80,7 @@ def resolve(
     optional : bool, default=False
         Whether None leaves the slot empty.
     wrapper : callable, default=None
-        Turns a plain function into an option; None refuses functions.
+        Turns other values, such as a plain function, into an option, or returns None.
 
     Returns
     -------
@@ -99,12 +99,12 @@ def resolve(
     if isinstance(value, str):
         if value not in registry:
             raise ValueError(_unknown(value, registry, name))
-        option = registry[value]()
+        option: Option | None = registry[value]()
     elif isinstance(value, base):
         option = clone(value)
-    elif wrapper is not None and callable(value) and not isinstance(value, (Option, type)):
-        option = wrapper(value)
     else:
+        option = None if wrapper is None or isinstance(value, (Option, type)) else wrapper(value)
+    if option is None:
         raise TypeError(_misplaced(value, registry, name, base, wrapper))
     _check_members(option, base)
     option._validate_params()
@@ -128,13 +128,13 @@ def _misplaced(
     registry: Mapping[str, type[Option]],
     name: str,
     base: type[Option],
-    wrapper: Callable[[Any], Option] | None,
+    wrapper: Callable[[Any], Option | None] | None,
 ) -> str:
     if isinstance(value, type) and issubclass(value, base):
         return f"{name}={value.__name__} is a class; pass an instance: {name}={value.__name__}()."
     choices = [_choices(registry), f"an object such as {next(iter(registry.values())).__name__}()"]
     if wrapper is not None:
-        choices.append("a function")
+        choices.append("a pair of modules" if name == "network" else "a function")
     own = f"derive your own from {base.__module__}.{base.__name__}"
     return f"{name}={value!r} is not valid: pass one of {', '.join(choices[:-1])} or {choices[-1]}; {own}."
 
@@ -150,10 +150,15 @@ def _unknown(value: str, registry: Mapping[str, type[Option]], name: str) -> str
 
 
 class Slot(NamedTuple):
-    """A slot as an estimator declares it: what it accepts, and the field of the model's spec that it fills."""
+    """Declaration of a slot: the values that it accepts, and the field of the spec that it fills."""
 
     registry: Mapping[str, type[Option]]
     base: type[Option]
     optional: bool = False
-    wrapper: Callable[[Any], Option] | None = None
+    wrapper: Callable[[Any], Option | None] | None = None
     field: str | None = None  # None for the name of the parameter
+
+
+def wrapping(option: type[Option]) -> Callable[[Any], Option | None]:
+    """Return a wrapper for :func:`resolve` that turns plain functions into ``option``."""
+    return lambda value: option(value) if callable(value) else None

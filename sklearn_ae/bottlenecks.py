@@ -30,6 +30,8 @@ class Bottleneck(Option):
     ordered = False
     #: limits the code, so that more components than features make sense
     sparse = False
+    #: smallest number of components that the objective decodes from; None for all
+    n_least: int | None = None
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
         """Return the codes of the activations ``a``, both of shape (n, k); random only with a generator."""
@@ -38,10 +40,6 @@ class Bottleneck(Option):
     def evaluate(self, a: Tensor, generator: Generator | None) -> Tensor:
         """Return the codes that the objective uses on validation samples; no randomness by default."""
         return self(a)
-
-    def shortest(self, width: int) -> int:
-        """Return the smallest number of components that the objective decodes from, of ``width``."""
-        return width
 
 
 class Identity(Bottleneck):

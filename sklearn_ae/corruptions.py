@@ -28,11 +28,6 @@ class FeatureStats(NamedTuple):
     low: Tensor
     high: Tensor
 
-    @classmethod
-    def none(cls) -> FeatureStats:
-        """Return empty statistics, for models without a corruption."""
-        return cls(torch.zeros(0), torch.zeros(0), torch.zeros(0))
-
 
 class Corruption(Option):
     """Base of the corruptions; a subclass defines ``__call__``."""

@@ -15,13 +15,12 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
-from sklearn_ae._options import Option, resolve
+from sklearn_ae._options import Option
 
 ACTIVATIONS = {
     "gelu": nn.GELU,
@@ -262,38 +261,10 @@ class Modules(Network):
 NETWORKS = {"dense": Dense, "conv": Conv}
 
 
-def resolve_network(value: Any) -> Network:
-    """Return the option for ``network``, which may also be a pair of modules."""
+def as_modules(value: Any) -> Modules | None:
+    """Return the option for a pair of modules, None for anything else."""
     is_pair = isinstance(value, (tuple, list)) and len(value) == 2
-    if is_pair and all(isinstance(module, nn.Module) for module in value):
-        return Modules(*value)
-    return resolve(value, NETWORKS, "network", Network)
-
-
-def resolve_sizes(value: Any) -> tuple[int, ...]:
-    """Return ``hidden_layer_sizes``, a sequence or a single integer, as a tuple."""
-    sizes = np.ravel(value).tolist()
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"hidden_layer_sizes must hold positive integers; got {value!r}.")
-    return tuple(sizes)
-
-
-def check_widths(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
-    """Check the output shape of a user's module on two samples of zeros."""
-    was_training = module.training
-    module.eval()
-    with torch.no_grad():
-        try:
-            out = module(torch.zeros(2, n_in))
-        except RuntimeError as error:
-            raise ValueError(
-                f"The {name} passed as network does not accept inputs of width {n_in}: {error}"
-            ) from error
-    module.train(was_training)
-    if tuple(out.shape) != (2, n_out):
-        raise ValueError(
-            f"The {name} passed as network maps (2, {n_in}) to {tuple(out.shape)}; expected (2, {n_out})."
-        )
+    return Modules(*value) if is_pair and all(isinstance(m, nn.Module) for m in value) else None
 
 
 def _dense(sizes: Sequence[int], activation: str, generator: Generator) -> list[nn.Module]:

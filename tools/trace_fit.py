@@ -1,17 +1,15 @@
-"""Print the way of ``AutoencoderTransformer.fit`` through the package: files, functions, changes of file.
+"""Trace ``AutoencoderTransformer.fit`` through the package: files, functions, changes of file, calls upwards.
 
-A function is counted once, at its first call. A change of file is a step between two functions
-in this order that are defined in different files. A call upwards goes from a file of a lower layer
-to one of a higher layer (the layers of ``pyproject.toml``); calls that pass through other packages,
-such as skorch, count from the last file of this package that they left.
+A change of file is a pair of functions in different files of which one calls the other
+directly; each pair counts once. A call upwards is such a call from a lower to a higher
+layer (the layers of ``pyproject.toml``).
 
-    python tools/trace_fit.py            # the default fit of digits
-    python tools/trace_fit.py --verbose  # every function, in the order of the first calls
+    python tools/trace_fit.py            # the default fit of the digits
+    python tools/trace_fit.py --verbose  # with all functions and changes of file
 """
 
 import argparse
 import sys
-import threading
 import tomllib
 import warnings
 from pathlib import Path
@@ -37,69 +35,82 @@ def layers():
 
 
 class Trace:
-    """Record of first calls, and of calls from a lower to a higher layer."""
+    """Functions that are called, and direct calls between files."""
 
     def __init__(self):
         self.functions = {}  # code object -> file, in the order of the first calls
-        self.upwards = set()
-        self.heights = {name: height for height, layer in enumerate(layers()) for name in layer}
+        self.changes = {}  # (caller, callee) -> (file, file)
 
     def __call__(self, frame, event, argument):
-        if event != "call":
-            return
-        file = self.own(frame)
-        name = frame.f_code.co_name
-        if file is None or name in ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<module>"):
-            return
-        if frame.f_lasti > 5 and frame.f_code.co_flags & 0x20:  # a generator that is resumed
+        """Record a call; the signature is that of ``sys.setprofile``."""
+        file = relative_path(frame) if event == "call" else None
+        if file is None:
             return
         self.functions.setdefault(frame.f_code, file)
         caller = frame.f_back
-        while caller is not None and self.own(caller) is None:
-            caller = caller.f_back
-        if caller is not None and self.height(self.own(caller)) < self.height(file):
-            self.upwards.add(f"{self.own(caller)}:{caller.f_code.co_name} -> {file}:{name}")
+        origin = None if caller is None else relative_path(caller)
+        if origin is not None and origin != file:
+            self.changes.setdefault((caller.f_code, frame.f_code), (origin, file))
 
-    @staticmethod
-    def own(frame):
-        path = Path(frame.f_code.co_filename)
-        return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else None
+    @property
+    def files(self):
+        """Files in the order of their first calls."""
+        return list(dict.fromkeys(self.functions.values()))
 
-    def height(self, file):
-        return self.heights.get(file.split("/")[0].removesuffix(".py"), -1)
+    @property
+    def upwards(self):
+        """Calls from a lower to a higher layer."""
+        heights = {name: height for height, layer in enumerate(layers()) for name in layer}
+        return [
+            f"{origin}:{a.co_qualname} -> {file}:{b.co_qualname}"
+            for (a, b), (origin, file) in self.changes.items()
+            if heights[part(origin)] < heights[part(file)]
+        ]
+
+
+def relative_path(frame):
+    """Return the path of a frame's file within the package, or None outside."""
+    path = Path(frame.f_code.co_filename)
+    return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else None
+
+
+def part(file):
+    """Return the top-level name of the package that a file belongs to."""
+    return file.split("/")[0].removesuffix(".py")
 
 
 def traced(model, X):
+    """Return the trace of a fit."""
     trace = Trace()
     sys.setprofile(trace)
-    threading.setprofile(trace)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(X)
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)
     return trace
 
 
 def main():
+    """Print the trace of the default fit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
     trace = traced(AutoencoderTransformer(8, max_iter=3, random_state=0), load_digits().data)
-    files = list(trace.functions.values())
-    changes = sum(a != b for a, b in zip(files, files[1:], strict=False))
     if args.verbose:
         for code, file in trace.functions.items():
             print(f"{file:32} {code.co_qualname}")
-    print("\n".join(dict.fromkeys(files)))
+        for (a, b), (origin, file) in trace.changes.items():
+            print(f"{origin}:{a.co_qualname} -> {file}:{b.co_qualname}")
+    print("\n".join(trace.files))
     print(
-        f"{len(set(files))} files, {len(files)} functions, {changes} changes of file, {len(trace.upwards)} calls upwards"
+        f"{len(trace.files)} files, {len(trace.functions)} functions, {len(trace.changes)} changes of file, "
+        f"{len(trace.upwards)} calls upwards"
     )
-    print("\n".join(sorted(trace.upwards)))
+    print("\n".join(trace.upwards))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from sklearn_ae._density.autoencoder import score_samples
 from sklearn_ae._density.laplace import N_STARTS
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.pca_attributes import PCAAttributes
-from sklearn_ae._options import Slot
+from sklearn_ae._options import Slot, wrapping
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
 from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
 from sklearn_ae.losses import LOSSES, CallableLoss, Loss
@@ -180,9 +180,9 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
 
     _slots = {
         "bottleneck": Slot(BOTTLENECKS, Bottleneck),
-        "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=CallableNoise),
-        "loss": Slot(LOSSES, Loss, wrapper=CallableLoss),
-        "penalty": Slot(PENALTIES, Penalty, optional=True, wrapper=CallablePenalty),
+        "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=wrapping(CallableNoise)),
+        "loss": Slot(LOSSES, Loss, wrapper=wrapping(CallableLoss)),
+        "penalty": Slot(PENALTIES, Penalty, optional=True, wrapper=wrapping(CallablePenalty)),
     }
 
     def __init__(

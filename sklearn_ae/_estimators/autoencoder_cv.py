@@ -21,7 +21,7 @@ from sklearn_ae._estimators.size_selection import (
     score_fold,
     tabulate,
 )
-from sklearn_ae._estimators.validation import check_data, validate_rows
+from sklearn_ae._estimators.validation import check_spec, validate_rows
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
 from sklearn_ae._utils.runtime import as_seed
 
@@ -226,8 +226,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             The fitted estimator.
         """
         X, y = indexable(validate_rows(self, X, reset=True), y)
-        spec = self._model_spec()
-        check_data(spec, ArraySamples(X))
+        data = ArraySamples(X)
+        spec = check_spec(self._model_spec(), data, 1)
         folds = list(check_cv(self.cv, y).split(X, y))
         n_train = min(len(train) for train, _ in folds)
         sizes = check_sizes(self.n_components, n_train, X.shape[1], spec.is_limited)

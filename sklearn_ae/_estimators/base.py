@@ -12,7 +12,7 @@ private ones.
 from __future__ import annotations
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,8 @@ from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
-    check_data,
-    check_n_components,
-    is_stream,
+    check_spec,
+    reproducible_streams,
     validate_held_out,
     validate_large,
     validate_rows,
@@ -45,12 +44,13 @@ from sklearn_ae._utils.compat import _fit_context
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import (
     MAX_SEED,
-    forked_global_rng,
     private_random_state,
     resolve_device,
     threads_for,
 )
-from sklearn_ae.networks import resolve_network, resolve_sizes
+from sklearn_ae.networks import NETWORKS, Network, as_modules
+
+_NETWORK = {"network": Slot(NETWORKS, Network, wrapper=as_modules)}
 
 
 class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -89,12 +89,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             The fitted estimator.
         """
         rng = private_random_state(self.random_state)
-        streams = is_stream(X)  # loaders draw from torch's global generator
-        seed = int(rng.randint(MAX_SEED)) if streams else 0
-        with forked_global_rng(streams, seed, torch.device("cpu")):
+        with reproducible_streams(X, rng):
             data = validate_training(self, X)
             valid = None if X_val is None else validate_held_out(self, X_val, data)
-            spec = self._checked_spec(data)
+            spec = check_spec(self._model_spec(), data, self.n_components)
             previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
             self._take_over(fit(data, valid, spec, self._training_config(), rng, previous))
         return self
@@ -110,23 +108,16 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
                 optional=slot.optional,
                 wrapper=slot.wrapper,
             )
-            for name, slot in self._slots.items()
+            for name, slot in (_NETWORK | self._slots).items()
         }
         return ModelSpec(
-            network=resolve_network(self.network),
-            hidden_layer_sizes=resolve_sizes(self.hidden_layer_sizes),
+            hidden_layer_sizes=_as_sizes(self.hidden_layer_sizes),
             activation=self.activation,
             tied_weights=self.tied_weights,
             init=self.init,
             **slots,
             **more,
         )
-
-    def _checked_spec(self, data: Any) -> ModelSpec:
-        """Resolve the slots and check them, and the number of components, against the data."""
-        spec = self._model_spec()
-        check_data(spec, data)
-        return replace(spec, n_components=check_n_components(self.n_components, data, spec))
 
     def _training_config(self) -> TrainingConfig:
         names = [field.name for field in fields(TrainingConfig) if field.name != "device"]
@@ -169,10 +160,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """
         first = not self.__sklearn_is_fitted__()
         data = ArraySamples(validate_rows(self, X, reset=first))
-        spec = self._checked_spec(data) if first else self._model_spec()
-        if not first:
-            check_data(spec, data)
-            spec = replace(spec, n_components=self.n_components_)
+        spec = check_spec(self._model_spec(), data, self.n_components if first else self.n_components_)
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
         previous = None if first else self._previous()
         self._take_over(fit_chunk(data, spec, self._training_config(), seed, previous))
@@ -180,8 +168,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def _take_over(self, fitted: Fitted) -> None:
         """Copy everything that a finished fit has learned."""
-        self.network_ = fitted.spec.network
-        for name, slot in self._slots.items():
+        for name, slot in (_NETWORK | self._slots).items():
             setattr(self, f"{name}_", getattr(fitted.spec, slot.field or name))
         self.pca_ = fitted.pca
         self.net_ = fitted.net
@@ -193,8 +180,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self.n_components_ = fitted.module.n_kept
         self.n_iter_ = fitted.n_iter
         self.best_iter_ = fitted.best_iter
-        self.loss_curve_ = fitted.curve("train_loss")
-        self.validation_loss_curve_ = fitted.curve("valid_loss")
+        self.loss_curve_ = fitted.loss_curve
+        self.validation_loss_curve_ = fitted.validation_loss_curve
         self.pca_loss_ = fitted.pca_loss
         self._hidden_layer_sizes = fitted.spec.hidden_layer_sizes
         self._is_pca = fitted.is_pca
@@ -355,3 +342,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _as_sizes(value: Any) -> tuple[int, ...]:
+    """Return ``hidden_layer_sizes``, a sequence or a single integer, as a tuple."""
+    sizes = np.ravel(value).tolist()
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must hold positive integers; got {value!r}.")
+    return tuple(sizes)

@@ -31,7 +31,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from torch import Generator, Tensor
 
-from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES
+from sklearn_ae._fitting.pipeline import n_held_out
 from sklearn_ae._utils.compat import _safe_indexing
 from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae.bottlenecks import Ordered
@@ -72,7 +72,8 @@ class Nested(Ordered):
     def evaluate(self, a: Tensor, generator: Generator | None) -> Tensor:
         return self(a, generator)
 
-    def shortest(self, width: int) -> int:
+    @property
+    def n_least(self) -> int:  # type: ignore[override]
         return min(self.sizes)
 
 
@@ -143,7 +144,7 @@ def models_of_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
 def _tuned(wide: Any, sizes: Sequence[int], X: Any) -> list[Any]:
     """Train a nested code, and tune a copy to each size."""
     train, held_out = _split(wide, X)
-    _, epochs = wide._training_config().batch_size_and_epochs(train.shape[0], wide.init)
+    epochs = wide._training_config().resolved(train.shape[0], wide.init).max_iter
     long, short = _part(epochs, _NESTED_SHARE, _NESTED_LEAST), _part(epochs, _TUNING_SHARE, _TUNING_LEAST)
     wide.set_params(bottleneck=Nested(tuple(sizes)), max_iter=long, warm_start=True)
     nested = _train(wide, train, **held_out)
@@ -161,8 +162,7 @@ def _part(epochs: int, share: int, least: int) -> int:
 
 def _split(wide: Any, X: Any) -> tuple[Any, dict[str, Any]]:
     """Training rows, and validation rows that all sizes share, where ``fit`` would hold out some."""
-    least = MIN_VALIDATION_SAMPLES if wide.init == "pca" else 1
-    n_valid = wide._training_config().n_held_out(X.shape[0], least)
+    n_valid = n_held_out(wide._training_config(), X.shape[0], wide.init)
     if not n_valid:
         return X, {}
     order = private_random_state(wide.random_state).permutation(X.shape[0])

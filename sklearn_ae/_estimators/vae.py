@@ -17,7 +17,7 @@ from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import total_variance
-from sklearn_ae._options import Slot
+from sklearn_ae._options import Slot, wrapping
 from sklearn_ae._utils.compat import Interval
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
@@ -383,9 +383,9 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
     }
 
     _slots = {
-        "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=CallableNoise),
+        "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=wrapping(CallableNoise)),
         "likelihood": Slot(LIKELIHOODS, Likelihood, field="loss"),
-        "divergence": Slot(DIVERGENCES, Divergence, wrapper=CallableDivergence),
+        "divergence": Slot(DIVERGENCES, Divergence, wrapper=wrapping(CallableDivergence)),
         "prior": Slot(PRIORS, Prior),
     }
 

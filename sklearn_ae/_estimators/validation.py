@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterator
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset
@@ -17,6 +21,7 @@ from sklearn_ae._data.streams import open_stream, samples_of
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, Options, RealNotInt, StrOptions
+from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng
 from sklearn_ae.networks import ACTIVATIONS
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
@@ -63,6 +68,15 @@ def is_stream(X: Any) -> bool:
     return not table and (hasattr(X, "__iter__") or (callable(X) and not inspect.isclass(X)))
 
 
+@contextlib.contextmanager
+def reproducible_streams(X: Any, rng: np.random.RandomState) -> Iterator[None]:
+    """Seed torch's global generator, from which loaders draw, while a stream is read."""
+    streams = is_stream(X)
+    seed = int(rng.randint(MAX_SEED)) if streams else 0
+    with forked_global_rng(streams, seed, torch.device("cpu")):
+        yield
+
+
 def validate_rows(
     estimator: Any, X: Any, reset: bool = False, name: str = "X", least: int | None = None
 ) -> Any:
@@ -106,7 +120,7 @@ def validate_rows(
 
 
 def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
-    """Return validated samples as :func:`validate_rows` does, or a :class:`Source` for a large memory map."""
+    """Return validated samples, or a :class:`Source` for a large memory map."""
     if isinstance(X, np.memmap) and X.ndim == 2 and X.size > LARGE:
         check = _chunk_check(estimator, reset)
         return ArraySource(X, DataSummary.of(map(check, sample_blocks(X))))
@@ -114,7 +128,7 @@ def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
 
 
 def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
-    """Return the data passed to ``fit``: samples in memory, or a :class:`Source` for large or streaming data."""
+    """Return the data passed to ``fit``: samples in memory, or a :class:`Source` if large or streaming."""
     if is_stream(X):
         return _in_memory_if_small(open_stream(X, _chunk_check(estimator, reset=True)))
     X = validate_large(estimator, X, reset=True)
@@ -136,7 +150,7 @@ def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> Ar
 
 
 def _in_memory_if_small(source: Source) -> ArraySamples | Source:
-    """Return the samples of a small iterable in memory; datasets stay, as they may change between passes."""
+    """Return the samples of a small iterable in memory; datasets may change between passes and are kept."""
     if isinstance(source, ChunkSource) and source.shape[0] * source.shape[1] <= LARGE:
         return ArraySamples(source[:])
     return source
@@ -166,10 +180,11 @@ def _numeric(column: Any) -> bool:
     return True
 
 
-def check_data(spec: ModelSpec, data: ArraySamples | Source) -> None:
-    """Raise an error for data that the network or the loss does not support."""
+def check_spec(spec: ModelSpec, data: ArraySamples | Source, n_components: Any) -> ModelSpec:
+    """Return the spec with a number of components, or raise an error if it does not suit the data."""
     spec.network.check(data.shape[1], spec.tied_weights)
     spec.loss.check(data.X if isinstance(data, ArraySamples) else data)
+    return replace(spec, n_components=check_n_components(n_components, data, spec))
 
 
 def check_n_components(n_components: Any, data: ArraySamples | Source, spec: ModelSpec) -> int | float:

@@ -27,13 +27,11 @@ from sklearn_ae._model.initialization import (
     Start,
     feature_stats,
     initialize,
-    working_scale,
 )
 from sklearn_ae._model.objectives import make_objective
-from sklearn_ae._model.pca import as_incremental, with_chunk
+from sklearn_ae._model.pca import InitialPCA, as_incremental, with_chunk
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import TrainingConfig
-from sklearn_ae.corruptions import FeatureStats
 
 _PART = 100  # minimum number of samples of an update of the initial PCA
 _REMEMBERED = 1_000  # minimum number of earlier samples that the statistics represent
@@ -53,6 +51,7 @@ def fit_chunk(
     ``IncrementalPCA``.
     """
     split = Split(samples, None, samples, seed)
+    config = config.resolved(samples.shape[0], spec.init)
     with fit_context():
         if previous is None or spec.is_optimal_at_start:
             start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))
@@ -60,8 +59,7 @@ def fit_chunk(
                 start,
                 make_objective(start, samples.shape[0], has_warmup=True),
                 config,
-                n_samples=samples.shape[0],
-                seed=seed,
+                seed,
             )
         else:
             start = _continued(samples, spec, previous)
@@ -94,23 +92,22 @@ def _continued(samples: ArraySamples, spec: ModelSpec, previous: Previous) -> St
     n_parts = max(1, X.shape[0] // max(_PART, 4 * pca.n_components_))
     for part in np.array_split(np.arange(X.shape[0]), n_parts):
         with_chunk(pca, X[part])
-    offset = np.asarray(pca.mean_, dtype=np.float64)
-    scale = working_scale(pca)
+    initial = InitialPCA.of(pca)
+    offset = torch.from_numpy(initial.offset)
     trained = previous.net.module_
-    seen = feature_stats(samples, offset, scale) if len(trained.low) else FeatureStats.none()
-    trained.change_units(torch.from_numpy(offset), scale, seen)
+    seen = feature_stats(samples, initial) if len(trained.low) else None
+    trained.change_units(offset, initial.scale, seen)
     module = copy.deepcopy(trained).double()
-    module.offset.copy_(torch.from_numpy(offset))
-    return Start(spec, pca, module, is_pca=False)
+    module.offset.copy_(offset)
+    return Start.of(spec, pca, module, is_pca=False)
 
 
 def _train_one_epoch(start: Start, net: AutoencoderNet, split: Split, config: TrainingConfig) -> Accepted:
     """Return the model after an epoch; a linear model with the objective of PCA is not trained."""
-    trains = not (start.is_pca and start.spec.is_optimal_at_start)
+    trains = not start.is_optimal
     if trains:
-        batch_size, _ = config.batch_size_and_epochs(split.whole.shape[0], start.spec.init)
         n_seen = n_samples_seen(start, split.whole)
-        net.resume(make_objective(start, n_seen, has_warmup=False), config, batch_size)
+        net.resume(make_objective(start, n_seen, has_warmup=False), config)
         net.run(AllFeatures().samples(split.whole, start.module, config.device), epochs=1)
     net.release(keeps_moments=True)
     module = net.module_ if trains else start.module.without_networks()
@@ -125,7 +122,7 @@ def n_samples_seen(start: Start, samples: ArraySamples) -> int:
 
 
 def _joined(fitted: Fitted, previous: Previous) -> Fitted:
-    """Average the statistics with earlier ones, of which the latest count most, because weights have changed."""
+    """Average the statistics with earlier ones, which count less and less because weights have changed."""
     k = previous.n_components
     module = fitted.module.truncated(k)
     n = min(previous.statistics.moments.n, max(_REMEMBERED, fitted.n_samples / 3))

@@ -44,7 +44,7 @@ from sklearn_ae._model.statistics import (
 )
 from sklearn_ae._training.callbacks import StopAfter
 from sklearn_ae._training.net import AutoencoderNet, new_net
-from sklearn_ae._training.optimization import SMALL, BestEpoch, TrainingConfig
+from sklearn_ae._training.optimization import SMALL, TrainingConfig
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, threads_for
 
 _NOTHING_LEFT = 1e-10  # share of the variance below which PCA is considered to explain everything
@@ -92,7 +92,8 @@ class Trained:
     is_warm: bool
     has_run: bool = False
     pca_losses: np.ndarray | None = None  # objective of each validation sample under the initial PCA
-    best: BestEpoch | None = None
+    losses: np.ndarray | None = None  # and in the best epoch
+    best_epoch: int | None = None  # None without validation
 
     @property
     def pca_loss(self) -> float | None:
@@ -101,11 +102,11 @@ class Trained:
 
     @property
     def is_better(self) -> bool:
-        """Whether the network is used: it was trained, and is significantly better than PCA if that is known."""
-        if not self.has_run or self.best is None or self.pca_losses is None:
+        """Whether the network was trained and, if validated against PCA, is significantly better."""
+        if not self.has_run or self.losses is None or self.pca_losses is None:
             return self.has_run
         in_nats = self.start.spec.divergence is not None
-        return shows_a_gain(self.pca_losses, self.best.best_losses_, in_nats=in_nats)
+        return shows_a_gain(self.pca_losses, self.losses, in_nats=in_nats)
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,11 @@ class Fitted:
     uses_network: bool
     is_pca: bool
     n_samples: int
+    n_iter: int
     best_iter: int
+    loss_curve: list[float]
+    validation_loss_curve: list[float]
     pca_loss: float | None
-
-    @property
-    def n_iter(self) -> int:
-        """Number of epochs; 1 if there was nothing to train."""
-        return max(1, len(self.net.history))
-
-    def curve(self, name: str) -> list[float]:
-        """Return a loss of each epoch; empty if it was not computed."""
-        return [epoch[name] for epoch in self.net.history if name in epoch]
 
 
 def fit(
@@ -177,6 +172,7 @@ def fit(
         if previous is not None:
             check_same_shape(previous, spec, data.shape[1])
         start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
+        config = config.resolved(split.train.shape[0], spec.init)
         with training_context(start, split, config):
             trained = train(start, split, config, previous)
             accepted = fall_back_to_pca(trained, split, config)
@@ -198,10 +194,10 @@ def fit_context() -> Iterator[None]:
 @contextlib.contextmanager
 def training_context(start: Start, split: Split, config: TrainingConfig) -> Iterator[None]:
     """Limit the threads of small networks, and seed torch's global generator for user code."""
-    batch_size, _ = config.batch_size_and_epochs(split.train.shape[0], start.spec.init)
+    batch_size: Any = config.batch_size
     with (
         threads_for(start.module.n_weights, batch_size),
-        forked_global_rng(start.spec.uses_global_rng, split.seed, config.device),
+        forked_global_rng(start.runs_user_code, split.seed, config.device),
     ):
         yield
 
@@ -216,10 +212,18 @@ def hold_out(
     train = data
     valid = X_val
     if X_val is None and not spec.is_optimal_at_start:
-        n_valid = config.n_held_out(data.n_places, MIN_VALIDATION_SAMPLES if spec.claims_pca else 1)
+        n_valid = n_held_out(config, data.n_places, spec.init)
         if n_valid:
             train, valid = data.hold_out(n_valid, rng)
     return Split(train, valid, data, seed=int(rng.randint(MAX_SEED)))
+
+
+def n_held_out(config: TrainingConfig, n_samples: int, init: str) -> int:
+    """Return the number of validation samples; 0 if too few can be held out for a decision."""
+    n_valid = round(config.validation_fraction * n_samples)
+    least = MIN_VALIDATION_SAMPLES if init == "pca" else 1
+    enough = n_valid >= least and n_samples - n_valid >= 2
+    return n_valid if config.early_stopping and enough else 0
 
 
 def check_same_shape(previous: Previous, spec: ModelSpec, n_features: int) -> None:
@@ -242,31 +246,33 @@ def check_same_shape(previous: Previous, spec: ModelSpec, n_features: int) -> No
 def train(start: Start, split: Split, config: TrainingConfig, previous: Previous | None = None) -> Trained:
     """Train a net from the start, or from the weights of a previous fit, and restore its best epoch."""
     is_warm = previous is not None
-    n_samples = split.train.shape[0]
-    objective = make_objective(start, n_samples, has_warmup=not is_warm)
-    net = new_net(start, objective, config, n_samples=n_samples, seed=split.seed)
+    objective = make_objective(start, split.train.shape[0], has_warmup=not is_warm)
+    net = new_net(start, objective, config, split.seed)
     trained = Trained(start, net, is_warm)
     can_fall_back = start.is_pca and config.early_stopping
-    undecidable = can_fall_back and split.n_valid < MIN_VALIDATION_SAMPLES
-    if undecidable or (start.is_pca and start.spec.is_optimal_at_start):
+    if start.is_optimal or (can_fall_back and split.n_valid < MIN_VALIDATION_SAMPLES):
         return trained
     space = training_space(split.train, split.whole, start, split.seed, previous)
     inside = space.net(net, start, config)
     train_set = space.samples(split.train, start.module, config.device)
     valid_set = None if split.valid is None else space.samples(split.valid, start.module, config.device)
     if can_fall_back:
-        trained = replace(trained, pca_losses=inside.evaluate(valid_set))
-        if start.spec.has_pca_objective and _pca_explains_everything(start, split):
+        trained = replace(trained, pca_losses=inside.evaluate(valid_set, calibrated=False))
+        if start.has_pca_objective and _pca_explains_everything(start, split):
             return trained
-    inside.criterion_.calibrate()
     if previous is not None:
         inside.module_.load_state_dict(space.weights(previous.net.module_))
-    validates = valid_set is not None and config.early_stopping
-    best = BestEpoch(config.n_iter_no_change, config.tol) if validates else None
+    best_epoch = losses = None
     with threads_for(inside.module_.n_weights, inside.batch_size):
-        inside.run(train_set, valid_set, watch=best)
-    inside.warn_unfinished("train_loss" if best is None else "valid_loss")
-    return replace(trained, net=space.outside(inside, net), has_run=True, best=best)
+        if valid_set is not None and config.early_stopping:
+            best, losses = inside.run_with_validation(
+                train_set, valid_set, config.n_iter_no_change, config.tol
+            )
+            best_epoch = best.best_epoch_
+        else:
+            inside.run_to_the_end(train_set, valid_set)
+    net = space.outside(inside, net)
+    return replace(trained, net=net, has_run=True, losses=losses, best_epoch=best_epoch)
 
 
 def fall_back_to_pca(trained: Trained, split: Split, config: TrainingConfig) -> Accepted:
@@ -278,9 +284,8 @@ def fall_back_to_pca(trained: Trained, split: Split, config: TrainingConfig) -> 
         return Accepted(start, net.release(), module, module, uses_network=True, trained=trained)
     if split.train is not split.whole or trained.has_run:
         start = initialize(start.spec, split.whole, split.seed)
-        n_samples = split.whole.shape[0]
-        objective = make_objective(start, n_samples, has_warmup=not trained.is_warm)
-        net = new_net(start, objective, config, n_samples=n_samples, seed=split.seed).with_history_of(net)
+        objective = make_objective(start, split.whole.shape[0], has_warmup=not trained.is_warm)
+        net = new_net(start, objective, config, split.seed).with_history_of(net)
     module = inference_copy(start.module.without_networks(), start, split.whole.dtype)
     return Accepted(start, net.release(), module, module, uses_network=False, trained=trained)
 
@@ -291,25 +296,23 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     Everything learned from the held-out samples is kept: the epoch, the decision
     for the network, and the errors.
     """
-    best = accepted.trained.best
+    best_epoch = accepted.trained.best_epoch
     first = accepted.trained.net
     small = isinstance(split.whole, ArraySamples) and split.whole.shape[0] <= SMALL
     held_out = split.train is not split.whole
-    worthwhile = accepted.uses_network and best is not None and best.best_epoch_ > 0
-    if not (small and held_out and worthwhile) or accepted.trained.is_warm:
+    if not (small and held_out and accepted.uses_network and best_epoch) or accepted.trained.is_warm:
         return accepted
-    assert best is not None
     n_samples = split.whole.shape[0]
     pca = fit_pca(split.whole, accepted.start.pca.n_components_, split.seed)
     start = initialize(accepted.start.spec, split.whole, split.seed, pca)
     silent = replace(config, callbacks=None, verbose=0)
     objective = make_objective(start, n_samples, has_warmup=True)
-    net = new_net(start, objective, silent, n_samples=n_samples, seed=split.seed)
+    net = new_net(start, objective, silent, split.seed)
     space = training_space(split.whole, split.whole, start, split.seed)
     inside = space.net(net, start, silent)
     samples = space.samples(split.whole, start.module, config.device)
     with threads_for(inside.module_.n_weights, inside.batch_size):
-        inside.run(samples, watch=StopAfter(best.best_epoch_))
+        inside.run(samples, watch=StopAfter(best_epoch))
     if inside.interrupted_:
         return accepted
     net = space.outside(inside, net).with_history_of(first)
@@ -318,7 +321,7 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
 
 
 def summarize(accepted: Accepted, split: Split) -> Fitted:
-    """Measure what scoring and whitening need, on samples that the model was not trained on if there are any."""
+    """Measure what scoring and whitening need, preferably on samples that the model was not trained on."""
     module = accepted.module
     spec = accepted.start.spec
     if accepted.is_pca:
@@ -333,9 +336,10 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
             k = n_components_for_share(statistics, spec.n_components)
             module = module.truncated(k)
             statistics = statistics.truncated(k)
-    best = accepted.trained.best
-    n_iter = max(1, len(accepted.net.history))
-    best_iter = n_iter if best is None else best.best_epoch_
+    history = accepted.net.history
+    n_iter = max(1, len(history))  # the one pass of PCA if there was nothing to train
+    best_epoch = accepted.trained.best_epoch
+    best_iter = n_iter if best_epoch is None else best_epoch
     return Fitted(
         spec=spec,
         net=accepted.net,
@@ -345,7 +349,10 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
         uses_network=accepted.uses_network,
         is_pca=accepted.is_pca,
         n_samples=split.whole.shape[0],
+        n_iter=n_iter,
         best_iter=best_iter if accepted.uses_network else 0,
+        loss_curve=[epoch["train_loss"] for epoch in history if "train_loss" in epoch],
+        validation_loss_curve=[epoch["valid_loss"] for epoch in history if "valid_loss" in epoch],
         pca_loss=accepted.trained.pca_loss,
     )
 
@@ -385,8 +392,8 @@ def training_space(
 
 
 def _pca_explains_everything(start: Start, split: Split) -> bool:
-    shortest = start.spec.bottleneck.shortest(start.module.width)
-    errors, total = squared_errors(start.module, split.held_out, [shortest])
+    size = start.spec.bottleneck.n_least or start.module.width
+    errors, total = squared_errors(start.module, split.held_out, [size])
     return bool(errors[-1] <= _NOTHING_LEFT * total)
 
 

@@ -87,7 +87,7 @@ class RowSpace:
     # -- maps ----------------------------------------------------------------------
 
     def coordinates(self, X: Any) -> np.ndarray:
-        """Return the coordinates of samples, and as the last column the norm of the part outside the space."""
+        """Return the coordinates of samples, followed by the norm of the part outside the space."""
         centred = dense(X) - self.offset
         inside = centred @ self.basis.T
         return np.column_stack([inside, np.linalg.norm(centred - inside @ self.basis, axis=1)])
@@ -101,12 +101,12 @@ class RowSpace:
         return twin
 
     def leave(self, trained: Autoencoder, like: Autoencoder) -> Autoencoder:
-        """Return the autoencoder of all features that equals ``trained`` on the space, and is constant outside."""
+        """Return the autoencoder of all features that equals ``trained`` on the space."""
         twin = Autoencoder(**_parts(trained, like, like.offset))
         _map_features(twin, torch.from_numpy(self.basis))
         return twin
 
-    def objective(self, objective: Objective) -> RowSpaceObjective:
+    def objective(self, objective: Any) -> RowSpaceObjective:
         """Return the same objective for coordinates."""
         r, d = self.basis.shape
         return RowSpaceObjective(objective, (r + 1) / d)
@@ -187,13 +187,13 @@ class RowSpaceObjective(Objective):
         """Return the mean over samples and features."""
         return self.share * super().forward(out)
 
-    def per_sample(self, out: ForwardOutput) -> Tensor:
+    def per_sample(self, out: ForwardOutput, *, calibrated: bool = True) -> Tensor:
         """Return the mean over the features of each sample."""
         return self.share * super().per_sample(out)
 
 
 def _parts(weights: Autoencoder, like: Autoencoder, offset: Tensor) -> dict[str, Any]:
-    """Return the parts of an autoencoder with other outer layers: copied weights, the slots and scale of ``like``."""
+    """Return the parts of an autoencoder with copied weights, and the slots and scale of ``like``."""
     replaced = (*_first_parameters(weights), *_last_parameters(weights))
     shared: dict[int, Any] = {id(p): p for p in replaced}  # not copied, because they are large
     encoder, decoder = copy.deepcopy((weights.encoder, weights.decoder), shared)

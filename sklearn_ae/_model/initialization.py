@@ -19,13 +19,13 @@ from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
-from sklearn_ae._model.pca import fit_pca, total_variance
+from sklearn_ae._model.pca import InitialPCA, initial_pca
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
 from sklearn_ae.corruptions import CallableNoise, Corruption, FeatureStats
 from sklearn_ae.divergences import KL, CallableDivergence, Divergence
 from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.losses import CallableLoss, SquaredError
-from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear, check_widths
+from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
 from sklearn_ae.penalties import CallablePenalty, Penalty
 from sklearn_ae.priors import Prior
 
@@ -110,12 +110,30 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Start:
-    """An initial PCA and the autoencoder that training starts from, in float64."""
+    """An initial PCA, the autoencoder that training starts from (in float64), and its properties."""
 
     spec: ModelSpec
     pca: Any
     module: Autoencoder
     is_pca: bool  # measured: the untrained module encodes and decodes as PCA does
+    is_optimal: bool  # PCA, and no training can improve on it
+    has_pca_objective: bool
+    runs_user_code: bool
+    is_capturable: bool
+
+    @classmethod
+    def of(cls, spec: ModelSpec, pca: Any, module: Autoencoder, *, is_pca: bool) -> Start:
+        """Return a start with the properties that follow from the model."""
+        return cls(
+            spec,
+            pca,
+            module,
+            is_pca=is_pca,
+            is_optimal=is_pca and spec.is_optimal_at_start,
+            has_pca_objective=spec.has_pca_objective,
+            runs_user_code=spec.uses_global_rng,
+            is_capturable=spec.is_capturable(module.width),
+        )
 
 
 def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Start:
@@ -131,56 +149,36 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     pca : PCA, default=None
         The initial PCA; None fits one to ``samples``.
     """
-    k = spec.n_components
-    is_size = isinstance(k, (int, np.integer))
-    if pca is None:
-        pca = fit_pca(samples, min(k, *samples.shape) if is_size else k, seed)
-    width = int(k if is_size else pca.n_components_)
-    offset = np.asarray(pca.mean_, dtype=np.float64)
-    scale = working_scale(pca)
-    x = torch.from_numpy((samples.head(_N_PROBES) - offset) / scale).double()
+    initial = initial_pca(samples, spec.n_components, seed, pca)
+    is_share = isinstance(spec.n_components, float)
+    width = int(initial.pca.n_components_ if is_share else spec.n_components)
+    x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
     generator = Generator().manual_seed(seed)
-    encoder, decoder = build_residuals(spec, pca, width, scale, x, generator)
+    encoder, decoder = build_residuals(spec, initial, width, x, generator)
     module = Autoencoder(
         encoder,
         decoder,
         spec.bottleneck,
         spec.corruption,
         spec.loss,
-        feature_stats(samples, offset, scale) if spec.corruption is not None else FeatureStats.none(),
-        torch.from_numpy(offset),
-        scale,
+        feature_stats(samples, initial) if spec.corruption is not None else None,
+        torch.from_numpy(initial.offset),
+        initial.scale,
         width,
-        noise=build_noise(spec, pca, width, scale, generator),
+        noise=build_noise(spec, initial, width, generator),
         needs_input_grad=spec.penalty is not None and spec.penalty.needs_input_grad,
     ).double()
-    return Start(spec, pca, module, spec.init == "pca" and is_its_linear_path(module, x))
+    is_pca = spec.init == "pca" and module.is_its_linear_path(x)
+    return Start.of(spec, initial.pca, module, is_pca=is_pca)
 
 
-def working_scale(pca: Any) -> float:
-    """Return the scalar that X is divided by: the root of the mean feature variance."""
-    scale = math.sqrt(max(total_variance(pca), 0.0) / pca.components_.shape[1])
-    return scale if scale > 0 and math.isfinite(scale) else 1.0
-
-
-def feature_stats(samples: Any, offset: np.ndarray, scale: float) -> FeatureStats:
+def feature_stats(samples: Any, initial: InitialPCA) -> FeatureStats:
     """Return zero, minimum and maximum of each feature in working units."""
     low, high = samples.feature_range()
-    columns = (np.zeros_like(offset), low, high)
-    return FeatureStats(*(torch.from_numpy(np.asarray((c - offset) / scale)) for c in columns))
-
-
-@torch.no_grad()
-def is_its_linear_path(module: Autoencoder, x: Tensor) -> bool:
-    """Return whether f = g = 0 on some samples and the bottleneck leaves their codes unchanged."""
-    training = module.training
-    module.eval()
-    a = module.encoder.linear(x)  # type: ignore[misc]
-    mu = a[:, : module.width]
-    unchanged = torch.equal(module.encoder(x), a) and torch.equal(module.encode(x), mu)
-    g = module.decoder.residual(mu)
-    module.train(training)
-    return unchanged and (g is None or not bool(g.any()))
+    columns = (np.zeros_like(initial.offset), low, high)
+    return FeatureStats(
+        *(torch.from_numpy(np.asarray((c - initial.offset) / initial.scale)) for c in columns)
+    )
 
 
 # -- linear paths ---------------------------------------------------------------------------
@@ -213,7 +211,7 @@ def linear_paths(
 
 
 def probabilistic_paths(
-    pca: Any, n_components: int, scale: float, tied: bool, bias: bool, generator: Generator
+    initial: InitialPCA, n_components: int, *, tied: bool, bias: bool, generator: Generator
 ) -> tuple[nn.Module, nn.Module]:
     """Return the linear layers of probabilistic PCA: posterior means and log-variances, and the decoder.
 
@@ -227,8 +225,10 @@ def probabilistic_paths(
     M. Tipping, C. Bishop (1999), Probabilistic principal component analysis,
     Journal of the Royal Statistical Society B 61(3).
     """
+    pca = initial.pca
+    scale = initial.scale
     r, d = pca.components_.shape
-    noise = noise_floor(pca, scale)
+    noise = noise_floor(initial)
     variances = torch.from_numpy(np.maximum(pca.explained_variance_ / scale**2, noise).astype(np.float64))
     axes = torch.from_numpy(np.array(pca.components_, dtype=np.float64))
     root = (variances - noise).sqrt()[:, None]
@@ -248,41 +248,38 @@ def probabilistic_paths(
     return encoder, decoder
 
 
-def noise_floor(pca: Any, scale: float) -> float:
+def noise_floor(initial: InitialPCA) -> float:
     """Return the noise variance of PCA in working units, at least the smallest that a VAE can learn."""
-    return max(float(pca.noise_variance_) / scale**2, math.exp(LOG_VARIANCE_BOUNDS[0]))
+    return max(float(initial.pca.noise_variance_) / initial.scale**2, math.exp(LOG_VARIANCE_BOUNDS[0]))
 
 
-# -- networks beside them ---------------------------------------------------------------------
+# -- parallel networks ----------------------------------------------------------------------
 
 
 def build_residuals(
-    spec: ModelSpec, pca: Any, width: int, scale: float, x: Tensor, generator: Generator
+    spec: ModelSpec, initial: InitialPCA, width: int, x: Tensor, generator: Generator
 ) -> tuple[Residual, Residual]:
     """Return encoder and decoder: networks parallel to linear paths, or alone if ``init="random"``.
 
     Parameters
     ----------
     spec : ModelSpec
-    pca : PCA
+    initial : InitialPCA
     width : int
         Number of components.
-    scale : float
-        Of the working units.
     x : Tensor of shape (n, d)
         Samples in working units, on which the outputs of the networks are measured.
     generator : Generator
     """
-    P = Q = None
-    if spec.init == "pca":
-        P, Q = _linear_paths(spec, pca, width, scale, generator)
-        if spec.is_linear and not spec.loss.discrete:
-            return Residual(P, None), Residual(Q, None)
-    f, g = build_networks(spec, x.shape[1], width, generator)
-    if P is None:
+    if spec.init != "pca":
+        f, g = build_networks(spec, x, width, generator)
         return Residual(None, f), Residual(None, g)
-    codes = P(x).detach()[:, :width]
+    P, Q = _linear_paths(spec, initial, width, generator)
+    if spec.is_linear and not spec.loss.discrete:
+        return Residual(P, None), Residual(Q, None)
+    f, g = build_networks(spec, x, width, generator)
     in_gain = spec.tied_weights or isinstance(spec.network, Modules)
+    codes = P(x).detach()[:, :width]
     return (
         Residual(P, f, in_gain or not _vanishes(f, x)),
         Residual(Q, g, in_gain or not _vanishes(g, codes)),
@@ -290,16 +287,18 @@ def build_residuals(
 
 
 def _linear_paths(
-    spec: ModelSpec, pca: Any, width: int, scale: float, generator: Generator
+    spec: ModelSpec, initial: InitialPCA, width: int, generator: Generator
 ) -> tuple[nn.Module, nn.Module]:
     """Return linear layers initialised from PCA, with a bias unless a parallel network already has one."""
     bias = spec.is_linear and not spec.loss.discrete
     if spec.divergence is None:
-        return linear_paths(pca.components_, width, spec.tied_weights, bias, generator)
-    return probabilistic_paths(pca, width, scale, spec.tied_weights, bias, generator)
+        return linear_paths(initial.pca.components_, width, spec.tied_weights, bias, generator)
+    return probabilistic_paths(initial, width, tied=spec.tied_weights, bias=bias, generator=generator)
 
 
-def build_networks(spec: ModelSpec, d: int, width: int, generator: Generator) -> tuple[nn.Module, nn.Module]:
+def build_networks(
+    spec: ModelSpec, x: Tensor, width: int, generator: Generator
+) -> tuple[nn.Module, nn.Module]:
     """Return the networks f and g; the decoder of ordered codes sees which components are missing."""
     marked = (
         spec.bottleneck.ordered
@@ -307,13 +306,36 @@ def build_networks(spec: ModelSpec, d: int, width: int, generator: Generator) ->
         and not spec.is_linear
         and not isinstance(spec.network, Modules)
     )
-    n_codes = width if spec.divergence is None else 2 * width
-    shape = Shape(d, 2 * width if marked else width, n_codes)
+    n, d = x.shape
+    shape = Shape(d, 2 * width if marked else width, width if spec.divergence is None else 2 * width)
     f, g = spec.network.build(shape, spec.hidden_layer_sizes, spec.activation, spec.tied_weights, generator)
-    if not spec.network._is_own():
-        check_widths("encoder", f, d, n_codes)
-        check_widths("decoder", g, shape.n_components, d)
+    _check_output("encoder", f, x, shape.n_codes)
+    _check_output("decoder", g, x.new_zeros(n, shape.n_components), d)
     return f, nn.Sequential(MarkMissing(), g) if marked else g
+
+
+def _check_output(name: str, network: nn.Module, x: Tensor, n_out: int) -> None:
+    """Raise an error unless a network maps samples to outputs of the right width."""
+    try:
+        y = _output(network, x)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The {name} of network does not accept inputs of width {x.shape[1]}: {error}"
+        ) from error
+    if tuple(y.shape) != (len(x), n_out):
+        raise ValueError(
+            f"The {name} of network maps {tuple(x.shape)} to {tuple(y.shape)}; expected {(len(x), n_out)}."
+        )
+
+
+@torch.no_grad()
+def _output(network: nn.Module, x: Tensor) -> Tensor:
+    """Return the output of a network in evaluation mode, in its own precision."""
+    training = network.training
+    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    y = network.eval()(x.to(dtype))
+    network.train(training)
+    return y
 
 
 @torch.no_grad()
@@ -324,9 +346,7 @@ def _vanishes(network: nn.Module, x: Tensor) -> bool:
         return False
     before = {name: p.clone() for name, p in layers[-1].named_parameters()}
     zero_layer(layers[-1])
-    training = network.training
-    vanishes = not bool(network.eval()(x.to(layers[-1].weight)).any())
-    network.train(training)
+    vanishes = not bool(_output(network, x).any())
     if not vanishes:
         layers[-1].load_state_dict(before)
     return vanishes
@@ -339,13 +359,13 @@ def zero_layer(layer: nn.Linear | nn.ConvTranspose2d) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def build_noise(spec: ModelSpec, pca: Any, width: int, scale: float, generator: Generator) -> Noise | None:
+def build_noise(spec: ModelSpec, initial: InitialPCA, width: int, generator: Generator) -> Noise | None:
     """Return the noise of a Gaussian likelihood, which starts at the noise variance of PCA or of X."""
     kind = spec.loss.noise
     if kind is None:
         return None
-    d = pca.components_.shape[1]
-    start = math.log(noise_floor(pca, scale)) if spec.init == "pca" else 0.0
+    d = len(initial.offset)
+    start = math.log(noise_floor(initial)) if spec.init == "pca" else 0.0
     network = None
     if kind == "decoder":
         shape = Shape(d, width, width)

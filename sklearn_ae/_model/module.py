@@ -140,8 +140,9 @@ class Autoencoder(nn.Module):
         Noise on the encoder input, in training only.
     loss : Loss
         Provides the link between the linear path and ``eta``.
-    stats : FeatureStats
-        Zero, minimum and maximum of the training features, in working units.
+    stats : FeatureStats or None
+        Zero, minimum and maximum of the training features, in working units; a
+        corruption needs them.
     offset : Tensor of shape (d,)
     scale : float
         ``X = offset + scale * x`` for x in working units.
@@ -165,7 +166,7 @@ class Autoencoder(nn.Module):
         bottleneck: Bottleneck,
         corruption: Corruption | None,
         loss: Loss,
-        stats: FeatureStats,
+        stats: FeatureStats | None,
         offset: Tensor,
         scale: float,
         width: int,
@@ -186,8 +187,8 @@ class Autoencoder(nn.Module):
         self.prior: Any = None  # fitted to the codes after training; None is N(0, I)
         self.n_kept = width  # smaller after truncation
         self.register_buffer("offset", offset)
-        for name, feature in stats._asdict().items():
-            self.register_buffer(name, feature)
+        for name in FeatureStats._fields:
+            self.register_buffer(name, torch.zeros(0) if stats is None else getattr(stats, name))
 
     @functools.cached_property
     def n_weights(self) -> int:
@@ -198,7 +199,10 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Return the codes of samples in working units; random bottlenecks need the generator."""
-        return self.bottleneck(self.encoder(x), generator)[:, : self.n_kept]
+        return self._code(self.encoder(x), generator)[:, : self.n_kept]
+
+    def _code(self, a: Tensor, generator: Generator | None) -> Tensor:
+        return self.bottleneck(a, generator)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the decoder output ``eta``; truncated components are zero."""
@@ -238,7 +242,7 @@ class Autoencoder(nn.Module):
         if torch.is_grad_enabled() and not source.requires_grad and self.needs_input_grad:
             source = source.detach().requires_grad_()
         a = self.encoder(source)
-        z = (self.bottleneck if self.training else self.bottleneck.evaluate)(a, generator)
+        z = self._code(a, generator) if self.training else self.bottleneck.evaluate(a, generator)
         return ForwardOutput(target, source, a, z, self.decode(z), self.log_noise(z), generator)
 
     # -- units --------------------------------------------------------------------
@@ -261,14 +265,15 @@ class Autoencoder(nn.Module):
         return 0.0 if self.loss.discrete else len(self.offset) * math.log(self.scale)
 
     @torch.no_grad()
-    def change_units(self, offset: Tensor, scale: float, seen: FeatureStats) -> None:
+    def change_units(self, offset: Tensor, scale: float, seen: FeatureStats | None) -> None:
         """Switch to other working units, and extend the feature ranges by ``seen``, given in these units."""
         for name in FeatureStats._fields:
             feature = getattr(self, name)
             if len(feature):
                 feature.copy_((self.offset + self.scale * feature - offset) / scale)
-        self.low = torch.minimum(self.low, seen.low.to(self.low))
-        self.high = torch.maximum(self.high, seen.high.to(self.high))
+        if seen is not None:
+            self.low = torch.minimum(self.low, seen.low.to(self.low))
+            self.high = torch.maximum(self.high, seen.high.to(self.high))
         self.offset.copy_(offset)
         self.scale = scale
 
@@ -278,6 +283,25 @@ class Autoencoder(nn.Module):
         """Return whether x given z is an affine map plus noise of fixed variance, as in PCA."""
         fixed = self.noise is None or self.noise.network is None
         return fixed and not self.loss.discrete and self.decoder.is_affine()
+
+    @torch.no_grad()
+    def is_its_linear_path(self, x: Tensor) -> bool:
+        """Return whether f = g = 0 on some samples and the bottleneck leaves their codes unchanged."""
+        training = self.training
+        self.eval()
+        a = self.encoder.linear(x)  # type: ignore[misc]
+        mu = a[:, : self.width]
+        unchanged = torch.equal(self.encoder(x), a) and torch.equal(self.encode(x), mu)
+        g = self.decoder.residual(mu)
+        self.train(training)
+        return unchanged and (g is None or not bool(g.any()))
+
+    @torch.no_grad()
+    def squared_errors(self, x: Tensor, sizes: list[int]) -> Tensor:
+        """Return the squared errors of samples, summed, with the first j components for j in ``sizes``."""
+        z = self.encode(x)
+        reconstructions = ((self.reconstruct(z[:, :j]) - self.offset) / self.scale for j in sizes)
+        return torch.stack([(x - x_hat).square().sum() for x_hat in reconstructions])
 
     def is_affine(self) -> bool:
         """Return whether encoder, bottleneck and decoder are affine."""

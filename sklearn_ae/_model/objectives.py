@@ -40,9 +40,6 @@ class Objective(nn.Module):
         self.loss = loss
         self.penalty = penalty
 
-    def calibrate(self) -> None:
-        """Allow validation to correct a noise variance, which this objective does not have."""
-
     def schedule(self, progress: float | Tensor) -> None:
         """Adapt to the training progress in [0, 1]; this objective is constant."""
 
@@ -55,7 +52,7 @@ class Objective(nn.Module):
         value = self.loss.mean(out.eta, out.target)
         return value if self.penalty is None else value + self._penalty(out).mean()
 
-    def per_sample(self, out: ForwardOutput) -> Tensor:
+    def per_sample(self, out: ForwardOutput, *, calibrated: bool = True) -> Tensor:
         """Return the mean over the features of each sample, shape (n,)."""
         value = self.loss(out.eta, out.target).mean(1)
         return value if self.penalty is None else value + self._penalty(out)
@@ -118,12 +115,7 @@ class Elbo(nn.Module):
         self.n_samples = n_samples
         self.log_jacobian = log_jacobian
         self.n_features = n_features
-        self.calibrated = False  # whether validation corrects the noise variance
         self.share: float | Tensor = 1.0  # of beta, during the warm-up
-
-    def calibrate(self) -> None:
-        """Let validation correct the noise variance from now on."""
-        self.calibrated = True
 
     def schedule(self, progress: float | Tensor) -> None:
         """Update the warm-up from the training progress in [0, 1], a number or a tensor on the device."""
@@ -138,13 +130,14 @@ class Elbo(nn.Module):
         """Return the mean over samples (skorch passes an unused y)."""
         return self._per_sample(out, self.share * self.beta).mean()
 
-    def per_sample(self, out: ForwardOutput) -> Tensor:
-        """Return the negative ELBO of each sample, shape (n,), with the noise variance corrected for them.
+    def per_sample(self, out: ForwardOutput, *, calibrated: bool = True) -> Tensor:
+        """Return the negative ELBO of each sample, shape (n,).
 
         A noise variance learned on training samples is too small for others; this
-        is corrected after training and must not trigger early stopping.
+        is corrected after training and must not trigger early stopping. Therefore
+        the noise variance is corrected for the samples if ``calibrated``.
         """
-        if self.calibrated and out.log_noise is not None:
+        if calibrated and out.log_noise is not None:
             factor = misfit(out.eta, out.target, out.log_noise).mean()
             out = out._replace(log_noise=out.log_noise + factor.clamp_min(1e-10).log())
         return self._per_sample(out, self.beta)

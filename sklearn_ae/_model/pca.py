@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,40 @@ from sklearn_ae._data.sources import Source
 from sklearn_ae._utils.arrays import dense
 
 _FULL_SVD_MAX = 2_000  # smaller dimension of X up to which a full SVD is affordable
+
+
+@dataclass(frozen=True)
+class InitialPCA:
+    """A PCA, and the working units that it defines: ``(X - offset) / scale``."""
+
+    pca: Any
+    offset: np.ndarray  # (d,), in double precision
+    scale: float
+
+    @classmethod
+    def of(cls, pca: Any) -> InitialPCA:
+        """Return a PCA with its working units; the scale is the root of the mean feature variance."""
+        scale = math.sqrt(max(total_variance(pca), 0.0) / pca.components_.shape[1])
+        scale = scale if scale > 0 and math.isfinite(scale) else 1.0
+        return cls(pca, np.asarray(pca.mean_, dtype=np.float64), scale)
+
+
+def initial_pca(samples: Any, n_components: Any, seed: int, pca: Any = None) -> InitialPCA:
+    """Return the given PCA, or that of samples, which has as many components as they allow.
+
+    Parameters
+    ----------
+    samples : ArraySamples or Source
+    n_components : int or float
+        As for PCA.
+    seed : int
+        Of a randomized solver.
+    pca : PCA, default=None
+    """
+    if pca is None:
+        is_size = isinstance(n_components, (int, np.integer))
+        pca = fit_pca(samples, min(n_components, *samples.shape) if is_size else n_components, seed)
+    return InitialPCA.of(pca)
 
 
 def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
@@ -135,8 +171,8 @@ def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
         return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
     if not isinstance(n_components, (int, np.integer)):
         raise ValueError(
-            f"n_components={n_components} needs the full covariance matrix, which is too large for out-of-core "
-            f"data with {d} features; pass an integer, or at most {_COVARIANCE_MAX} features."
+            f"n_components={n_components} needs the full covariance matrix, which is too large for "
+            f"out-of-core data with {d} features; pass an integer, or at most {_COVARIANCE_MAX} features."
         )
     mean, total = _mean_and_total(source)
     variances, vectors = _leading(source, mean, int(n_components), seed)
@@ -172,7 +208,7 @@ def _mean_and_scatter(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spectrum(covariance: np.ndarray, n_components: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues in decreasing order and eigenvectors as rows; all of them for a share of the variance."""
+    """Return eigenvalues in decreasing order and eigenvectors as rows, all if a share is wanted."""
     d = len(covariance)
     wanted = [d - n_components, d - 1] if isinstance(n_components, (int, np.integer)) else None
     values, vectors = linalg.eigh(covariance, subset_by_index=wanted, check_finite=False)

@@ -88,7 +88,7 @@ class CodeMoments:
         return CodeMoments(self.mean[:k], root, self.landmarks[:, :k], self.n)
 
     def whitening(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small."""
+        """Return m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small."""
         L = self.root.T.copy()
         diagonal = np.diag(L)
         floor = np.finfo(float).eps * max(1.0, float(diagonal.max(initial=0.0)))
@@ -200,15 +200,12 @@ def pca_statistics(pca: Any, scale: float) -> CodeStatistics:
 
 @torch.no_grad()
 def squared_errors(module: Autoencoder, samples: Any, sizes: Iterable[int]) -> tuple[np.ndarray, float]:
-    """Return the mean squared error of a sample with the first j components, for j in ``sizes``, and with none."""
+    """Return the mean squared error with the first j components, for j in ``sizes``, and with none."""
     sizes = list(sizes)
     errors = np.zeros(len(sizes))
     total = 0.0
     for x in working_blocks(module, samples):
-        z = module.encode(x)
-        for i, j in enumerate(sizes):
-            x_hat = (module.reconstruct(z[:, :j]) - module.offset) / module.scale
-            errors[i] += float((x - x_hat).square().sum())
+        errors += module.squared_errors(x, sizes).numpy()
         total += float(x.square().sum())
     n = samples.shape[0]
     return errors / n, total / n

@@ -134,7 +134,7 @@ class Recorder:
 
 @functools.cache
 def _stream(device: torch.device, thread: int) -> Any:
-    """Return the stream of a thread for captures, always the same, as cuBLAS keeps a workspace per stream."""
+    """Return the stream of a thread for captures; cuBLAS keeps a workspace for every stream."""
     return torch.cuda.Stream(device)
 
 
@@ -177,7 +177,7 @@ class CapturedEpochs:
         self.valid_losses = torch.zeros(len(self.parts), device=device)
 
     def _move_rates_to_device(self) -> None:
-        """Replace the learning rates of the optimizer by values on the device, from a table with a row per step."""
+        """Replace the learning rates by values on the device, from a table with a row per step."""
         net = self.net
         n_steps = net.n_steps_
         groups = net.optimizer_.param_groups
@@ -252,7 +252,7 @@ class CapturedEpochs:
     # -- end of training -------------------------------------------------------------------
 
     def close(self) -> str | None:
-        """Restore the net to the state that the usual loop leaves; return why a capture failed, if one did."""
+        """Restore the net as the usual loop leaves it; return why a capture failed, if one did."""
         net = self.net
         net.optimizer_.zero_grad(set_to_none=True)
         self.recorder.forget()

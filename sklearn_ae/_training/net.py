@@ -30,6 +30,7 @@ from sklearn_ae._model.objectives import Elbo, Objective
 from sklearn_ae._training.callbacks import Progress
 from sklearn_ae._training.cuda_graphs import CapturedEpochs
 from sklearn_ae._training.optimization import (
+    BestEpoch,
     FusedAdamW,
     OnlineAverage,
     StopTraining,
@@ -45,30 +46,20 @@ _MIN_CAPTURED_STEPS = 300  # steps of a training from which capturing graphs (te
 _MAX_CAPTURED_FLOPS = 1e12  # operations per step beyond which launching kernels is no bottleneck
 
 
-def new_net(
-    start: Start,
-    objective: Objective | Elbo,
-    config: TrainingConfig,
-    *,
-    n_samples: int,
-    seed: int,
-    module: Autoencoder | None = None,
-) -> AutoencoderNet:
-    """Return an initialised net for a number of training samples.
+def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, seed: int) -> AutoencoderNet:
+    """Return an initialised net.
 
     Parameters
     ----------
     start : Start
     objective : Objective or Elbo
     config : TrainingConfig
-    n_samples : int
+        Resolved for the number of training samples.
     seed : int
         Of the batches and the noise.
-    module : Autoencoder, default=None
-        The module to train instead of that of ``start``.
     """
-    module = start.module if module is None else module
-    batch_size, max_epochs = config.batch_size_and_epochs(n_samples, start.spec.init)
+    module = start.module
+    batch_size: Any = config.batch_size
     callbacks = list(config.callbacks or [])
     if config.verbose:
         callbacks.append(("progress", Progress()))
@@ -76,12 +67,12 @@ def new_net(
         copy.deepcopy(module).float(),
         objective,
         lr=config.learning_rate_init,
-        max_epochs=max_epochs,
+        max_epochs=config.max_iter,
         batch_size=batch_size,
         alpha=config.alpha,
         seed=seed,
         bf16=use_bf16(config.precision, config.device, module, batch_size),
-        capturable=start.spec.is_capturable(module.width),
+        capturable=start.is_capturable,
         callbacks=callbacks,
         device=str(config.device),
         verbose=0,
@@ -128,6 +119,9 @@ class AutoencoderNet(NeuralNet):
 
     graph_fallback_reason_: str | None = "nothing has been trained yet"  # None if steps were captured
     interrupted_ = False
+    batch_size: Any
+    history: Any
+    callbacks_: list[tuple[str, Callback]]
     generator: Generator | None = None
     average_: WeightAverage | None = None
 
@@ -177,10 +171,31 @@ class AutoencoderNet(NeuralNet):
             self.callbacks_ = [(name, callback) for name, callback in self.callbacks_ if name != "watch"]
         return self
 
-    def resume(self, objective: Objective | Elbo, config: TrainingConfig, batch_size: int) -> None:
+    def run_with_validation(
+        self, train: Any, valid: Any, patience: float, tol: float
+    ) -> tuple[BestEpoch, np.ndarray]:
+        """Train until the validation loss stops improving, and restore the best epoch.
+
+        Returns
+        -------
+        best : BestEpoch
+        losses : ndarray of shape (n_valid,)
+            Objective of each validation sample in the best epoch.
+        """
+        best = BestEpoch(patience, tol, first_loss=float(self.evaluate(valid).mean()))
+        self.run(train, valid, watch=best)
+        self._warn_unfinished("valid_loss")
+        return best, self.evaluate(valid)
+
+    def run_to_the_end(self, train: Any, valid: Any = None) -> None:
+        """Train for all epochs."""
+        self.run(train, valid)
+        self._warn_unfinished("train_loss")
+
+    def resume(self, objective: Objective | Elbo, config: TrainingConfig) -> None:
         """Prepare for open-ended training with the current weights and moments."""
         self.criterion_ = objective
-        self.batch_size = batch_size
+        self.batch_size = config.batch_size
         self.warmup = None
         self.device = str(config.device)
         self.lr = config.learning_rate_init
@@ -198,7 +213,7 @@ class AutoencoderNet(NeuralNet):
         if keeps_moments:
             self.optimizer_.move_state()
         else:
-            self.optimizer_.drop_state()
+            self.optimizer_.state.clear()
         return self
 
     def with_history_of(self, other: AutoencoderNet) -> AutoencoderNet:
@@ -212,9 +227,8 @@ class AutoencoderNet(NeuralNet):
         """Run all epochs; averaged weights are left in the module."""
         epochs = self.max_epochs if epochs is None else epochs
         self.step_ = 0
-        self.n_steps_ = epochs * len(self.get_iterator(X[0], training=True))
+        self.n_steps_ = epochs * self.get_iterator(X[0], training=True).n_batches
         self.interrupted_ = False
-        self.optimizer_.set_rate(self.lr)
         self.average_ = None if self.warmup is None else WeightAverage(self.module_, self.n_steps_)
         # Hooks within an epoch cost a call per batch, so that they are called only if there are any.
         self.batch_callbacks_ = self._overridden("on_batch_begin") or self._overridden("on_batch_end")
@@ -231,8 +245,7 @@ class AutoencoderNet(NeuralNet):
             if self.captured_ is not None:
                 self.graph_fallback_reason_ = self.captured_.close()
             self.captured_ = None
-        if self.average_ is not None:
-            self.average_.swap()
+        self._swap_average()
         return self
 
     def _reason_against_graphs(self, samples: Any) -> str | None:
@@ -279,7 +292,7 @@ class AutoencoderNet(NeuralNet):
 
     def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
         """Return the losses and sizes of all batches."""
-        losses = _Record(len(iterator))
+        losses = _Record(iterator.n_batches)
         sizes = []
         for batch in iterator:
             if self.batch_callbacks_:
@@ -294,13 +307,17 @@ class AutoencoderNet(NeuralNet):
     @contextlib.contextmanager
     def averaged(self, needed: bool = True) -> Iterator[None]:
         """Use the averaged weights temporarily."""
-        if not needed or self.average_ is None:
+        if not needed:
             yield
             return
-        self.average_.swap()
+        self._swap_average()
         try:
             yield
         finally:
+            self._swap_average()
+
+    def _swap_average(self) -> None:
+        if self.average_ is not None:
             self.average_.swap()
 
     def train_step(self, batch: Tensor, **fit_params: Any) -> dict:
@@ -322,20 +339,27 @@ class AutoencoderNet(NeuralNet):
         """Evaluate the objective on a batch of validation samples."""
         return {"loss": self.objective_per_sample(batch).mean(), "y_pred": None}
 
-    def objective_per_sample(self, batch: Tensor, generator: Generator | None = None) -> Tensor:
-        """Return the objective of each sample in evaluation mode, with the same noise in every call."""
+    def objective_per_sample(
+        self, batch: Tensor, generator: Generator | None = None, *, calibrated: bool = True
+    ) -> Tensor:
+        """Return the objective of each sample in evaluation mode, with the same noise in every call.
+
+        The noise variance of a likelihood is corrected for the samples if ``calibrated``.
+        """
         self._set_training(False)
         if generator is None:
             generator = Generator(batch.device).manual_seed(self.seed)
         with torch.set_grad_enabled(self.module_.needs_input_grad), self.autocast():
-            return self.criterion_.per_sample(self.module_(batch, generator)).detach()
+            out = self.module_(batch, generator)
+            return self.criterion_.per_sample(out, calibrated=calibrated).detach()
 
-    def evaluate(self, samples: Any) -> np.ndarray:
+    def evaluate(self, samples: Any, *, calibrated: bool = True) -> np.ndarray:
         """Return the objective of each sample, shape (n,)."""
-        parts = [self.objective_per_sample(batch) for batch in self.get_iterator(samples)]
+        batches = self.get_iterator(samples)
+        parts = [self.objective_per_sample(batch, calibrated=calibrated) for batch in batches]
         return torch.cat(parts).cpu().double().numpy()  # mps has no float64
 
-    def warn_unfinished(self, name: str) -> None:
+    def _warn_unfinished(self, name: str) -> None:
         """Warn if training was interrupted, or if the named loss was still decreasing at its end."""
         if self.interrupted_:
             warn_user(
@@ -353,7 +377,8 @@ class AutoencoderNet(NeuralNet):
         steep = fall > _STEEP * self.criterion_.tolerance_scale(float(np.median(before)))
         if steep and last.max() < before.min():
             warn_user(
-                f"The loss was still decreasing steeply after max_iter={self.max_epochs} epochs; raise max_iter.",
+                f"The loss was still decreasing steeply after max_iter={self.max_epochs} epochs; "
+                "raise max_iter.",
                 ConvergenceWarning,
             )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,15 +44,10 @@ class TrainingConfig:
     callbacks: Any
     verbose: int
 
-    def n_held_out(self, n_samples: int, least: int) -> int:
-        """Return the number of validation samples; 0 if fewer than ``least`` can be held out."""
-        n_valid = round(self.validation_fraction * n_samples)
-        enough = n_valid >= least and n_samples - n_valid >= 2
-        return n_valid if self.early_stopping and enough else 0
-
-    def batch_size_and_epochs(self, n_samples: int, init: str) -> tuple[int, int]:
-        """Return batch size and number of epochs for a number of training samples."""
-        return batch_size_and_epochs(self.batch_size, self.max_iter, n_samples, init)
+    def resolved(self, n_samples: int, init: str) -> TrainingConfig:
+        """Return the config with batch size and number of epochs for a number of training samples."""
+        size, epochs = batch_size_and_epochs(self.batch_size, self.max_iter, n_samples, init)
+        return replace(self, batch_size=size, max_iter=epochs)
 
 
 def batch_size_and_epochs(
@@ -128,10 +123,6 @@ class FusedAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             group["lr"] = rate * group["lr_multiplier"]
 
-    def drop_state(self) -> None:
-        """Drop the moments."""
-        self.state.clear()
-
     def move_state(self) -> None:
         """Move the moments to the device of the parameters."""
         self.load_state_dict(self.state_dict())
@@ -184,17 +175,20 @@ class BestEpoch(Callback):
         Epochs without an improvement by the share ``tol`` after which training stops.
     tol : float
         Relative to the best validation loss.
+    first_loss : float
+        Validation loss of the untrained model, which is epoch 0.
     """
 
-    def __init__(self, patience: float, tol: float) -> None:
+    def __init__(self, patience: float, tol: float, first_loss: float) -> None:
         self.patience = patience
         self.tol = tol
+        self.best_loss_ = first_loss
+        self.target_ = first_loss
+        self.best_epoch_ = 0
+        self.n_misses_ = 0
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Take the untrained model as epoch 0."""
-        self.best_epoch_ = 0
-        self.best_loss_ = self.target_ = float(net.evaluate(X[1]).mean())
-        self.n_misses_ = 0
         self.weights_ = copy.deepcopy(net.module_.state_dict())
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -218,7 +212,6 @@ class BestEpoch(Callback):
         """Restore the weights of the best epoch."""
         net.module_.load_state_dict(self.weights_)
         self.weights_ = None
-        self.best_losses_ = net.evaluate(X[1])
 
 
 class OnlineAverage(Callback):
