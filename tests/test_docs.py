@@ -89,7 +89,10 @@ def last_digit(number: str) -> float:
 
 @pytest.mark.parametrize(
     "document",
-    [pytest.param(page, id=page.stem, marks=() if page in FAST else pytest.mark.slow) for page in WITH_CODE],
+    [
+        pytest.param(page, id=str(page.relative_to(ROOT)), marks=() if page in FAST else pytest.mark.slow)
+        for page in WITH_CODE
+    ],
 )
 def test_code_prints_the_documented_output(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -108,7 +111,9 @@ def test_commands_are_targets_of_the_makefile(document):
 
 
 @pytest.mark.parametrize(
-    "document", [*ROOT.glob("*.md"), *PAGES, *ROOT.glob("docs/api/*.md")], ids=lambda path: path.stem
+    "document",
+    [*ROOT.glob("*.md"), *PAGES, *ROOT.glob("docs/api/*.md")],
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_links_and_scripts_exist(document):
     text = document.read_text(encoding="utf-8")
