@@ -108,7 +108,7 @@ n = 500
 no, yes = np.zeros(n), np.ones(n)
 traits = random_faces(n, random_state=1) | {"glasses": no, "smile": no}
 X_test = draw(traits)
-wanted = {
+targets = {
     "glasses": draw(traits | {"glasses": yes}),
     "smile": draw(traits | {"smile": yes}),
     "both": draw(traits | {"glasses": yes, "smile": yes}),
@@ -128,7 +128,7 @@ edited["pixels"] = {
 rows = {"new face": X_test[:12]}
 rows |= {f"VAE + {edit}": pictures[:12] for edit, pictures in edited["VAE"].items()}
 rows |= {f"{name} + both": edited[name]["both"][:12] for name in ("PCA", "pixels")}
-show(rows | {"drawn with both": wanted["both"][:12]}, "Faces with glasses and a smile added")
+show(rows | {"drawn with both": targets["both"][:12]}, "Faces with glasses and a smile added")
 
 # %%
 # How well does it work?
@@ -144,13 +144,13 @@ for classifier, trait in zip(classifiers, ("glasses", "smile"), strict=True):
     print(f"accuracy of the classifier of {trait} on new faces: {score:.1%}")
 
 vae = models["VAE"]
-edited["unchanged"] = dict.fromkeys(wanted, X_test)
-edited["VAE, reconstruction"] = {edit: vae.inverse_transform(vae.transform(X)) for edit, X in wanted.items()}
+edited["unchanged"] = dict.fromkeys(targets, X_test)
+edited["VAE, reconstruction"] = {edit: vae.inverse_transform(vae.transform(X)) for edit, X in targets.items()}
 
-table = pd.DataFrame(index=list(edited), columns=[*wanted, "classified"], dtype=float)
+table = pd.DataFrame(index=list(edited), columns=[*targets, "classified"], dtype=float)
 for name, pictures in edited.items():
-    for edit in wanted:
-        table.loc[name, edit] = np.square(pictures[edit] - wanted[edit]).sum(axis=1).mean()
+    for edit in targets:
+        table.loc[name, edit] = np.square(pictures[edit] - targets[edit]).sum(axis=1).mean()
     predicted = [classifier.predict(pictures["both"]) for classifier in classifiers]
     table.loc[name, "classified"] = np.logical_and(*predicted).mean()
 print(table.round(2).to_string())

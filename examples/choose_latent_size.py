@@ -102,20 +102,20 @@ print(f"digits, nats of PCA: {nats.best_params_['n_components']} of {digit_sizes
 # to any size, which gives the whole curve; as in PCA, ``n_components=0.9`` would keep 90 % of the variance.
 # A plain autoencoder must be fitted again for each size.
 
-wanted = 0.9
+share = 0.9
 ordered = AutoencoderTransformer(24, bottleneck="ordered", max_iter=50, random_state=0).fit(X_train)
 plain = [AutoencoderTransformer(k, max_iter=40, random_state=0).fit(X_train) for k in (4, 8, 16)]
 display = ExplainedVarianceDisplay.from_estimator(
     {"PCA": PCA(24).fit(X_train), "Ordered autoencoder": ordered, "Plain autoencoders": plain}, X_test
 )
-print(f"\nto explain {wanted:.0%} of held-out digits")
+print(f"\nto explain {share:.0%} of held-out digits")
 for name in ("PCA", "Ordered autoencoder"):
     k, shares = display.curves[name]
-    print(f"  {name:20}  {k[np.argmax(shares >= wanted)]:2} components")
+    print(f"  {name:20}  {k[np.argmax(shares >= share)]:2} components")
 print("variance explained by 8 components")
 for name, (k, shares) in display.curves.items():
     print(f"  {name + ', 8':23}  {100 * shares[k == 8][0]:4.1f} %")
-display.ax_.axhline(wanted, color="0.6", linestyle=":")
+display.ax_.axhline(share, color="0.6", linestyle=":")
 display.ax_.set(title="Test digits", ylim=(0, 1))
 plt.show()
 

@@ -353,10 +353,10 @@ def cases(sets, args):
 def run_tables(args):
     """Print the tables of part tables."""
     sets = find_sets(args.data, load_bundled, load_adbench, load_matrix, load_mnist)
-    wanted = args.only or (QUICK if args.quick else [""])
-    sets = {name: load for name, load in sets.items() if any(part in name for part in wanted)}
+    selected = args.only or (QUICK if args.quick else [""])
+    sets = {name: load for name, load in sets.items() if any(part in name for part in selected)}
     if not sets:
-        raise SystemExit(f"No dataset is called {' or '.join(wanted)}.")
+        raise SystemExit(f"No dataset is called {' or '.join(selected)}.")
     print("\n## Held-out samples: mean nats per sample (higher is better)\n")
     print("| dataset | samples | features | dequantised | k | seed | " + " | ".join(args.methods) + " |")
     print("| --- " * (6 + len(args.methods)) + "|", flush=True)

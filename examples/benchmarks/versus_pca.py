@@ -254,14 +254,14 @@ def parse_args():
 def main():
     args = parse_args()
     sets = find_sets(args.data, *LOADERS)
-    wanted = args.only or (QUICK if args.quick else [""])
+    selected = args.only or (QUICK if args.quick else [""])
     sets = {
         name: load
         for name, load in sets.items()
-        if any(part in name for part in wanted) or (name == "mnist" and args.quick and not args.only)
+        if any(part in name for part in selected) or (name == "mnist" and args.quick and not args.only)
     }
     if not sets:
-        raise SystemExit(f"No dataset is called {' or '.join(wanted)}.")
+        raise SystemExit(f"No dataset is called {' or '.join(selected)}.")
     start = time.perf_counter()
     print(COLUMNS.format(*HEADER))
     results = []

@@ -93,7 +93,7 @@ def test_record(tmp_path):
 
 
 def test_recorded_figures_are_documented():
-    """Every kept figure stands in docs/benchmarks.md."""
+    """Every recorded figure appears in docs/benchmarks.md."""
     page = (EXAMPLES.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     documented = {float(text) for text in re.findall(r"-?\d+(?:\.\d+)?", page)}
     records = json.loads((EXAMPLES / "benchmarks" / "results.json").read_text(encoding="utf-8"))
