@@ -18,7 +18,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline",  # the site holds what sets the formulas: it is read offline, too
+    "sphinx-mathjax-offline",  # bundles MathJax, so that formulas are rendered offline
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
@@ -26,8 +26,8 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
-default_role = "code"  # as docstrings that were written for numpydoc read
-nitpicky = False  # types in docstrings are words, not links
+default_role = "code"  # docstrings use single backticks for code
+nitpicky = False  # types in docstrings are not links
 
 # -- pages --------------------------------------------------------------------------------
 
@@ -38,8 +38,8 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 toc_object_entries_show_parents = "hide"
-autodoc_typehints = "none"  # numpydoc's sections say it
-numpydoc_show_class_members = False  # the template lists them
+autodoc_typehints = "none"  # the numpydoc sections describe the types
+numpydoc_show_class_members = False  # the class template lists them
 numpydoc_xref_param_type = False
 
 # -- gallery ------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ numpydoc_xref_param_type = False
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
-    "filename_pattern": r"\.py$",  # every script is run
+    "filename_pattern": r"\.py$",  # run every script
     "ignore_pattern": r"__init__\.py|conftest\.py",
     "within_subsection_order": "site_tools.example_order",
     "nested_sections": False,

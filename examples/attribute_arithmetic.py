@@ -2,17 +2,17 @@
 Add glasses and a smile: attribute arithmetic
 =============================================
 
-The mean code of faces with glasses less that of faces without is a direction in the latent space. A
-face that is moved along it puts on glasses. This script draws the faces, and so it also has the pictures
-that should come out: it measures how far off a VAE, PCA and plain pixels are.
+The mean code of faces with glasses minus the mean code of faces without glasses is a direction in the
+latent space. Moving the code of a face along it adds glasses. The faces are drawn by this script, so that the
+correct pictures are known as well: the errors of a VAE, of PCA and of arithmetic on pixels are measured.
 """
 
 # %%
 # Faces with known attributes
 # ---------------------------
-# Every face has a smile or a frown, and glasses or none. Its place, width, height and skin, the gap
-# between the eyes, where they look and how far the mouth bends are random, too. ``edges`` turns the
-# distance from a line into ink.
+# Every face has a smile or a frown, and may have glasses. Position, width, height, skin colour, the
+# distance between the eyes, the direction of gaze and the curvature of the mouth are random as well.
+# ``edges`` converts the signed distance to a line into ink.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ SIZE = 24
 
 
 def random_faces(n, random_state):
-    """Traits of n faces, as {name: array}."""
+    """Draw the traits of n faces, as {name: array}."""
     rng = np.random.RandomState(random_state)
     return {
         "smile": rng.uniform(size=n) < 0.5,
@@ -43,11 +43,12 @@ def random_faces(n, random_state):
 
 
 def edges(distance):
+    """Return the ink at a signed distance from a line."""
     return 1 / (1 + np.exp(distance / 0.3))
 
 
 def draw(faces):
-    """Pictures of faces, one in a row: 0 is white, 1 is black."""
+    """Draw faces, one picture per sample: 0 is white, 1 is black."""
     f = {name: np.asarray(values, dtype=float)[:, None, None] for name, values in faces.items()}
     ticks = np.arange(SIZE) - (SIZE - 1) / 2
     u, v = ticks[None, None, :] - f["right"], ticks[None, :, None] - f["down"]
@@ -66,7 +67,7 @@ def draw(faces):
 
 
 def show(rows, title):
-    """Pictures in labelled rows, as {label: pictures}."""
+    """Plot one row of pictures per label, given as {label: pictures}."""
     n = max(map(len, rows.values()))
     fig, axes = plt.subplots(len(rows), n, figsize=(11, 0.95 * len(rows) + 0.4), layout="constrained")
     for cells, (label, pictures) in zip(axes, rows.items(), strict=True):
@@ -86,8 +87,8 @@ show({"": X[:12], " ": X[12:24], "  ": X[24:36]}, "Some of the 2,500 faces")
 # %%
 # Directions
 # ----------
-# Both models have 12 components. The attributes are independent of each other, and so the vectors of
-# glasses and of a smile can be added to make both.
+# Both models have 12 components. The two attributes are independent, so that the vectors of glasses and of
+# a smile can be added to obtain both.
 models = {
     "VAE": VAETransformer(n_components=12, max_iter=80, random_state=0),
     "PCA": PCA(n_components=12),
@@ -99,15 +100,15 @@ for name, model in models.items():
     vectors[name] = {"glasses": glasses, "smile": smile, "both": glasses + smile}
 
 # %%
-# New faces that frown and have no glasses get what they lack. PCA adds the same pattern to every face: grey
-# glasses at the mean place, while the eyes may be elsewhere. So do the plain pixels, to which the
-# mean picture with less the mean picture without is added. They also keep the frown under the smile. The
-# VAE puts glasses where this face has its eyes, and exchanges the mouth.
+# Glasses and a smile are added to new faces that have neither. PCA adds the same pattern to every face:
+# grey glasses at the mean position, regardless of where the eyes are. The same holds for arithmetic on
+# pixels, which adds the difference of the mean pictures with and without the attribute, and where the frown
+# remains visible under the smile. The VAE puts the glasses on the eyes of the face, and replaces the mouth.
 n = 500
 no, yes = np.zeros(n), np.ones(n)
 traits = random_faces(n, random_state=1) | {"glasses": no, "smile": no}
 X_test = draw(traits)
-wanted = {
+targets = {
     "glasses": draw(traits | {"glasses": yes}),
     "smile": draw(traits | {"smile": yes}),
     "both": draw(traits | {"glasses": yes, "smile": yes}),
@@ -127,43 +128,44 @@ edited["pixels"] = {
 rows = {"new face": X_test[:12]}
 rows |= {f"VAE + {edit}": pictures[:12] for edit, pictures in edited["VAE"].items()}
 rows |= {f"{name} + both": edited[name]["both"][:12] for name in ("PCA", "pixels")}
-show(rows | {"drawn with both": wanted["both"][:12]}, "Faces with glasses and a smile added")
+show(rows | {"drawn with both": targets["both"][:12]}, "Faces with glasses and a smile added")
 
 # %%
 # How well does it work?
 # ----------------------
-# The errors are squared differences from the picture that the script draws with the new attribute, summed
-# over the pixels. Beside them are those of a face that stays as it is, and of the VAE's
-# reconstruction of the wanted picture, which is the best that its arithmetic could come to. The judges
-# are classifiers trained on the drawn faces; ``judged`` is the share of faces with both
-# added in which they see both.
-judges = [LogisticRegression(max_iter=1000).fit(X, faces[trait]) for trait in ("glasses", "smile")]
+# The errors are squared differences to the picture drawn with the new attribute, summed over the pixels.
+# Two references are given: the unchanged face, and the VAE's reconstruction of the correct picture, which
+# is the best result that arithmetic on its codes could reach. ``classified`` is the share of the faces
+# edited with both attributes for which two classifiers, trained on drawn faces, predict both.
+classifiers = [LogisticRegression(max_iter=1000).fit(X, faces[trait]) for trait in ("glasses", "smile")]
 unseen = random_faces(n, random_state=2)
-for judge, trait in zip(judges, ("glasses", "smile"), strict=True):
-    print(f"the judge of {trait} is right about {judge.score(draw(unseen), unseen[trait]):.1%} of new faces")
+for classifier, trait in zip(classifiers, ("glasses", "smile"), strict=True):
+    score = classifier.score(draw(unseen), unseen[trait])
+    print(f"accuracy of the classifier of {trait} on new faces: {score:.1%}")
 
 vae = models["VAE"]
-edited["unchanged"] = dict.fromkeys(wanted, X_test)
-edited["VAE, reconstruction"] = {edit: vae.inverse_transform(vae.transform(X)) for edit, X in wanted.items()}
+edited["unchanged"] = dict.fromkeys(targets, X_test)
+edited["VAE, reconstruction"] = {edit: vae.inverse_transform(vae.transform(X)) for edit, X in targets.items()}
 
-table = pd.DataFrame(index=list(edited), columns=[*wanted, "judged"], dtype=float)
+table = pd.DataFrame(index=list(edited), columns=[*targets, "classified"], dtype=float)
 for name, pictures in edited.items():
-    for edit in wanted:
-        table.loc[name, edit] = np.square(pictures[edit] - wanted[edit]).sum(axis=1).mean()
-    seen = [judge.predict(pictures["both"]) for judge in judges]
-    table.loc[name, "judged"] = np.logical_and(*seen).mean()
+    for edit in targets:
+        table.loc[name, edit] = np.square(pictures[edit] - targets[edit]).sum(axis=1).mean()
+    predicted = [classifier.predict(pictures["both"]) for classifier in classifiers]
+    table.loc[name, "classified"] = np.logical_and(*predicted).mean()
 print(table.round(2).to_string())
 
 # %%
-# The judges are content with nearly all faces: a classifier is easily persuaded. The errors tell more.
-# Those of PCA are more than twice those of the VAE, and greater than those of the plain pixels, which leave
-# the rest of the face as it is. The VAE has the least in every column; for a smile alone the pixels are
-# not far behind. Its own reconstructions show that about half of its error is due to the arithmetic.
+# Nearly all edited faces pass the classifiers, so that the errors are the better measure. Those of PCA are
+# more than twice those of the VAE, and larger than those of the arithmetic on pixels, which leaves the rest
+# of the face unchanged. The VAE has the smallest error for every edit, although the pixels are not far
+# behind for a smile alone. The errors of its reconstructions show that about half of its error is due to
+# the arithmetic.
 #
 # Strength
 # --------
-# The step can be longer or shorter than the vector. A negative one takes the attribute away, here
-# from another face that has both.
+# The step may be longer or shorter than the vector. A negative step removes the attribute, here from another
+# face that has both.
 strengths = np.linspace(0, 1.4, 8)
 face = X_test[0]
 happy = draw({trait: values[3:4] for trait, values in traits.items()} | {"glasses": [1], "smile": [1]})[0]
@@ -177,4 +179,4 @@ rows = {
     label: [start] + [apply_attribute(vae, start, vector, strength) for strength in strengths]
     for label, (start, vector) in steps.items()
 }
-show(rows, "Two faces, and their codes moved by 0, 0.2, ..., 1.4 times a vector")
+show(rows, "Two faces, with their codes moved by 0, 0.2, ..., 1.4 times a vector")

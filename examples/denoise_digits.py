@@ -2,16 +2,16 @@
 Denoise digits
 ==============
 
-A denoising autoencoder sees noisy rows in training and is asked for the clean ones. Here are the four
-noises that the package brings, what such models make of noisy digits, and what PCA, a linear denoiser and a
-plain autoencoder make of them. The noise to train with is the one that you expect.
+A denoising autoencoder is trained to reconstruct clean samples from noisy ones. This example shows the four
+kinds of noise in the package, and compares denoising autoencoders with PCA, a linear denoiser and a plain
+autoencoder on noisy digits. Training should use the noise that is expected in the data.
 """
 
 # %%
-# Four noises
-# -----------
-# The noise of test digits is made by hand here. Scales are in working units: 1 is the root of the mean
-# column variance, here 4.3 of 16 grey levels.
+# Four kinds of noise
+# -------------------
+# The noise of the test digits is drawn with NumPy. Scales are in working units: 1 is the square root of the
+# mean variance of the features, here 4.3 of 16 grey levels.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,10 +46,10 @@ corruptions = {
 # %%
 # Five models
 # -----------
-# All are fitted to clean digits and have 32 components. PCA and the plain autoencoder do not know of the
-# noise. The two denoisers do: the linear one has no hidden layers, so that the difference to it is what
-# nonlinearity gains. PCA is also tried at every size up to 32, and the one that does best on these
-# very test rows is taken, which is generous.
+# All are fitted to clean digits and have 32 components. PCA and the plain autoencoder are trained without
+# noise. The two denoisers are trained with it: the linear one has no hidden layers, so that the difference
+# between them is the gain from nonlinearity. PCA is also tried with every number of components up to 32;
+# the best is selected on the test digits themselves, which favours PCA.
 
 n_components = 32
 pca = PCA(n_components).fit(X_train)
@@ -64,57 +64,58 @@ for name, corruption in corruptions.items():
     ).fit(X_train)
 
 
-def restore(model, rows):
-    return model.inverse_transform(model.transform(rows))
+def restore(model, X_noisy):
+    """Reconstruct clean images from noisy ones."""
+    return model.inverse_transform(model.transform(X_noisy))
 
 
-def squared_error(rows):
-    """To the clean digits, per image."""
-    return np.square(rows - X_test).sum(axis=1).mean()
+def squared_error(X_restored):
+    """Return the mean squared error per image, relative to the clean digits."""
+    return np.square(X_restored - X_test).sum(axis=1).mean()
 
 
-print("squared error per image, to the clean digits")
+print("squared error per image, relative to the clean digits")
 print("                    noisy    PCA  PCA, best size  plain AE  linear denoiser  denoising AE")
-for name, rows in noisy.items():
-    best_size = min(squared_error(restore(PCA(k).fit(X_train), rows)) for k in range(1, n_components + 1))
-    errors = [squared_error(restore(model, rows)) for model in (pca, plain, linear[name], denoising[name])]
-    values = (squared_error(rows), errors[0], best_size, *errors[1:])
+for name, X_noisy in noisy.items():
+    best_size = min(squared_error(restore(PCA(k).fit(X_train), X_noisy)) for k in range(1, n_components + 1))
+    errors = [squared_error(restore(model, X_noisy)) for model in (pca, plain, linear[name], denoising[name])]
+    values = (squared_error(X_noisy), errors[0], best_size, *errors[1:])
     print(
         f"  {name:15}  "
         + "  ".join(f"{v:{w}.0f}" for v, w in zip(values, (6, 5, 14, 8, 15, 12), strict=True))
     )
 
 # %%
-# What they look like
-# -------------------
-# Mean squared errors per pixel stand beside the rows. Rayleigh noise is positive; much of what PCA and the
-# plain autoencoder leave of it is a veil of grey, which the linear denoiser takes away as well.
+# Denoised images
+# ---------------
+# The labels give the mean squared error per pixel. Rayleigh noise is positive: PCA and the plain autoencoder
+# leave a grey background, which even the linear denoiser removes.
 
 fig, axes = plt.subplots(2, 2, figsize=(15, 9.5), layout="constrained")
-for ax, (name, rows) in zip(axes.flat, noisy.items(), strict=True):
-    made = {
-        "Noisy": rows,
-        "PCA": restore(pca, rows),
-        "Identity autoencoder": restore(plain, rows),
-        "Linear denoiser": restore(linear[name], rows),
-        "Denoising autoencoder": restore(denoising[name], rows),
+for ax, (name, X_noisy) in zip(axes.flat, noisy.items(), strict=True):
+    restored = {
+        "Noisy": X_noisy,
+        "PCA": restore(pca, X_noisy),
+        "Plain autoencoder": restore(plain, X_noisy),
+        "Linear denoiser": restore(linear[name], X_noisy),
+        "Denoising autoencoder": restore(denoising[name], X_noisy),
     }
-    display = ReconstructionDisplay.from_predictions(X_test, made, image_shape=(8, 8), n_rows=10, ax=ax)
+    display = ReconstructionDisplay.from_predictions(X_test, restored, image_shape=(8, 8), n_rows=10, ax=ax)
     display.axes_[0].figure.suptitle(f"{name[0].upper()}{name[1:]} noise", fontsize=13)
 plt.show()
 
 # %%
 # The noise to train with
 # -----------------------
-# Each model is best on the noise that it was trained with, and the plain autoencoder on clean digits: a
-# denoiser pays for what it expects. What it does not expect it may make worse, as the model trained with
-# masking does with Rayleigh noise. Salt and pepper and Gaussian noise are alike enough to stand in for one
-# another.
+# Each model is the best on the noise that it was trained with, and the plain autoencoder on clean digits:
+# training with noise has a cost when there is none. Noise that was absent from training may even be
+# amplified, as Rayleigh noise is by the model trained with masking. Salt-and-pepper and Gaussian noise are
+# similar enough to be exchangeable.
 
 models = {"none": plain, **denoising}
 inputs = {"none": X_test, **noisy}
 errors = np.array(
-    [[squared_error(restore(model, rows)) for rows in inputs.values()] for model in models.values()]
+    [[squared_error(restore(model, X_input)) for X_input in inputs.values()] for model in models.values()]
 )
 
 fig, ax = plt.subplots(figsize=(6.6, 4.6), layout="constrained")
@@ -126,7 +127,7 @@ for (i, j), error in np.ndenumerate(errors):
     colour = "white" if error < np.sqrt(errors.min() * errors.max()) else "black"
     weight = "bold" if error == errors[:, j].min() else "normal"
     ax.text(j, i, f"{error:.0f}", ha="center", va="center", color=colour, weight=weight)
-fig.colorbar(picture, label="Squared error to the clean digits")
+fig.colorbar(picture, label="Squared error relative to clean digits")
 best = [list(models)[i] for i in errors.argmin(axis=0)]
 print("\nbest model on clean digits and on each noise: " + ", ".join(best))
 plt.show()

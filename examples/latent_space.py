@@ -1,19 +1,18 @@
 """
-Draw, sweep and walk the latent space of digits
-===============================================
+Explore and sample the latent space of digits
+=============================================
 
-What does a point of a latent space stand for, and what lies between two of them? This page draws the
-plane of a VAE with two components, new digits from several models, and ways from digit to digit. A
-classifier trained on real digits judges the new ones: a prior that is fitted to the codes makes many
-more of them look real than N(0, I) does.
+This example decodes the latent plane of a VAE with two components, draws new digits from several models, and
+interpolates between digits. A classifier trained on real digits measures how realistic the new ones are: many
+more are recognised when the prior is fitted to the codes than when it is N(0, I).
 """
 
 # %%
-# The plane of a VAE
-# ------------------
-# With two components all of the latent space can be seen. On the left are the codes of the training
-# digits: the classes fall apart, though the model has not seen their labels. On the right is what the
-# plane is decoded to, in steps of equal probability of the prior. Neighbours turn into each other.
+# The latent plane of a VAE
+# -------------------------
+# Two components allow the whole latent space to be shown. The left panel shows the codes of the training
+# digits: the classes are separated, although the labels were not used. The right panel shows a decoded
+# grid, in steps of equal probability under the prior. Neighbouring digits change continuously.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -38,8 +37,8 @@ plt.show()
 # %%
 # New digits
 # ----------
-# For new digits eight components do better. A VAE has a density of its own and draws with ``sample``.
-# ``prior="mixture"`` fits a mixture of normal distributions to the codes once the networks are trained.
+# Eight components give better samples. A VAE is a generative model with a method ``sample``.
+# ``prior="mixture"`` fits a mixture of normal distributions to the codes after training.
 # :func:`~sklearn_ae.latent.sample_latent` fits a density to the codes of any other transformer.
 models = {
     "VAE": VAETransformer(n_components=8, max_iter=60, random_state=0),
@@ -54,45 +53,45 @@ n_drawn = 1000
 drawn = {name: models[name].sample(n_drawn, random_state=0, noise=False) for name in list(models)[:2]}
 for density in ("gaussian", "mixture"):
     for name in ("Autoencoder", "PCA"):
-        rows = sample_latent(models[name], X_train, n_drawn, density=density, random_state=0)
-        drawn[f"{name}, {density}"] = rows
+        X_drawn = sample_latent(models[name], X_train, n_drawn, density=density, random_state=0)
+        drawn[f"{name}, {density}"] = X_drawn
 
 # %%
-# The judge is a bag of networks trained on real digits. A single network is sure of noise, too; a bag
-# disagrees where there were no digits. The table says how many of 1,000 new digits it is sure of (a
-# probability over 0.9), and how many of the ten kinds are among them. Real test digits are the upper
-# mark, digits with shuffled pixels the lower one.
-judge = BaggingClassifier(MLPClassifier(max_iter=500, alpha=0.01), n_estimators=5, random_state=0)
-judge.fit(X_train, y_train)
-print(f"The judge is right about {judge.score(X_test, y_test):.1%} of the test digits.\n")
+# The classifier is an ensemble of networks trained on real digits. A single network is confident on noise,
+# too; the members of an ensemble disagree away from the training data. The table gives the share of 1,000
+# new digits on which it is confident (a probability over 0.9), and the number of classes among these. Real
+# test digits and digits with shuffled pixels are the upper and lower references.
+classifier = BaggingClassifier(MLPClassifier(max_iter=500, alpha=0.01), n_estimators=5, random_state=0)
+classifier.fit(X_train, y_train)
+print(f"Accuracy of the classifier on test digits: {classifier.score(X_test, y_test):.1%}\n")
 
 shuffled = np.random.RandomState(0).rand(*X_test.shape).argsort(axis=1)
 noise = np.take_along_axis(X_test, shuffled, axis=1)
-print("  digits                   sure of   kinds of digit")
-for name, rows in {"Real": X_test, **drawn, "Real, pixels shuffled": noise}.items():
-    probability = judge.predict_proba(rows)
-    sure = probability.max(axis=1) > 0.9
-    kinds = np.unique(probability[sure].argmax(axis=1))
-    print(f"  {name:23}   {sure.mean():6.1%}   {len(kinds):14}")
+print("  digits                  confident   classes")
+for name, images in {"Real": X_test, **drawn, "Real, pixels shuffled": noise}.items():
+    probability = classifier.predict_proba(images)
+    confident = probability.max(axis=1) > 0.9
+    classes = np.unique(probability[confident].argmax(axis=1))
+    print(f"  {name:23}   {confident.mean():7.1%}   {len(classes):7}")
 
 # %%
-# The codes of digits fall into groups. A single normal distribution also draws from the gaps between
-# these, where the decoder has to make something up; a mixture does not. That holds for every model,
-# PCA included, whose digits stay blurred all the same.
+# The codes of digits form clusters. A single normal distribution also draws codes between the clusters,
+# where the decoder was not trained; a mixture does not. This holds for every model, including PCA, although
+# its digits remain blurred.
 fig, axes = plt.subplots(len(drawn), 16, figsize=(11, 4.8), layout="constrained")
-for row, (name, rows) in zip(axes, drawn.items(), strict=True):
-    for ax, picture in zip(row, rows, strict=False):
-        ax.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
+for row, (name, images) in zip(axes, drawn.items(), strict=True):
+    for ax, image in zip(row, images, strict=False):
+        ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
         ax.set(xticks=[], yticks=[])
     row[0].set_ylabel(name.replace(", ", ",\n"), rotation=0, ha="right", va="center")
 fig.suptitle("New digits drawn from eight components")
 plt.show()
 
 # %%
-# From digit to digit
-# -------------------
-# Each row walks from one test digit (framed, on the left) to another. PCA fades one digit into the
-# other. What the VAE passes through is sharper, and more often a shape that could be a digit.
+# Interpolation
+# -------------
+# Each row interpolates between two test digits (framed). PCA blends one digit into the other. The
+# intermediate images of the VAE are sharper, and more often have the shape of a digit.
 start = np.array([X_test[y_test == digit][0] for digit in (0, 1, 3, 4)])
 end = np.array([X_test[y_test == digit][0] for digit in (7, 2, 8, 9)])
 fig, (left, right) = plt.subplots(1, 2, figsize=(12, 3.3), layout="constrained")
@@ -103,11 +102,11 @@ for ax, name, method in [(left, "PCA", "linear"), (right, "VAE", "spherical")]:
 plt.show()
 
 # %%
-# Arithmetic of codes
+# Arithmetic on codes
 # -------------------
-# The mean code of eights less that of threes is a direction. Test threes that are moved along it
-# become eights, as the judge says. :ref:`sphx_glr_gallery_attribute_arithmetic.py` does more of this.
+# The mean code of eights minus that of threes is a direction. Moved along it, test threes are classified as
+# eights. :ref:`sphx_glr_gallery_attribute_arithmetic.py` has more on this.
 threes = X_test[y_test == 3]
 vector = attribute_vector(models["VAE"], X_train[y_train == 8], X_train[y_train == 3])
-share = np.mean(judge.predict(apply_attribute(models["VAE"], threes, vector)) == 8)
-print(f"\nOf {len(threes)} test digits 3, moved along '8 less 3', the judge calls {share:.0%} a digit 8.")
+share = np.mean(classifier.predict(apply_attribute(models["VAE"], threes, vector)) == 8)
+print(f"\nOf {len(threes)} test threes moved along '8 - 3', {share:.0%} are classified as eights.")

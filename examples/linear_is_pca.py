@@ -2,16 +2,16 @@
 A linear autoencoder is PCA
 ===========================
 
-Without hidden layers the best autoencoder for squared error is PCA (Baldi and Hornik, 1989). Here it has
-PCA's attributes to the last digit; and one that starts at random weights and is trained by gradient
-finds the same subspace, though not the same axes.
+Without hidden layers, the autoencoder with the smallest squared error is PCA (Baldi and Hornik, 1989). Its
+attributes equal those of scikit-learn's PCA up to rounding errors. Gradient descent from random weights finds
+the same subspace, but not the same axes.
 """
 
 # %%
-# The same numbers
-# ----------------
-# Training starts at PCA, which is the optimum of a linear autoencoder: there is nothing to train. The
-# model has every attribute of PCA, and gives the same codes and log-likelihoods.
+# The same attributes
+# -------------------
+# Training starts from PCA, which is already the optimum of a linear autoencoder. The model has all
+# attributes of PCA, and returns the same codes and log-likelihoods.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,21 +40,21 @@ pairs["get_covariance()"] = linear.get_covariance(), pca.get_covariance()
 pairs["transform(X)"] = linear.transform(X), pca.transform(X)
 pairs["score_samples(X)"] = linear.score_samples(X), pca.score_samples(X)
 
-print("largest difference to PCA")
+print("largest difference from PCA")
 for name, (ours, theirs) in pairs.items():
     print(f"  {name:26}  {np.abs(ours - theirs).max():.0e}")
 
 # %%
-# The same subspace, by gradient
-# ------------------------------
-# ``init="random"`` is the textbook autoencoder, which knows nothing of PCA; ``alpha=0`` takes away the
-# weight decay, which PCA does not have either. A callback watches the training: after each epoch it
-# measures the principal angles between the subspace that the decoder maps to and PCA's. Two subspaces of
-# four dimensions have four of them, which are all zero where the subspaces are the same.
+# The same subspace by gradient descent
+# -------------------------------------
+# ``init="random"`` is the textbook autoencoder, which does not use PCA; ``alpha=0`` disables weight decay,
+# which PCA does not have either. After each epoch, a callback computes the principal angles between the
+# range of the decoder and the subspace of PCA. Two subspaces of four dimensions have four principal angles,
+# all of which are zero if the subspaces are equal.
 
 
 class SubspaceAngles(Callback):
-    """Keep the principal angles, in degrees, of every epoch."""
+    """Principal angles to the subspace of PCA after every epoch, in degrees."""
 
     def on_train_begin(self, net, **kwargs):
         self.angles_ = []
@@ -66,7 +66,7 @@ class SubspaceAngles(Callback):
         self.angles_.append(np.degrees(subspace_angles(directions.numpy().T, pca.components_.T)))
 
 
-watch = SubspaceAngles()
+callback = SubspaceAngles()
 trained = AutoencoderTransformer(
     n_components,
     hidden_layer_sizes=(),
@@ -74,11 +74,11 @@ trained = AutoencoderTransformer(
     alpha=0,
     early_stopping=False,
     max_iter=300,
-    callbacks=[watch],
+    callbacks=[callback],
     random_state=0,
 ).fit(X)
 
-angles = np.array(watch.angles_)
+angles = np.array(callback.angles_)
 print("\n  epoch  largest angle to PCA's subspace")
 for epoch in (1, 10, 30, 100, 300):
     print(f"  {epoch:5}  {angles[epoch - 1].max():10.3f}")
@@ -87,9 +87,9 @@ pca_error = np.square(X - pca.inverse_transform(pca.transform(X))).sum(axis=1).m
 print(f"\nSquared error divided by PCA's: {trained.reconstruction_error(X).mean() / pca_error:.6f}")
 
 # %%
-# The loss falls to PCA's and no further. It is there long before the angles are zero: near the optimum it
-# differs by the order of their squares. Steps on batches keep the angles at some tenths of a degree, until
-# the learning rate decays.
+# The loss converges to that of PCA. It does so long before the angles vanish, since near the optimum the
+# difference is quadratic in the angles. The noise of mini-batches keeps the angles at some tenths of a degree
+# until the learning rate decays.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 for j, colour in enumerate(("#0072B2", "#56B4E9", "#009E73", "#E69F00")):
@@ -108,31 +108,32 @@ plt.show()
 # %%
 # The axes are not determined
 # ---------------------------
-# Any invertible map of the code can be undone by the decoder, so that squared error does not care which
-# axes span the subspace: those of the trained model are mixtures of PCA's. PCA of its
-# reconstructions turns them back.
+# The decoder can invert any invertible linear map of the code, so that the squared error does not depend on
+# the basis of the subspace: the axes of the trained model are linear combinations of those of PCA. Applying
+# PCA to the reconstructions recovers the latter.
 
-turned = PCA(n_components).fit(trained.inverse_transform(trained.transform(X)))
+recovered = PCA(n_components).fit(trained.inverse_transform(trained.transform(X)))
 
 
 def cosines(components):
-    """Of the angle between each of the components and PCA's."""
+    """Return the cosine of the angle between each component and that of PCA."""
     norms = np.linalg.norm(components, axis=1)
     return np.abs((components * pca.components_).sum(axis=1)) / norms
 
 
-print("\ncosine of each axis to PCA's axis of the same number")
-for name, components in (("trained", trained.components_), ("turned back", turned.components_)):
+print("\ncosine of the angle between each axis and that of PCA")
+for name, components in (("trained", trained.components_), ("recovered", recovered.components_)):
     print(f"  {name:11}  " + "  ".join(f"{value:.3f}" for value in cosines(components)))
 
-rows = {
+signs = np.sign((recovered.components_ * pca.components_).sum(axis=1, keepdims=True))
+images = {
     "PCA": pca.components_,
     "Trained from\nrandom weights": trained.components_,
-    "Turned back\nby PCA": turned.components_ * np.sign(turned.components_ * pca.components_).sum(1)[:, None],
+    "Recovered\nby PCA": signs * recovered.components_,
 }
 fig, axes = plt.subplots(3, n_components, figsize=(5.6, 4.2), layout="constrained")
 fig.suptitle("Components as images")
-for line, (name, components) in zip(axes, rows.items(), strict=True):
+for line, (name, components) in zip(axes, images.items(), strict=True):
     line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for ax, component in zip(line, components, strict=True):
         largest = np.abs(component).max()

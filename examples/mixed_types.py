@@ -1,19 +1,19 @@
 """
-Numbers, categories and gaps: a mixed table from end to end
-===========================================================
+Numbers, categories and missing values in a data frame
+======================================================
 
-A data frame of used cars has numbers, categories and missing values. A ``ColumnTransformer`` prepares
-them, ``AutoencoderTransformer`` stands where PCA could, and one grid search compares both at several
-sizes on the same folds. Where the code is to be short the autoencoder keeps more of the table, and the
-classifier gains; from four components on, PCA serves it as well.
+A data frame of used cars has numerical and categorical features with missing values. They are preprocessed
+by a ``ColumnTransformer``, and one grid search compares ``AutoencoderTransformer`` with PCA at several
+sizes on the same folds. With few components the autoencoder explains more of the variance, and the
+classifier is more accurate; from four components on, PCA serves the classifier as well.
 """
 
 # %%
 # Used cars
 # ---------
-# Eleven columns follow from a handful of causes: kind, fuel, size, trim, age and use. Six per cent of the
-# cells are missing. The question is who buys the car: each buyer has other wishes, and some chance has
-# its part.
+# Eleven features depend on a few variables: kind, fuel, size, trim, age and distance per year. Six per cent
+# of the values are missing. The target is the buyer of the car: each type of buyer has other preferences,
+# and the choice is partly random.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ KINDS = pd.DataFrame(
 
 
 def used_cars(n, random_state):
-    """Cars with gaps, and their buyers."""
+    """Draw cars with missing values, and their buyers."""
     rng = np.random.RandomState(random_state)
     kind = rng.choice(KINDS.index, n, p=[0.3, 0.25, 0.2, 0.1, 0.15])
     fuel = rng.choice(["petrol", "diesel", "electric"], n, p=[0.5, 0.3, 0.2])
@@ -91,8 +91,8 @@ print(X_train.head(4).round(1).to_string())
 # %%
 # One pipeline
 # ------------
-# Gaps are filled with medians and with the most frequent categories. ``OneHotEncoder`` is to give dense
-# columns, of which data frames are made: ``set_output`` has every step hand on a data frame.
+# Missing values are imputed by the median or by the most frequent category. ``set_output`` makes every step
+# return a data frame, which requires dense output of ``OneHotEncoder``.
 prepare = ColumnTransformer(
     [
         (
@@ -113,12 +113,13 @@ pipeline = Pipeline(
 ).set_output(transform="pandas")
 
 # %%
-# The grid search tries both reducers at four sizes. Beside the accuracy it records the share of the
-# variance of the prepared columns that the code explains.
+# The grid search tries both reducers at four sizes. In addition to the accuracy, it records the explained
+# variance of the preprocessed features.
 sizes = [1, 2, 4, 6]
 
 
 def explained(pipeline, X, y):
+    """Return the share of the variance of the preprocessed features that the code explains."""
     return explained_variance_scorer(pipeline["reduce"], pipeline["prepare"].transform(X))
 
 
@@ -138,31 +139,32 @@ found = results.set_index("case")[["mean_test_explained", "mean_test_accuracy"]]
 print(found.to_string())
 
 best = search.best_estimator_
-everything = Pipeline([("prepare", prepare), ("classify", SVC(C=3))]).fit(X_train, y_train)
+all_features = Pipeline([("prepare", prepare), ("classify", SVC(C=3))]).fit(X_train, y_train)
 print(f"\nchosen: {search.best_params_['reduce']}")
 print(f"accuracy on test cars: {search.score(X_test, y_test):.1%}, ", end="")
-print(f"with all columns {everything.score(X_test, y_test):.1%}")
-print(f"prepared columns: {', '.join(best['prepare'].get_feature_names_out())}")
+print(f"with all features {all_features.score(X_test, y_test):.1%}")
+print(f"preprocessed features: {', '.join(best['prepare'].get_feature_names_out())}")
 print(f"codes: {', '.join(best[:2].get_feature_names_out())}")
 
 # %%
-# With one or two components the autoencoder explains 20 points more of the variance, and the classifier is
-# right more often by about 10. With four or six it still explains more, but most of what tells the buyer is
-# then in PCA's code as well, and the accuracies come close. All columns give little more.
+# With one or two components the autoencoder explains 20 percentage points more of the variance, and the
+# accuracy is higher by about 10 points. With four or six it still explains more, but then the components of
+# PCA also contain most of the information on the buyer, and the accuracies are similar. All features give
+# little more.
 COLOURS = {"PCA": "#D55E00", "Autoencoder": "#0072B2"}
 MARKERS = {"PCA": "s", "Autoencoder": "o"}
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
 for ax, measure in zip(axes, ("explained", "accuracy"), strict=True):
-    for name, rows in results.groupby("name", sort=False):
+    for name, group in results.groupby("name", sort=False):
         style = {"color": COLOURS[name], "marker": MARKERS[name], "capsize": 3, "label": name}
-        ax.errorbar(sizes, rows[f"mean_test_{measure}"], rows[f"std_test_{measure}"], **style)
+        ax.errorbar(sizes, group[f"mean_test_{measure}"], group[f"std_test_{measure}"], **style)
     ax.set(xlabel="components", xticks=sizes, ylim=(0, 1))
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set(title="Variance explained on held-out folds", ylabel="share")
-axes[1].set(title="Accuracy of the buyer on held-out folds", ylabel="share")
+axes[1].set(title="Accuracy on held-out folds", ylabel="share")
 axes[1].axhline(
-    everything.score(X_test, y_test), color="black", linestyle=":", label="all columns, test cars"
+    all_features.score(X_test, y_test), color="black", linestyle=":", label="all features, test cars"
 )
 axes[0].legend(frameon=False, loc="lower right")
 axes[1].legend(frameon=False, loc="lower right")
@@ -171,11 +173,11 @@ plt.show()
 # %%
 # Two components
 # --------------
-# A decoded code can be read as a row of the table: of the one-hot columns of a category, the largest tells
-# its value. Two numbers for eleven columns cannot keep everything. The autoencoder's keep far more of the
-# kind and a little more of the fuel; neither model has much room for the gears. The figure shows the
-# test cars whose kind is known. Both models set the city cars apart; the autoencoder does so with the
-# sports cars, too, and parts most of the vans from the rest.
+# A decoded code can be converted back to the original table: the category is the one-hot feature with the
+# largest value. Two components cannot describe eleven features completely. Those of the autoencoder retain
+# far more of the kind and slightly more of the fuel; both models lose most of the information on the gears.
+# The figure shows the test cars of known kind. Both models separate the city cars; the autoencoder also
+# separates the sports cars and most of the vans.
 cars = X_test.dropna(subset=["kind"])
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
 for ax, reducer in zip(axes, (PCA(n_components=2), autoencoder.set_params(n_components=2)), strict=True):
@@ -187,7 +189,7 @@ for ax, reducer in zip(axes, (PCA(n_components=2), autoencoder.set_params(n_comp
     )
     for category in ("kind", "fuel", "gears"):
         columns = prepared.columns[prepared.columns.str.startswith(f"{category}_")]
-        right = decoded[columns].idxmax(axis=1) == prepared[columns].idxmax(axis=1)
-        print(f"{name}, {category} decoded rightly  {right.mean():.1%}")
+        correct = decoded[columns].idxmax(axis=1) == prepared[columns].idxmax(axis=1)
+        print(f"{name}, {category} decoded correctly  {correct.mean():.1%}")
     LatentSpaceDisplay.from_estimator(model, cars, cars["kind"], name=name, ax=ax)
 plt.show()

@@ -1,18 +1,18 @@
 """
-Sensor errors in a table: which row, which column, how sure
-===========================================================
+Detect and explain sensor errors
+================================
 
-A pump has ten sensors whose values depend on each other. One row in ten holds the value of another moment
-in one column: usual by itself, impossible beside the others. ``AEOutlierDetector`` learns how the values
-depend on each other, finds such rows, names the column, and gives p-values that bound the share of
-false alarms.
+A pump has ten sensors whose readings depend on each other. In one sample out of ten, one sensor returns its
+value of another moment: a normal value by itself, but inconsistent with the other sensors.
+``AEOutlierDetector`` learns the dependencies, detects such samples, identifies the faulty sensor, and
+computes p-values that control the rate of false alarms.
 """
 
 # %%
 # A pump
 # ------
-# Three things vary freely: the speed, the valve and the temperature of the air. All else follows from
-# them, not linearly. Noise is added to every column, of 4 % of its standard deviation.
+# Three variables are independent: the speed, the valve and the air temperature. All others are nonlinear
+# functions of these. Every feature has noise of 4 % of its standard deviation.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from sklearn_ae.inspection import OutlierScoreDisplay
 
 
 def pump(n, random_state):
-    """Readings of a pump at n moments."""
+    """Simulate the readings of a pump at n moments."""
     rng = np.random.RandomState(random_state)
     speed, valve, air = rng.uniform(0.4, 1, n), rng.uniform(0.3, 1, n), rng.uniform(10, 30, n)
     flow = speed * valve / np.sqrt(valve**2 + 0.25)
@@ -53,22 +53,22 @@ def pump(n, random_state):
     return readings + 0.04 * readings.std().to_numpy() * rng.normal(size=readings.shape)
 
 
-X_train = pump(800, random_state=0)  # all sensors work
+X_train = pump(800, random_state=0)  # without faults
 X = pump(1000, random_state=1)
 rng = np.random.RandomState(2)
 faulty = rng.uniform(size=len(X)) < 0.1
-column = rng.randint(X.shape[1], size=len(X))  # the sensor that fails, if one does
+column = rng.randint(X.shape[1], size=len(X))  # the sensor that fails in a faulty sample
 wrong = faulty[:, None] & (np.arange(X.shape[1]) == column[:, None])
 X = X.mask(wrong, X.sample(frac=1, random_state=3).to_numpy())  # values of other moments
-print(f"{faulty.sum()} of {len(X)} rows hold a wrong value.")
+print(f"{faulty.sum()} of {len(X)} samples are faulty.")
 
 # %%
-# Which rows?
-# -----------
-# ``robust=False`` because the training rows are clean. A wrong value in one column is far from its
-# reconstruction, which the other columns have a say in, hence ``outlier_score="reconstruction"``. The default score
-# goes by distances between rows and suits more kinds of outliers. The area under the ROC curve is 1 if all
-# wrong rows have lower scores than all right ones, and 0.5 for guesses.
+# Detecting faulty samples
+# ------------------------
+# ``robust=False`` because the training samples are clean. A wrong value of one feature is far from its
+# reconstruction, which also depends on the other features, hence ``outlier_score="reconstruction"``. The
+# default score includes distances between samples and suits more kinds of outliers. The area under the ROC
+# curve is 1 if all faulty samples have lower scores than all others, and 0.5 for random scores.
 settings = {"robust": False, "n_estimators": 3, "random_state": 0}
 detectors = {
     "AEOutlierDetector, reconstruction": AEOutlierDetector(outlier_score="reconstruction", **settings),
@@ -79,7 +79,7 @@ detectors = {
 
 
 def areas(train, test, outlier):
-    """Area under the ROC curve of each detector, fitted to clean rows."""
+    """Return the area under the ROC curve of each detector, fitted to clean samples."""
     scores = {
         name: make_pipeline(StandardScaler(), clone(detector)).fit(train).score_samples(test)
         for name, detector in detectors.items()
@@ -97,66 +97,67 @@ table = {
 print(pd.DataFrame(table).round(3).to_string())
 
 # %%
-# The wrong values of the pump are found by the autoencoders, above all by their reconstructions. The forest
-# looks at one column at a time, and nearly guesses. The second table is measured, not made:
-# 200 benign tumours to learn from, and malignant ones among the new rows. Many columns of these are large
-# by themselves. Any of the detectors sees that, and the forest is as good as the autoencoders and
-# much faster.
+# The autoencoders detect the faulty samples of the pump, particularly by their reconstruction error. The
+# isolation forest splits on one feature at a time, and is little better than random here. The second column
+# is a real dataset: the training samples are 200 benign tumours, and the outliers are malignant ones. Many
+# of their features have extreme values by themselves, which all detectors find; the forest is as good as
+# the autoencoders, and much faster.
 #
-# The figure shows the scores of the pump's rows. ``explain`` splits a row's score over the columns; the
-# bars are those of the three oddest rows.
+# The figure shows the scores of the pump's samples. ``explain`` decomposes the score of a sample into
+# contributions of the features, shown for the three samples with the lowest scores.
 detector = make_pipeline(StandardScaler(), detectors["AEOutlierDetector, reconstruction"]).fit(X_train)
-state = np.where(faulty, "wrong value", "right")
+state = np.where(faulty, "faulty", "normal")
 OutlierScoreDisplay.from_estimator(detector, X, state, n_oddest=3, n_columns=5)
 plt.show()
 
 # %%
-# How sure?
-# ---------
-# A p-value says how rare rows are that are as far out; each autoencoder compares with rows that it has not
-# seen. An alarm at 5 % would be raised by 45 of the right rows, by chance. ``false_discovery_control``
-# adjusts the p-values for that: of the alarms at 10 %, at most 10 % are false, on average over
-# such tables.
+# False alarms
+# ------------
+# A p-value is the probability that a normal sample has a score at least as low; each autoencoder of the
+# ensemble is calibrated on samples that were held out from its training. At a level of 5 %, about 45 of the
+# normal samples raise an alarm by chance. ``false_discovery_control`` adjusts the p-values for this: at a
+# level of 10 %, the expected share of false alarms among all alarms is at most 10 %.
 scaler, model = detector[0], detector[-1]
-rows = scaler.transform(X)
-p = model.pvalues(rows)
+X_scaled = scaler.transform(X)
+p = model.pvalues(X_scaled)
 alarm = false_discovery_control(p) <= 0.1
 for name, raised in {"p <= 0.05": p <= 0.05, "adjusted p <= 0.1": alarm}.items():
     print(f"{name:17}  {raised.sum():3} alarms, {1 - faulty[raised].mean():.0%} of them false, ", end="")
-    print(f"{raised[faulty].mean():.0%} of the wrong values found")
+    print(f"{raised[faulty].mean():.0%} of the faulty samples detected")
 
 # %%
-# Which column?
-# -------------
-# For each alarm, the column with the largest contribution is compared with the sensor that failed. The
-# value that is farthest from its mean says little: wrong values are usual by themselves.
-# ``explain`` names the column of nearly all, but that a wrong temperature of the air is laid to the
-# bearing, which follows it: the two readings contradict each other, and either could be the wrong one.
-named = model.explain(rows).argmax(axis=1)
-extreme = np.abs(rows).argmax(axis=1)
+# Identifying the faulty sensor
+# -----------------------------
+# For each alarm, the feature with the largest contribution is compared with the sensor that failed. The
+# value that is farthest from its mean is a poor indicator, because wrong values are normal by themselves.
+# ``explain`` identifies nearly all sensors, except that a wrong air temperature is attributed to the
+# bearing, whose temperature depends on it: the two readings are inconsistent, and either could be wrong.
+identified = model.explain(X_scaled).argmax(axis=1)
+extreme = np.abs(X_scaled).argmax(axis=1)
 found = alarm & faulty
-print(f"right column among the {found.sum()} found: explain {(named == column)[found].mean():.0%}, ", end="")
+print(f"sensor identified in {found.sum()} samples: ", end="")
+print(f"explain {(identified == column)[found].mean():.0%}, ", end="")
 print(f"most extreme value {(extreme == column)[found].mean():.0%}")
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained", width_ratios=(1, 1.2))
 order = np.argsort(p)
 rank = np.arange(1, len(p) + 1)
-for name, rows_, colour, marker in [
-    ("right", ~faulty, "#0072B2", "o"),
-    ("wrong value", faulty, "#D55E00", "^"),
+for name, mask, colour, marker in [
+    ("normal", ~faulty, "#0072B2", "o"),
+    ("faulty", faulty, "#D55E00", "^"),
 ]:
-    of_kind = rows_[order]
-    left.scatter(rank[of_kind], p[order][of_kind], s=14, color=colour, marker=marker, label=name)
-left.plot(rank, 0.1 * rank / len(p), color="black", label="0.1 · rank / rows")
+    shown = mask[order]
+    left.scatter(rank[shown], p[order][shown], s=14, color=colour, marker=marker, label=name)
+left.plot(rank, 0.1 * rank / len(p), color="black", label="0.1 · rank / samples")
 left.axhline(0.05, color="black", linestyle=":", label="0.05")
-left.set(xlim=(0, 200), ylim=(-0.002, 0.12), xlabel="rank of the row by its p-value", ylabel="p-value")
-left.set_title("Rows up to the last one under the line raise an alarm")
+left.set(xlim=(0, 200), ylim=(-0.002, 0.12), xlabel="rank of the sample by its p-value", ylabel="p-value")
+left.set_title("Samples up to the last one below the line raise an alarm")
 left.legend(frameon=False)
 left.spines[["top", "right"]].set_visible(False)
 names = [name.partition(" (")[0] for name in X.columns]
 ConfusionMatrixDisplay.from_predictions(
     column[found],
-    named[found],
+    identified[found],
     labels=range(10),
     display_labels=names,
     ax=right,
@@ -164,5 +165,5 @@ ConfusionMatrixDisplay.from_predictions(
     colorbar=False,
     xticks_rotation=45,
 )
-right.set(title="Wrong values that were found", xlabel="column named by explain", ylabel="sensor that failed")
+right.set(title="Faulty samples", xlabel="feature with the largest contribution", ylabel="faulty sensor")
 plt.show()

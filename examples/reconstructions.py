@@ -1,17 +1,17 @@
 """
-Reconstructions beside PCA's
-============================
+Compare reconstructions with those of PCA
+=========================================
 
-Digits of 64 pixels are squeezed into 2, 4, 8, 16 and 32 numbers, by PCA, by an autoencoder with dense layers
-and by one with convolutions. The smaller the code, the more the pictures differ; with 32 numbers the errors
-of all three are small.
+Digits of 64 pixels are reduced to 2, 4, 8, 16 and 32 components by PCA, by an autoencoder with dense layers
+and by one with convolutional layers. The fewer the components, the larger the differences; with 32
+components the errors of all three are small.
 """
 
 # %%
 # Fifteen models
 # --------------
-# A quarter of the digits is kept for the comparison. The autoencoders start at PCA and take some seconds
-# where PCA takes none.
+# A quarter of the digits is held out for the comparison. Each autoencoder starts from PCA and is trained
+# for some seconds.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,11 +49,12 @@ for k, pca, dense, convolutional in zip(sizes, *errors.values(), strict=True):
     print(f"  {k:4}  {pca:3.0f}  {dense:5.0f}  {convolutional:13.0f}")
 
 # %%
-# What is left of six digits
-# --------------------------
-# One panel for each size of the code. Mean squared errors, per pixel, are those of all test digits. Of two
-# numbers PCA makes blurred means of several digits; the autoencoders make digits, but at times another one:
-# of the 8, the second, they make something else. A sharp picture need not be a true one.
+# Reconstructions of six digits
+# -----------------------------
+# One panel for each number of components. The mean squared errors are per pixel, over all test digits. From
+# two components PCA reconstructs blurred averages of several digits. The autoencoders reconstruct digits,
+# but not always the right one, as the second sample, an 8, shows: a sharp image is not necessarily an
+# accurate one.
 
 fig, axes = plt.subplots(2, 3, figsize=(14, 6.6), layout="constrained")
 for i, (k, ax) in enumerate(zip(sizes, axes.flat, strict=False)):
@@ -68,5 +69,5 @@ display.ax_.set_ylim(0, 1)
 plt.show()
 
 # %%
-# Convolutions gain nothing over dense layers here: with 8 x 8 pixels each layer sees the whole image anyway.
-# With 32 components every model explains nearly all of the variance, and PCA is the quickest by far.
+# Convolutions have no advantage over dense layers on images of 8 x 8 pixels, where few layers cover the whole
+# image. With 32 components every model explains nearly all of the variance, and PCA is the fastest by far.

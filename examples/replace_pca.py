@@ -2,29 +2,32 @@
 Replace PCA in a pipeline
 =========================
 
-Digits are reduced to 2, 4, 8 or 16 numbers, from which a linear classifier tells the digit. The
-autoencoder takes PCA's place in the pipeline, and one grid search compares both at every size, on the
-same folds: by accuracy, and by the error of the reconstructed images.
+Digits are reduced to 2, 4, 8 or 16 components, from which a linear classifier predicts the digit. An
+autoencoder replaces PCA as the first step of the pipeline. With the same number of components, it
+reconstructs the images with about half of PCA's squared error, and with few components the classifier
+becomes much more accurate.
 """
 
 # %%
 # The pipeline
 # ------------
-# Its first step is a parameter like any other: the search puts PCA or the autoencoder there, and
-# sets ``n_components`` of either.
+# The first step is a parameter of the pipeline, so that replacing PCA is one call of ``set_params``. Nothing
+# else changes. A quarter of the digits is held out for testing.
+
+import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.inspection import ReconstructionDisplay
-from sklearn_ae.metrics import neg_reconstruction_error_scorer
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, stratify=y, random_state=0)
@@ -32,69 +35,64 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, strati
 pipeline = Pipeline(
     [("reduce", PCA()), ("scale", StandardScaler()), ("classify", LogisticRegression(max_iter=1000))]
 )
-reducers = {"PCA": PCA(), "Autoencoder": AutoencoderTransformer(max_iter=30, random_state=0)}
+reducers = {"PCA": PCA(), "Autoencoder": AutoencoderTransformer(max_iter=40, random_state=0)}
 sizes = [2, 4, 8, 16]
 
 # %%
-# One search over both
-# --------------------
-# The classifier's accuracy decides. The second score looks at the first step alone: minus the squared
-# error of a reconstructed image, summed over its pixels.
+# PCA and the autoencoder at each size
+# ------------------------------------
+# Two scores on the test digits: the accuracy of the classifier, and the squared error of the reconstructed
+# images, summed over the pixels. :class:`~sklearn.model_selection.GridSearchCV` can search over the same
+# two parameters, ``reduce`` and ``reduce__n_components``.
 
 
-def neg_squared_error(pipeline, X, y=None):
-    return neg_reconstruction_error_scorer(pipeline["reduce"], X)
+def squared_error(reducer, X):
+    """Return the mean squared error per image, summed over the pixels."""
+    X_reconstructed = reducer.inverse_transform(reducer.transform(X))
+    return np.square(X - X_reconstructed).sum(axis=1).mean()
 
 
-search = GridSearchCV(
-    pipeline,
-    {"reduce": list(reducers.values()), "reduce__n_components": sizes},
-    scoring={"accuracy": "accuracy", "neg_squared_error": neg_squared_error},
-    refit="accuracy",
-    cv=3,
-)
-search.fit(X_train, y_train)
-
-accuracy_pca, accuracy_ae = search.cv_results_["mean_test_accuracy"].reshape(2, -1)
-error_pca, error_ae = -search.cv_results_["mean_test_neg_squared_error"].reshape(2, -1)
-
-print("            accuracy                    squared error per image")
-print("  size      PCA  autoencoder            PCA  autoencoder   ratio")
-for row in zip(sizes, accuracy_pca, accuracy_ae, error_pca, error_ae, error_ae / error_pca, strict=True):
-    print("  {:4}   {:6.1%}  {:11.1%}       {:8.0f}  {:11.0f}   {:5.2f}".format(*row))
-print(
-    f"\nThe search picks {type(search.best_estimator_['reduce']).__name__} with "
-    f"{search.best_params_['reduce__n_components']} components; accuracy on the {len(X_test)} test rows: "
-    f"{search.score(X_test, y_test):.1%}."
-)
+print(f"{len(X_train)} digits for training, {len(X_test)} for testing\n")
+print("                           accuracy  squared error  seconds")
+fitted = {}
+accuracy = {name: [] for name in reducers}
+error = {name: [] for name in reducers}
+for k in sizes:
+    for name, reducer in reducers.items():
+        start = time.perf_counter()
+        model = clone(pipeline).set_params(reduce=clone(reducer), reduce__n_components=k)
+        fitted[name, k] = model.fit(X_train, y_train)
+        accuracy[name].append(model.score(X_test, y_test))
+        error[name].append(squared_error(model["reduce"], X_test))
+        print(
+            f"{f'{name}, {k} components':25}  {accuracy[name][-1]:8.1%}  {error[name][-1]:13.0f}  "
+            f"{time.perf_counter() - start:7.1f}",
+            flush=True,
+        )
 
 # %%
-# What is left of a digit in four numbers
-# ---------------------------------------
-# The smaller the code, the more the autoencoder gains: a bent surface follows the digits where a
-# plane of the same dimension does not. The classifier gains less than the images, and at 16
-# components PCA serves it as well.
+# Reconstructions from four components
+# ------------------------------------
+# Digits lie near a curved surface, which the decoder of the autoencoder can follow, whereas the
+# reconstructions of PCA lie in a plane of the same dimension. The fewer the components, the more the
+# classifier gains. With 16 components it is as accurate with PCA, although the reconstructions of the
+# autoencoder have half the error.
 
 images = np.array([X_test[y_test == digit][0] for digit in range(10)])
-models = {
-    "PCA": PCA(4).fit(X_train),
-    "Autoencoder": AutoencoderTransformer(4, max_iter=30, random_state=0).fit(X_train),
-}
+models = {name: fitted[name, 4]["reduce"] for name in reducers}
 
 fig, (left, middle, right) = plt.subplots(
     1, 3, figsize=(15, 3.6), width_ratios=(2.3, 1, 1), layout="constrained"
 )
 display = ReconstructionDisplay.from_estimator(models, images, image_shape=(8, 8), n_rows=10, ax=left)
-display.axes_[0].figure.suptitle("Test digits, and what is left of them in 4 numbers")
+display.axes_[0].figure.suptitle("Test digits and their reconstructions from 4 components")
 
-for name, error, accuracy, style in (
-    ("PCA", error_pca, accuracy_pca, {"color": "#D55E00", "marker": "s"}),
-    ("Autoencoder", error_ae, accuracy_ae, {"color": "#0072B2", "marker": "o"}),
-):
-    middle.plot(sizes, error, label=name, linewidth=2, **style)
-    right.plot(sizes, 100 * accuracy, label=name, linewidth=2, **style)
-middle.set(title="Reconstruction of held-out folds", ylabel="Squared error per image (grey levels²)")
-right.set(title="Classifier on held-out folds", ylabel="Accuracy (%)")
+styles = {"PCA": {"color": "#D55E00", "marker": "s"}, "Autoencoder": {"color": "#0072B2", "marker": "o"}}
+for name, style in styles.items():
+    middle.plot(sizes, error[name], label=name, linewidth=2, **style)
+    right.plot(sizes, 100 * np.array(accuracy[name]), label=name, linewidth=2, **style)
+middle.set(title="Reconstruction of test digits", ylabel="Squared error per image (grey levels²)")
+right.set(title="Classification of test digits", ylabel="Accuracy (%)")
 middle.set_ylim(bottom=0)
 for ax in (middle, right):
     ax.set_xscale("log", base=2)
@@ -105,5 +103,23 @@ for ax in (middle, right):
     ax.spines[["top", "right"]].set_visible(False)
 
 fig.savefig("replace_pca.png", dpi=150)
-print("Saved replace_pca.png.")
+print("\nSaved replace_pca.png.")
+
+# %%
+# The gain over PCA
+# -----------------
+# In accuracy (percentage points) and in squared error (per cent), with the same number of components.
+
+gained_accuracy = 100 * (np.array(accuracy["Autoencoder"]) - accuracy["PCA"])
+saved_error = 100 * (1 - np.array(error["Autoencoder"]) / error["PCA"])
+
+print("\nGain of the autoencoder over PCA with the same number of components\n")
+print("components  accuracy  squared error")
+for k, points, percent in zip(sizes, gained_accuracy, saved_error, strict=True):
+    print(f"{k:10}  {points:+8.1f}  {-percent:+12.0f}%")
+print(
+    f"\nThe classifier is {gained_accuracy[0]:.0f} percentage points more accurate with {sizes[0]} "
+    f"components, and {gained_accuracy[1]:.0f} with {sizes[1]}.\n"
+    f"The squared error of the reconstructions is {saved_error.min():.0f}% to {saved_error.max():.0f}% lower."
+)
 plt.show()

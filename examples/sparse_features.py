@@ -2,20 +2,21 @@
 Sparse features for a classifier with few labels
 ================================================
 
-A sparse autoencoder with more features than pixels is trained on digits without their labels. Each
-digit becomes a sum of a few strokes. A linear classifier on these features needs fewer labels than one
-on the pixels or on principal components. The page also shows where the gain ends: a kernel machine on
-the pixels has no need of them.
+A sparse autoencoder with more components than pixels is trained on digits without labels. It represents
+each digit as a sum of a few strokes. A linear classifier on these features needs fewer labels than one on
+the pixels or on principal components. With more labels, a kernel machine on the pixels is more accurate
+than either.
 """
 
 # %%
 # A dictionary of strokes
 # -----------------------
-# One layer without hidden ones, 128 features for 64 pixels. ``bottleneck="relu"`` makes codes
-# that are positive or exactly zero. :class:`~sklearn_ae.penalties.KLSparsity` asks that each feature be
-# active in 15 % of the rows: all are in use, each now and then. Noise on the input (``corruption``) and
-# a strong weight decay (``alpha``) make the features smooth. ``tied_weights`` has a feature look for what
-# it draws, and ``init="random"`` leaves out PCA, whose axes are no dictionary to start from.
+# A single layer with 128 components for 64 pixels. With ``bottleneck="relu"`` the codes are positive or
+# exactly zero. :class:`~sklearn_ae.penalties.KLSparsity` penalises deviations from a target share of active
+# samples per component, here 15 %, so that all components are used, each for a part of the samples. Noise
+# on the input (``corruption``) and a strong weight decay (``alpha``) make the features smooth. With
+# ``tied_weights`` a component is detected by the same pattern that it draws. ``init="random"`` avoids the
+# principal axes, which are a poor start for a dictionary.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -48,31 +49,32 @@ pca = PCA(n_components=32).fit(X_train)
 
 codes = sparse.transform(X_train)
 active = (codes > 0).mean(axis=0)
-print(f"features that are used: {(active > 0).sum()} of 128")
-print(f"active in a digit: {(codes > 0).sum(axis=1).mean():.0f} of 128")
+print(f"features in use: {(active > 0).sum()} of 128")
+print(f"active features per digit: {(codes > 0).sum(axis=1).mean():.0f} of 128")
 for name, model in {"sparse": sparse, "PCA": pca}.items():
     rest = np.square(X_test - model.inverse_transform(model.transform(X_test))).sum()
-    print(
-        f"variance of test digits that {name} explains: {1 - rest / np.square(X_test - X.mean(0)).sum():.1%}"
-    )
+    explained = 1 - rest / np.square(X_test - X.mean(axis=0)).sum()
+    print(f"variance of test digits explained by {name}: {explained:.1%}")
 
 # %%
-# What a feature adds to a picture is the decoded unit code less the decoded zero. Blue adds ink, red
-# takes it away; the pictures of features are smoothed for the eye. Many are strokes and bows, with
-# their surroundings wiped clean. Half of them are shown.
+# The contribution of a feature to an image is the decoded unit code minus the decoded zero code. Blue adds
+# ink, red removes it; the images are interpolated for display. Many features are strokes and arcs that
+# suppress the ink around them. Half of the features are shown.
 background = sparse.inverse_transform(np.zeros((1, 128)))[0]
 features = sparse.inverse_transform(np.eye(128)) - background
 
 
 def show_feature(ax, feature):
+    """Plot the contribution of a feature."""
     limit = np.abs(feature).max()
     image = feature.reshape(8, 8)
     ax.imshow(image, cmap="RdBu", interpolation="bicubic", vmin=-limit, vmax=limit)
     ax.set(xticks=[], yticks=[])
 
 
-def show_digit(ax, picture, title):
-    ax.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
+def show_digit(ax, image, title):
+    """Plot an image of a digit."""
+    ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=10)
 
@@ -80,13 +82,13 @@ def show_digit(ax, picture, title):
 fig, axes = plt.subplots(4, 16, figsize=(11, 3.2), layout="constrained")
 for ax, feature in zip(axes.flat, features, strict=False):
     show_feature(ax, feature)
-fig.suptitle("64 of the 128 features, each in a scale of its own")
+fig.suptitle("64 of the 128 features, each on its own scale")
 plt.show()
 
 # %%
-# A digit is one common background and a sum of about twenty features. These are the eight that add most
-# to three test digits, with their codes, and the sum of all. The digits are the best reconstructed ones
-# of their kind.
+# A digit is the sum of a common background and about twenty features. The figure shows the eight features
+# that contribute most to three test digits, with their codes, and the full reconstruction. The digits are
+# those of their class that are reconstructed best.
 fig, axes = plt.subplots(3, 10, figsize=(11, 4), layout="constrained")
 for row, digit in zip(axes, (2, 3, 6), strict=True):
     digits = X_test[y_test == digit]
@@ -98,23 +100,25 @@ for row, digit in zip(axes, (2, 3, 6), strict=True):
         show_feature(ax, features[i])
         ax.set_title(f"{code[i]:.0f}", fontsize=10)
     show_digit(row[9], sparse.inverse_transform([code])[0], "sum of all")
-fig.suptitle("Test digits, their largest features and the codes of these")
+fig.suptitle("Test digits, their largest features and codes")
 plt.show()
 
 # %%
 # Few labels
 # ----------
-# All training rows have shaped the features, but the classifiers see only some labels: 2 to 100 of each
-# digit, drawn ten times. Each representation is divided by one number, so that the same ``C`` fits
-# all. An SVM with a Gaussian kernel on the pixels stands beside the linear classifiers.
+# The features are learnt from all training samples, but the classifiers only from labelled ones: 2 to 100
+# per digit, drawn ten times. Each representation is divided by a single scalar, so that the same ``C``
+# suits all. The linear classifiers are compared with an SVM with a Gaussian kernel on the pixels.
 sizes = (2, 5, 10, 20, 50, 100)
 
 
 def linear():
+    """Return a linear classifier."""
     return LogisticRegression(C=30, max_iter=2000)
 
 
 def kernel():
+    """Return a kernel machine."""
     return SVC(C=10, gamma=1)
 
 
@@ -127,7 +131,7 @@ cases = {
 
 
 def labelled(n, draw):
-    """Row numbers of n training digits of each kind."""
+    """Return the indices of n training samples per digit."""
     rng = np.random.RandomState(draw)
     return np.hstack([rng.choice(np.flatnonzero(y_train == digit), n, replace=False) for digit in range(10)])
 
@@ -138,8 +142,8 @@ for name, (train, test, classifier) in cases.items():
     accuracy[name] = np.array(
         [
             [
-                classifier().fit(train[rows] / scale, y_train[rows]).score(test / scale, y_test)
-                for rows in (labelled(n, draw) for draw in range(10))
+                classifier().fit(train[index] / scale, y_train[index]).score(test / scale, y_test)
+                for index in (labelled(n, draw) for draw in range(10))
             ]
             for n in sizes
         ]
@@ -150,10 +154,11 @@ for name, scores in accuracy.items():
     print(f"{name:20}" + "".join(f"{mean:8.1%}" for mean in scores.mean(axis=1)))
 
 # %%
-# The linear classifier gains from sparse features at every size, most with the fewest labels. PCA gains
-# nothing: it only leaves out what the classifier could have ignored. The features reconstruct worse than
-# PCA; that is not what they are for. With 20 labels or more of each digit the kernel machine does best,
-# without any features: sparse codes make a cheap classifier strong, and a strong one does not need them.
+# The linear classifier gains from sparse features at every size, most with the fewest labels. PCA has no
+# advantage over the pixels, since the classifier can ignore the discarded directions by itself. The sparse
+# features reconstruct less accurately than PCA, which is not their purpose. With 20 or more labels per
+# digit the kernel machine on the pixels is the best: sparse codes help a simple classifier, and a strong
+# one does not need them.
 STYLES = {
     "pixels": ("#D55E00", "s", "-"),
     "PCA, 32": ("#E69F00", "v", "-"),
@@ -168,7 +173,7 @@ ax.set(
     xscale="log",
     yscale="log",
     xlabel="labels per digit",
-    ylabel="share of test digits misjudged",
+    ylabel="error rate on test digits",
     title="Linear classifiers on three representations, and a kernel machine",
 )
 ax.set_xticks(sizes, [str(n) for n in sizes], minor=False)

@@ -1,4 +1,4 @@
-"""What the site needs beyond its extensions: order of the gallery, links, methods that are listed."""
+"""Sphinx extension of the site: order of the gallery, links between pages, and listed methods."""
 
 import inspect
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 # -- gallery ------------------------------------------------------------------------------
 
-ORDER = (  # in which a reader meets the examples; new ones come after them, by name
+ORDER = (  # from basic to advanced; examples that are not listed follow by name
     *("replace_pca", "linear_is_pca", "reconstructions", "choose_latent_size", "compression"),
     *("denoise_digits", "contractive_curve", "sparse_features", "latent_space", "attribute_arithmetic"),
     *("outliers_in_tables", "mixed_types"),
@@ -15,16 +15,13 @@ ORDER = (  # in which a reader meets the examples; new ones come after them, by 
 
 
 def example_order(file_name):
-    """Key that sorts the gallery."""
+    """Return the sort key of an example in the gallery."""
     name = Path(file_name).stem
     return ORDER.index(name) if name in ORDER else len(ORDER), name
 
 
 def reset_figures(gallery_conf, file_name):
-    """Close what an example left open and draw as matplotlib does by default.
-
-    An example may have changed both for the next one.
-    """
+    """Close all figures and restore the defaults of matplotlib, which an example may have changed."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -34,9 +31,9 @@ def reset_figures(gallery_conf, file_name):
     plt.rcdefaults()
 
 
-# -- links that work on GitHub and here ----------------------------------------------------
+# -- links that work on GitHub and on the site ---------------------------------------------
 
-# files of the repository that pages link to, and the pages that show them here
+# Files of the repository that pages link to, and the pages of the site that show them.
 SHOWN_AS = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -46,8 +43,8 @@ SHOWN_AS = {
 }
 
 
-def point_links_here(text, folder):
-    """Point Markdown links at the pages that show a file; ``folder`` is what the text links from."""
+def link_to_pages(text, folder):
+    """Replace Markdown links to files, relative to a folder, by links to the pages that show them."""
     for file, page in SHOWN_AS.items():
         link = os.path.relpath(file, folder)
         for end in (")", "#"):
@@ -56,26 +53,26 @@ def point_links_here(text, folder):
 
 
 def source_read(app, name, source):
-    """Rewrite links of the pages that stand in docs/."""
+    """Rewrite the links of the pages in docs/."""
     if "/" not in name:
-        source[0] = point_links_here(source[0], "docs")
+        source[0] = link_to_pages(source[0], "docs")
 
 
 def include_read(app, path, name, source):
-    """Rewrite links of the files in the root of the repository that a page includes."""
+    """Rewrite the links of included files, which are in the root of the repository."""
     if Path(path).suffix == ".md":
-        source[0] = point_links_here(source[0], ".")
+        source[0] = link_to_pages(source[0], ".")
 
 
 # -- docstrings ---------------------------------------------------------------------------
 
 
-MARKED = re.compile(r"(``.*?``|`.*?`|\*\*.*?\*\*)")  # literals, roles, names of parameters
+MARKED = re.compile(r"(``.*?``|`.*?`|\*\*.*?\*\*)")  # literals, roles and parameter names
 REFERENCE = re.compile(r"(?<=\w)_(?![\w`])")
 
 
 def skip_foreign(app, what, name, value, skip, options):
-    """Leave out what scikit-learn's base classes define: the template names it in one line."""
+    """Skip members defined by the base classes of scikit-learn, which the template lists by name only."""
     function = value.fget if isinstance(value, property) else value
     if not callable(function) or inspect.isclass(function):
         return None
@@ -84,17 +81,19 @@ def skip_foreign(app, what, name, value, skip, options):
 
 
 def keep_underscores(app, what, name, value, options, lines):
-    """Escape the last underscore of names such as n_components_, which means a link in reStructuredText."""
+    """Escape trailing underscores, as in n_components_, which denote links in reStructuredText."""
     lines[:] = [line if line.lstrip().startswith((">>>", "...")) else escaped(line) for line in lines]
 
 
 def escaped(line):
+    """Escape the trailing underscores in a line, except in literals and roles."""
     parts = MARKED.split(line)
     parts[::2] = [REFERENCE.sub(r"\\_", part) for part in parts[::2]]
     return "".join(parts)
 
 
 def setup(app):
+    """Connect the functions of this extension to the events of Sphinx."""
     app.connect("source-read", source_read)
     app.connect("include-read", include_read)
     app.connect("autodoc-skip-member", skip_foreign)

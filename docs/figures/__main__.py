@@ -1,7 +1,7 @@
-"""Draws the figures of the user guide into docs/guide/figures. Takes a few minutes.
+"""Draw the figures of the user guide into docs/guide/figures.
 
-python docs/figures             # all of them
-python docs/figures loss prior  # some of them
+python docs/figures             # all figures, a few minutes
+python docs/figures loss prior  # only these
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib
 from sklearn.exceptions import ConvergenceWarning
 
-matplotlib.use("Agg")  # figures go to files; no window is needed
+matplotlib.use("Agg")  # figures are saved without a display
 import autoencoders
 import densities
 import matplotlib.pyplot as plt
@@ -23,16 +23,18 @@ FIGURES = {
 }
 
 
-def main(wanted):
+def main(selected):
+    """Draw the selected figures, or all if none is selected."""
     for module, names in FIGURES.items():
         for name in names:
-            if not wanted or name in wanted:
+            if not selected or name in selected:
                 draw(getattr(module, name), FOLDER / f"{name}.png")
 
 
 def draw(function, path):
+    """Save the figure that a function returns."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # small budgets are meant here
+        warnings.simplefilter("ignore", ConvergenceWarning)  # few epochs on purpose
         fig = function()
     fig.savefig(path, dpi=110)
     plt.close(fig)

@@ -1,4 +1,4 @@
-"""Figures of what variational autoencoders and detectors have, and of the displays."""
+"""Figures on variational autoencoders, outlier detection and displays."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +15,7 @@ from sklearn_ae.likelihoods import Gaussian
 
 
 def likelihood():
+    """Samples of the three Gaussian likelihoods."""
     rng = np.random.RandomState(0)
     t = rng.uniform(-2, 2, 1500)
     spread = 0.04 + 0.12 * (t + 2)
@@ -29,14 +30,15 @@ def likelihood():
         drawn = vae.sample(700, random_state=0)
         ax.scatter(*X[:700].T, s=5, color=GREY, linewidth=0, alpha=0.8, label="data")
         ax.scatter(*drawn.T, s=5, color=colour, linewidth=0, alpha=0.8, label="drawn")
-        ax.set_title(f'Gaussian("{noise}")\n{vae.score(X):.2f} nats per row', fontsize=10)
-        plain(ax, xlabel="first column", ylabel="second column")
+        ax.set_title(f'Gaussian("{noise}")\n{vae.score(X):.2f} nats per sample', fontsize=10)
+        plain(ax, xlabel="first feature", ylabel="second feature")
         ax.label_outer()
         ax.legend(frameon=False, fontsize=8, markerscale=2.5, loc="lower left", handletextpad=0)
     return fig
 
 
 def divergence():
+    """Codes for the three divergences."""
     train, test, labels = digits()
     fig, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained", sharex=True, sharey=True)
     for ax, name in zip(axes, ("kl", "beta_tc", "mmd"), strict=True):
@@ -57,6 +59,7 @@ def divergence():
 
 
 def prior():
+    """Densities of both priors in the latent plane."""
     train, test, labels = digits()
     vae = VAETransformer(2, prior="mixture", max_iter=80, random_state=0).fit(train)
     codes = vae.transform(test)
@@ -76,6 +79,7 @@ def prior():
 
 
 def score():
+    """Region of inliers for each outlier score."""
     rng = np.random.RandomState(0)
     X = curve(500, 0.08)
     names = ("reconstruction", "log_likelihood", "mahalanobis", "neighbors")
@@ -93,13 +97,14 @@ def score():
         ax.contour(side, side * 0.7, decision, levels=[0], colors=[BLUE], linewidths=1.2)
         ax.scatter(*X.T, s=4, color="black", linewidth=0, alpha=0.6)
         ax.set_title(f'outlier_score="{name}"', fontsize=10)
-        ax.set(xlabel="first column", ylabel="second column")
+        ax.set(xlabel="first feature", ylabel="second feature")
         ax.label_outer()
-    fig.suptitle("Where rows are called normal (blue), after 500 clean rows (black)", fontsize=11)
+    fig.suptitle("Region of inliers (blue) after fitting to 500 clean samples (black)", fontsize=11)
     return fig
 
 
 def outliers():
+    """Outlier scores of tumours."""
     data = load_breast_cancer()
     benign = data.data[data.target == 1]
     detector = make_pipeline(StandardScaler(), AEOutlierDetector(robust=False, random_state=0))
@@ -111,6 +116,7 @@ def outliers():
 
 
 def reconstruction():
+    """Reconstructions by PCA and an autoencoder."""
     train, test, _ = digits()
     models = {
         "PCA": PCA(4).fit(train),
@@ -120,6 +126,7 @@ def reconstruction():
 
 
 def latent_space():
+    """Pairs of components of an autoencoder."""
     train, test, labels = digits()
     model = AutoencoderTransformer(4, max_iter=40, random_state=0).fit(train)
     return LatentSpaceDisplay.from_estimator(model, test, labels, components=(0, 1), y_name="Digit").figure_

@@ -1,10 +1,9 @@
 """Time per epoch of the training engine against a bare PyTorch loop.
 
-Both train the same network (random start, no linear path) on the same random
-data in batches of the same size, with fused AdamW, squared error, float32, one
-thread. In one mode both also evaluate 10 % of held-out rows after each epoch and
-keep the best weights; in the other neither does. Runs alternate; the table
-gives medians and the median of the paired ratios.
+Both train the same network (random initialisation, no linear path) on the same random data with the same
+batch size, fused AdamW and squared error, in float32 on one thread. In mode "both", both sides also
+evaluate 10 % of the samples after each epoch and keep the best weights; in mode "neither", neither does.
+Runs alternate; the table gives medians and the median of the paired ratios.
 
     python examples/benchmarks/engine.py
 """
@@ -22,7 +21,7 @@ from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
 
-SHAPES = {  # name: rows, layer sizes of the encoder, batch size
+SHAPES = {  # name: samples, layer sizes of the encoder, batch size
     "30-64-32-8-32-64-30, batch 256": (20_000, (30, 64, 32, 8), 256),
     "784-256-32-256-784, batch 256": (10_000, (784, 256, 32), 256),
     "64-64-32-8-32-64-64, full batch of 1797": (1797, (64, 64, 32, 8), 1797),
@@ -30,23 +29,24 @@ SHAPES = {  # name: rows, layer sizes of the encoder, batch size
 
 
 def now(device):
-    """The time at which the device has done its work."""
+    """Return the time after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def autoencoder(sizes):
+    """Return an autoencoder with the given layer sizes of the encoder, and GELU between layers."""
     layers = []
     for i, (n_in, n_out) in enumerate(pairwise((*sizes, *sizes[-2::-1]))):
-        if i not in (0, len(sizes) - 1):  # no activation on the input and on the code
+        if i not in (0, len(sizes) - 1):  # no activation on the input or on the code
             layers.append(nn.GELU())
         layers.append(nn.Linear(n_in, n_out))
     return nn.Sequential(*layers)
 
 
 def bare_loop(X, X_val, sizes, batch_size, n_epochs, precision="float32"):
-    """Seconds per epoch of what a careful user writes by hand."""
+    """Return the seconds per epoch of a careful hand-written training loop."""
     torch.manual_seed(0)
     device = X.device
     net = autoencoder(sizes).to(device)
@@ -81,7 +81,7 @@ def bare_loop(X, X_val, sizes, batch_size, n_epochs, precision="float32"):
 
 
 def ours(X, X_val, sizes, batch_size, n_epochs, precision="float32", device="cpu"):
-    """Seconds per epoch of the same through the estimator; why its steps were not captured as graphs."""
+    """Return the seconds per epoch of the estimator, and the reason if no CUDA graphs were captured."""
     clock = EpochClock()
     AutoencoderTransformer(
         sizes[-1],
@@ -97,18 +97,19 @@ def ours(X, X_val, sizes, batch_size, n_epochs, precision="float32", device="cpu
         device=str(device),
         random_state=0,
     ).fit(X, X_val=X_val)
-    return (clock.end - clock.start) / n_epochs, clock.obstacle
+    return (clock.end - clock.start) / n_epochs, clock.fallback_reason
 
 
 class EpochClock(Callback):
-    """From the first epoch's start to the end of training."""
+    """Callback that records the start of the first epoch and the end of training."""
 
     def on_epoch_begin(self, net, **kwargs):
         if len(net.history) == 1:
             self.start = now(torch.device(net.device))
 
     def on_train_end(self, net, **kwargs):
-        self.end, self.obstacle = now(torch.device(net.device)), net.graph_fallback_reason_
+        self.end = now(torch.device(net.device))
+        self.fallback_reason = net.graph_fallback_reason_
 
 
 def main():

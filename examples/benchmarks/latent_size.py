@@ -1,13 +1,12 @@
-"""Choosing the size of the code: one fit per fold for all sizes, against a grid search.
+"""Choice of the number of components: one fit per fold for all sizes, against a grid search.
 
-Two parts. "agreement": on each set AutoencoderTransformerCV and GridSearchCV over
-AutoencoderTransformer try the same eight sizes on the same folds, by held-out log-likelihood
-in nats. They agree where the grid's own mean score at the size that AutoencoderTransformerCV
-chose is within one standard error (over the folds) of the grid's best. "rank": tables of a known
-rank with noise are drawn, and both rules are asked for it.
+Part "agreement": on each dataset AutoencoderTransformerCV and GridSearchCV over AutoencoderTransformer try
+the same eight sizes on the same folds, scored by the held-out log-likelihood in nats. They agree if the
+mean score of the grid search at the size chosen by AutoencoderTransformerCV is within one standard error
+(over the folds) of its best. Part "rank": both rules are applied to random low-rank data with noise.
 
-    python examples/benchmarks/latent_size.py --data DIR      # about a quarter of an hour
-    python examples/benchmarks/latent_size.py --part rank     # five minutes, no data needed
+    python examples/benchmarks/latent_size.py --data DIR      # about 15 minutes
+    python examples/benchmarks/latent_size.py --part rank     # five minutes, without data
 """
 
 import argparse
@@ -30,12 +29,12 @@ SETS = (
 N_SIZES = 8
 LARGEST = 32
 N_SPLITS = 5
-N_DRAWS = 40  # tables of known rank
-RANKS = range(1, 9)  # of those tables; sizes up to two more are tried
+N_DRAWS = 40  # datasets of known rank
+RANKS = range(1, 9)  # of those datasets; the sizes tried exceed them by two
 
 
 def sizes_for(X):
-    """Eight sizes in steps of about equal ratio, as far as the columns go."""
+    """Return eight sizes in nearly geometric progression, up to the number of features."""
     largest = min(LARGEST, X.shape[1] - 1, len(X) // 2)
     sizes = np.unique(np.geomspace(1, largest, N_SIZES).round().astype(int))
     missing = [k for k in range(1, largest) if k not in sizes][: N_SIZES - len(sizes)]
@@ -43,25 +42,26 @@ def sizes_for(X):
 
 
 def timed(model, X):
+    """Fit a model; return it with the seconds that this took."""
     start = time.perf_counter()
     model.fit(X)
     return model, time.perf_counter() - start
 
 
 def fold_scores(results):
-    """Scores of shape (n_splits, n_sizes)."""
+    """Return the scores of the splits, of shape (n_splits, n_sizes)."""
     return np.array([results[f"split{i}_test_score"] for i in range(N_SPLITS)])
 
 
 def one_se(scores):
-    """Index of the smallest size within a standard error of the best, and that error."""
+    """Return the index of the smallest size within one standard error of the best, and that error."""
     mean = scores.mean(axis=0)
     error = scores[:, mean.argmax()].std(ddof=1) / np.sqrt(len(scores))
     return int(np.flatnonzero(mean >= mean.max() - error)[0]), error
 
 
 def compare(name, X, max_iter):
-    """One row of the table: both choices, how far apart, and both times."""
+    """Print a row of the table; return the agreement and the ratio of the times."""
     sizes = sizes_for(X)
     cv = AutoencoderTransformerCV(sizes, cv=N_SPLITS, max_iter=max_iter, random_state=0)
     one = AutoencoderTransformer(max_iter=max_iter, random_state=0)
@@ -84,6 +84,7 @@ def compare(name, X, max_iter):
 
 
 def agreement(args):
+    """Compare AutoencoderTransformerCV with a grid search on each dataset."""
     print("                                             chosen   nats under   one")
     print(
         f"{'set':22} {'n':>5} {'d':>4} {'to k':>4}  {'CV':>4} {'grid':>5} {'the best':>8} {'error':>8}  "
@@ -98,7 +99,7 @@ def agreement(args):
 
 
 def low_rank(seed):
-    """A table of 100 to 500 rows and 12 to 40 columns: normal factors, and noise of deviation 0.5."""
+    """Draw data of known rank: 100 to 500 samples, 12 to 40 features, noise of standard deviation 0.5."""
     rng = np.random.RandomState(seed)
     rank, n, d = rng.choice(RANKS), rng.choice([100, 200, 300, 500]), rng.choice([12, 20, 40])
     X = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, d))
@@ -106,6 +107,7 @@ def low_rank(seed):
 
 
 def rank(args):
+    """Count how often each rule finds the rank of low-rank data."""
     found = {"best": 0, "1se": 0}
     sizes = range(1, RANKS[-1] + 3)
     cv = AutoencoderTransformerCV(sizes, cv=N_SPLITS, max_iter=args.max_iter, random_state=0)
@@ -116,7 +118,7 @@ def rank(args):
         for rule, k in chosen.items():
             found[rule] += k == true
             if k != true:
-                print(f"draw {seed}: {X.shape[0]} x {X.shape[1]} of rank {true}, rule={rule!r} says {k}")
+                print(f"draw {seed}: {X.shape[0]} x {X.shape[1]} of rank {true}, rule={rule!r} chooses {k}")
     for rule, count in found.items():
         print(f"rank found by rule={rule!r}: {count} of {args.draws}", flush=True)
 
@@ -126,10 +128,12 @@ PARTS = {"rank": rank, "agreement": agreement}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the sets of ADBench")
-    parser.add_argument("--part", choices=PARTS, action="append", help="one part alone (default: all)")
-    parser.add_argument("--only", nargs="+", metavar="SET", help="sets by name, such as sklearn/wine")
-    parser.add_argument("--draws", type=int, default=N_DRAWS, help=f"tables (default: {N_DRAWS})")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the datasets of ADBench")
+    parser.add_argument("--part", choices=PARTS, action="append", help="part to run (default: all)")
+    parser.add_argument("--only", nargs="+", metavar="SET", help="datasets by name, such as sklearn/wine")
+    parser.add_argument(
+        "--draws", type=int, default=N_DRAWS, help=f"datasets of known rank (default: {N_DRAWS})"
+    )
     parser.add_argument("--max-iter", type=int, help="epochs (default: the estimator's)")
     args = parser.parse_args()
     args.max_iter = args.max_iter or "auto"

@@ -1,23 +1,22 @@
-"""Held-out log-likelihood of the variational autoencoder, beside what people use today.
+"""Held-out log-likelihood of the variational autoencoder, compared with common density models.
 
-Part ``mnist``: nats per image of dynamically binarised MNIST against seconds of training, for a
-textbook VAE as one writes it in PyTorch and for VAETransformer. Each row of the table is one
-training of VAETransformer; the textbook loop trains once and is judged at the same seconds. Both
-are judged by the same importance sampling, here in this file: log p(x) from draws of q(z | x), on
-the same binarised test rows. Lower is better; published after 3,280 epochs of the textbook's network:
-86.76 (Burda, Grosse, Salakhutdinov, 2016). VAETransformer has wider layers, which cost less than
-they gain; --textbook-hidden gives them to the textbook loop too. One stochastic layer of 50 units
-on both sides.
+Part ``mnist``: nats per image of dynamically binarised MNIST against seconds of training, for a textbook
+VAE in PyTorch and for VAETransformer. Each row of the table is one training of VAETransformer; the textbook
+VAE is trained once and evaluated after the same number of seconds. Both are evaluated by the importance
+sampling in this file: log p(x) from draws of q(z | x), on the same binarised test images. Lower is better;
+86.76 has been published after 3,280 epochs of the textbook network (Burda, Grosse, Salakhutdinov, 2016).
+Both have one stochastic layer of 50 units. VAETransformer has wider layers, which gain more than they cost;
+--textbook-hidden sets those of the textbook VAE.
 
-Part ``tables``: mean log-density of held-out rows, in nats per row, on scikit-learn's bundled sets
-and on what there is of adbench/*.npz (normal rows), matrices/*.mat and mnist.npz (10,000 rows) in
-the folder given by --data, with 2, 5 and 10 components. Higher is better. All models see the same
-rows: a fifth is held out, columns that are constant in training are dropped, ties are broken by
-uniform noise (see `dequantised`), and each column is standardised by the training rows.
+Part ``tables``: mean log-density of held-out samples in nats, with 2, 5 and 10 components. Higher is
+better. The datasets are those bundled with scikit-learn and, in the folder given by --data, those found of
+adbench/*.npz (normal samples), matrices/*.mat and mnist.npz (10,000 samples). All models use the same data:
+a fifth is held out, features that are constant in the training set are dropped, ties are broken by uniform
+noise (see `dequantised`), and each feature is standardised by the training set.
 
     python examples/benchmarks/likelihood.py --data DIR              # both parts
     python examples/benchmarks/likelihood.py --data DIR --quick      # a few minutes
-    python examples/benchmarks/likelihood.py --data DIR --full       # all draws, rows and epochs
+    python examples/benchmarks/likelihood.py --data DIR --full       # all draws, samples and epochs
     python examples/benchmarks/likelihood.py --part mnist --data DIR --device cuda
 """
 
@@ -43,7 +42,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
-from versus_pca import QUICK, QUICK_ROWS, exact_pca, find_sets, sizes_under_rank, split, standardised
+from versus_pca import QUICK, QUICK_SAMPLES, exact_pca, find_sets, sizes_under_rank, split, standardised
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae.likelihoods import Bernoulli, Gaussian
@@ -51,7 +50,7 @@ from sklearn_ae.likelihoods import Bernoulli, Gaussian
 # -- MNIST -------------------------------------------------------------------------------
 
 WIDTH = 50
-OURS = {  # of VAETransformer, where its defaults are for tables
+OURS = {  # parameters of VAETransformer for images; its defaults are for tabular data
     "hidden_layer_sizes": (500, 500),
     "activation": "silu",
     "init": "random",
@@ -61,7 +60,7 @@ OURS = {  # of VAETransformer, where its defaults are for tables
 
 
 class TextbookVAE(nn.Module):
-    """784-200-200-50-200-200-784 with tanh, unless another width is given."""
+    """Variational autoencoder 784-200-200-50-200-200-784 with tanh, for a hidden width of 200."""
 
     def __init__(self, hidden, d=784, k=WIDTH):
         super().__init__()
@@ -73,10 +72,12 @@ class TextbookVAE(nn.Module):
         )
 
     def encode(self, x):
+        """Return the mean and the standard deviation of the posterior."""
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
         return mean, torch.exp(0.5 * log_variance)
 
     def loss(self, x):
+        """Return the negative evidence lower bound per image."""
         mean, std = self.encode(x)
         z = mean + std * torch.randn_like(std)
         reconstruction = binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
@@ -85,7 +86,7 @@ class TextbookVAE(nn.Module):
 
 
 def train_textbook(X, hidden, moments, device, seed):
-    """Train with Adam; yield the model and its epochs at each of the given seconds of training."""
+    """Train with Adam; yield the model and the number of epochs at each of the given seconds of training."""
     torch.manual_seed(seed)
     X = torch.from_numpy(X).to(device)
     vae = TextbookVAE(hidden).to(device)
@@ -95,7 +96,7 @@ def train_textbook(X, hidden, moments, device, seed):
         start = time.perf_counter()
         for index in torch.randperm(len(X), device=device).split(100):
             grey = X[index]
-            x = (torch.rand_like(grey) < grey).float()  # binarised anew at every step
+            x = (torch.rand_like(grey) < grey).float()  # binarised again at every step
             optimizer.zero_grad()
             loss = vae.loss(x)
             loss.backward()
@@ -113,6 +114,7 @@ def train_textbook(X, hidden, moments, device, seed):
 
 
 def train_ours(X, epochs, device, seed):
+    """Fit VAETransformer with Bernoulli likelihood."""
     vae = VAETransformer(
         WIDTH,
         likelihood=Bernoulli(dynamic_binarization=True),
@@ -126,42 +128,45 @@ def train_ours(X, epochs, device, seed):
 
 
 def encode_ours(vae, x):
+    """Return the mean and the standard deviation of the posterior as tensors on the device of x."""
     mean, std = vae.posterior(x.cpu().numpy())
     return (torch.as_tensor(part, dtype=torch.float32, device=x.device) for part in (mean, std))
 
 
 @torch.no_grad()
 def log_likelihood(encode, decode, x, n_draws, seed=0, at_once=20_000):
-    """log p(x) of binary rows: the log of the mean of p(x, z) / q(z | x) over draws from q(z | x).
+    """Estimate log p(x) of binary samples by the mean of p(x, z) / q(z | x) over draws from q(z | x).
 
-    ``encode`` maps rows to the posterior's mean and standard deviation, ``decode`` codes to logits;
-    the prior is N(0, I). Its expectation is a lower bound, which rises with the number of draws.
+    ``encode`` returns the mean and the standard deviation of the posterior, ``decode`` maps codes to
+    logits; the prior is N(0, I). The expectation of the estimate is a lower bound, which increases with the
+    number of draws.
     """
     generator = torch.Generator(x.device).manual_seed(seed)
     mean, std = encode(x)
     total = torch.empty(len(x), dtype=torch.float64, device=x.device)
-    n_rows = max(1, at_once // n_draws)
-    for rows in torch.arange(len(x), device=x.device).split(n_rows):
+    n_samples = max(1, at_once // n_draws)
+    for index in torch.arange(len(x), device=x.device).split(n_samples):
         weights = []
         for n in [min(at_once, n_draws - done) for done in range(0, n_draws, at_once)]:
-            noise = torch.randn(len(rows), n, mean.shape[1], generator=generator, device=x.device)
-            z = mean[rows, None] + std[rows, None] * noise
-            logits = decode(z.flatten(0, 1)).float().view(len(rows), n, -1)
-            log_p_x = (logits @ x[rows, :, None])[:, :, 0] - softplus(logits).sum(2)
-            log_p_z_over_q = 0.5 * (noise**2 - z**2).sum(2) + std[rows].log().sum(1, keepdim=True)
+            noise = torch.randn(len(index), n, mean.shape[1], generator=generator, device=x.device)
+            z = mean[index, None] + std[index, None] * noise
+            logits = decode(z.flatten(0, 1)).float().view(len(index), n, -1)
+            log_p_x = (logits @ x[index, :, None])[:, :, 0] - softplus(logits).sum(2)
+            log_p_z_over_q = 0.5 * (noise**2 - z**2).sum(2) + std[index].log().sum(1, keepdim=True)
             weights.append((log_p_x + log_p_z_over_q).double())
-        total[rows] = torch.logsumexp(torch.cat(weights, 1), 1) - math.log(n_draws)
+        total[index] = torch.logsumexp(torch.cat(weights, 1), 1) - math.log(n_draws)
     return total
 
 
 def run_mnist(args):
+    """Print the table of part mnist."""
     device = resolve(args.device)
     with np.load(args.data / "mnist.npz") as file:
         X, X_test = (file[name].reshape(-1, 784).astype(np.float32) / 255 for name in ("X_train", "X_test"))
     X = X[:10_000] if args.quick else X
     x = np.random.RandomState(0).uniform(size=X_test.shape) < X_test
-    x = torch.from_numpy(x[: args.rows].astype(np.float32)).to(device)
-    print(f"\n## MNIST, binarised anew at every step: nats per image ({len(x):,} test rows, ", end="")
+    x = torch.from_numpy(x[: args.samples].astype(np.float32)).to(device)
+    print(f"\n## MNIST, dynamically binarised: nats per image ({len(x):,} test images, ", end="")
     print(f"{args.draws:,} draws, {device}; lower is better)\n")
     print("| seed | seconds | textbook epochs | textbook | VAETransformer epochs | VAETransformer | gain |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
@@ -185,23 +190,25 @@ def run_mnist(args):
 
 
 def resolve(device):
+    """Return the name of the device that "auto" stands for."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
 
 
 def synchronise(device):
+    """Wait until a CUDA device has finished its work."""
     if str(device).startswith("cuda"):
         torch.cuda.synchronize()
 
 
 # -- tables: the data --------------------------------------------------------------------
 
-MNIST_ROWS = 10_000
-TEST_ROWS = 1_000
-COARSE = 1_000  # levels up to which a lattice counts as coarse
-TIED = 0.05  # share of rows with the same value, or of distinct values, that marks a column as tied
-RESOLUTION = 0.01  # smallest step of a tied column, in its standard deviations
+MNIST_SAMPLES = 10_000
+TEST_SAMPLES = 1_000
+COARSE = 1_000  # largest number of steps of a coarse lattice
+TIED = 0.05  # a feature has ties if one value is more frequent, or if distinct values are fewer
+RESOLUTION = 0.01  # smallest step of a feature with ties, in its standard deviations
 
 
 def load_bundled(name):
@@ -220,18 +227,18 @@ def load_matrix(path):
 def load_mnist(path):
     with np.load(path) as file:
         X = file["X_train"].reshape(-1, 784)
-    return X[np.random.RandomState(0).permutation(len(X))[:MNIST_ROWS]]
+    return X[np.random.RandomState(0).permutation(len(X))[:MNIST_SAMPLES]]
 
 
-def step_of(column):
-    """Width of the uniform noise that a column needs to have a density; 0 for none.
+def step_of(feature):
+    """Return the width of the uniform noise that gives a feature a density; 0 if none is needed.
 
-    Values on a lattice of at most 1,000 steps need one step of it. Other columns need noise where
-    they are tied: where a value is shared by over 5 % of the rows, or the distinct values are fewer
-    than 5 % of the rows. Their step is the median gap between distinct values, at least 1 % of their
+    Values on a lattice of at most 1,000 steps need noise of one step. Other features need noise if they
+    have ties: if more than 5 % of the samples share a value, or if the distinct values are fewer than 5 %
+    of the samples. The width is the median difference between distinct values, but at least 1 % of the
     standard deviation.
     """
-    values, counts = np.unique(column, return_counts=True)
+    values, counts = np.unique(feature, return_counts=True)
     if len(values) < 2:
         return 0.0
     gaps = np.diff(values)
@@ -239,28 +246,28 @@ def step_of(column):
     n_steps = (values - values[0]) / step
     if n_steps[-1] <= COARSE and np.abs(n_steps - n_steps.round()).max() < 0.01:
         return step
-    tied = counts.max() > TIED * len(column) or len(values) < TIED * len(column)
-    return max(np.median(gaps), RESOLUTION * column.std()) if tied else 0.0
+    tied = counts.max() > TIED * len(feature) or len(values) < TIED * len(feature)
+    return max(np.median(gaps), RESOLUTION * feature.std()) if tied else 0.0
 
 
 def dequantised(X, rng):
-    """X plus noise, uniform from 0 to the step of each column: densities of ties are unbounded."""
-    steps = np.array([step_of(column) for column in X.T])
+    """Add uniform noise of one step to each feature, because densities of tied values are unbounded."""
+    steps = np.array([step_of(feature) for feature in X.T])
     return X + steps * rng.uniform(size=X.shape), np.mean(steps > 0)
 
 
 def prepare(load, seed, quick):
-    """Training and test rows, and the share of their columns that were dequantised."""
+    """Return the training and test samples, and the share of dequantised features."""
     X = load().astype(float)
     train, _ = split(X, seed)
     varies = np.ptp(train, axis=0) > 1e-12 * np.abs(train).max(axis=0)
     X, share = dequantised(X[:, varies], np.random.RandomState(seed))
     train, test = standardised(*split(X, seed))
-    return train[: QUICK_ROWS if quick else None], test[:TEST_ROWS], share
+    return train[: QUICK_SAMPLES if quick else None], test[:TEST_SAMPLES], share
 
 
 # -- tables: the models ------------------------------------------------------------------
-# Each is fitted on the training rows and returns the log-density of each test row.
+# Each function fits a model to the training samples and returns the log-density of the test samples.
 
 GRID = np.geomspace(0.03, 10, 24)  # bandwidths
 
@@ -278,7 +285,7 @@ def mixture(train, test, k, seed):
 
 
 def kernel_density(train, test, k, seed):
-    """The bandwidth is that of the best leave-one-out density of at most 2,000 training rows."""
+    """Use the bandwidth with the best leave-one-out density of at most 2,000 training samples."""
     own = np.random.RandomState(seed).permutation(len(train))[:2_000]
     squared = cdist(train[own], train, "sqeuclidean")
     squared[np.arange(len(own)), own] = np.inf
@@ -320,7 +327,7 @@ METHODS = {
 
 
 def run_case(name, train, test, k, seed, share, methods):
-    """Mean nats per test row of each method, and the seconds of fit and score."""
+    """Return the mean nats per test sample of each method, and the seconds of fitting and scoring."""
     case = {"set": name, "n": len(train), "d": train.shape[1], "dequantised": share, "k": k, "seed": seed}
     torch.set_num_threads(1)
     for method in methods:
@@ -333,7 +340,7 @@ def run_case(name, train, test, k, seed, share, methods):
 
 
 def cases(sets, args):
-    """Yield the cases as delayed calls; sets are loaded when their turn comes."""
+    """Yield the cases as delayed calls; each dataset is loaded just before its first case."""
     for name, load in sets.items():
         for seed in range(args.seeds):
             train, test, share = prepare(load, seed, args.quick)
@@ -344,13 +351,14 @@ def cases(sets, args):
 
 
 def run_tables(args):
+    """Print the tables of part tables."""
     sets = find_sets(args.data, load_bundled, load_adbench, load_matrix, load_mnist)
-    wanted = args.only or (QUICK if args.quick else [""])
-    sets = {name: load for name, load in sets.items() if any(part in name for part in wanted)}
+    selected = args.only or (QUICK if args.quick else [""])
+    sets = {name: load for name, load in sets.items() if any(part in name for part in selected)}
     if not sets:
-        raise SystemExit(f"No set is called {' or '.join(wanted)}.")
-    print("\n## Held-out rows: mean nats per row (higher is better)\n")
-    print("| set | rows | columns | dequantised | k | seed | " + " | ".join(args.methods) + " |")
+        raise SystemExit(f"No dataset is called {' or '.join(selected)}.")
+    print("\n## Held-out samples: mean nats per sample (higher is better)\n")
+    print("| dataset | samples | features | dequantised | k | seed | " + " | ".join(args.methods) + " |")
     print("| --- " * (6 + len(args.methods)) + "|", flush=True)
     results = []
     for case in Parallel(args.jobs, return_as="generator", pre_dispatch="n_jobs")(cases(sets, args)):
@@ -362,6 +370,7 @@ def run_tables(args):
 
 
 def print_case(case, methods):
+    """Print a Markdown row, with the best method in bold."""
     best = max(case[method] for method in methods)
     nats = [f"**{case[m]:.2f}**" if case[m] == best else f"{case[m]:.2f}" for m in methods]
     about = [case["set"], case["n"], case["d"], f"{case['dequantised']:.0%}", case["k"], case["seed"]]
@@ -373,7 +382,7 @@ def print_summary(results, methods):
     nats = np.array([[case[method] for method in methods] for case in results])
     nats = np.where(np.isnan(nats), -np.inf, nats)
     rank = (nats[:, :, None] < nats[:, None, :]).sum(2) + 1
-    print(f"\n{len(results)} cases; each VAE is first where it beats all that are none:\n")
+    print(f"\n{len(results)} cases; a VAE is first if it is better than all other kinds of models:\n")
     print("| | first | mean rank | below PCA by over 0.1 % or 0.01 nats | worst against PCA | ", end="")
     print("median nats above PCA | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -398,6 +407,7 @@ def print_summary(results, methods):
 
 
 def save(results, path):
+    """Write all cases to a CSV file."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, results[0])
         writer.writeheader()
@@ -410,24 +420,37 @@ def save(results, path):
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=("mnist", "tables", "both"), default="both")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with mnist.npz and more sets")
-    parser.add_argument("--quick", action="store_true", help="short trainings; few sets, one split, k = 5")
-    parser.add_argument("--full", action="store_true", help="long trainings, 10,000 rows x 5,000 draws")
-    parser.add_argument("--epochs", type=int, nargs="+", help="trainings of VAETransformer on MNIST")
-    parser.add_argument("--rows", type=int, help="binarised test rows of MNIST")
-    parser.add_argument("--draws", type=int, help="importance samples for each of them")
-    parser.add_argument("--textbook-hidden", type=int, default=200, help="width of its layers (default: 200)")
-    parser.add_argument("--mnist-seeds", type=int, default=1, help="trainings of each length (default: 1)")
-    parser.add_argument("--device", default="cpu", help="of part mnist: cpu, cuda or auto (default: cpu)")
-    parser.add_argument("--seeds", type=int, help="splits of each set (default: 1; with --full 3)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with mnist.npz and more datasets")
+    parser.add_argument(
+        "--quick", action="store_true", help="short trainings; few datasets, one split, k = 5"
+    )
+    parser.add_argument("--full", action="store_true", help="long trainings, 10,000 images x 5,000 draws")
+    parser.add_argument(
+        "--epochs", type=int, nargs="+", help="number of epochs of each training of VAETransformer on MNIST"
+    )
+    parser.add_argument("--samples", type=int, help="test images of MNIST")
+    parser.add_argument("--draws", type=int, help="importance samples per test image")
+    parser.add_argument(
+        "--textbook-hidden",
+        type=int,
+        default=200,
+        help="width of the layers of the textbook VAE (default: 200)",
+    )
+    parser.add_argument(
+        "--mnist-seeds", type=int, default=1, help="number of trainings of each length (default: 1)"
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="device of part mnist: cpu, cuda or auto (default: cpu)"
+    )
+    parser.add_argument("--seeds", type=int, help="splits of each dataset (default: 1; with --full 3)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="sets whose name contains NAME")
-    parser.add_argument("--jobs", type=int, default=1, help="processes of part tables (default: 1)")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="CSV file for the cases of part tables")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="datasets whose name contains NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="processes for part tables (default: 1)")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="CSV file for the results of part tables")
     args = parser.parse_args()
     short, long = (args.quick, args.full) if args.quick != args.full else (False, False)
     args.epochs = args.epochs or ([2, 5] if short else [5, 20, 60, 200] if long else [5, 20, 60])
-    args.rows = args.rows or (200 if short else 10_000 if long else 1_000)
+    args.samples = args.samples or (200 if short else 10_000 if long else 1_000)
     args.draws = args.draws or (200 if short else 5_000 if long else 1_000)
     args.seeds = args.seeds or (3 if long else 1)
     return args

@@ -1,24 +1,24 @@
-"""Outlier detection on tabular sets with labels: AEOutlierDetector beside what people use today.
+"""Outlier detection on labelled tabular data: AEOutlierDetector and other detectors.
 
-One class: detectors are fitted on a random half of the normal rows and judge the other half and all
-outliers (``robust=False``). Unsupervised: they are fitted on all rows, outliers included, and judge the
-same rows (``robust=True``). Columns are standardised by the rows that are fitted on. The means of ROC
-AUC and average precision (in percent) over sets and seeds, and the seconds of all fits and all scores.
+One class: detectors are fitted on a random half of the normal samples and evaluated on the other half and
+all outliers (``robust=False``). Unsupervised: they are fitted and evaluated on all samples, including the
+outliers (``robust=True``). Features are standardised by the training set. The tables give means of ROC AUC
+and average precision (in per cent) over datasets and seeds, and the total seconds of fitting and scoring.
 
-Part ``sets``: the table of methods. Its neighbours leave a row out of its own neighbourhood when it is
-judged by the rows it was fitted on. PCA keeps half as many components as there are columns; "Mahalanobis"
-is the empirical covariance, "MCD" the robust one. pyod's AutoEncoder and VAE take part if pyod is installed.
-Part ``scores``: the scores of AEOutlierDetector, with the same networks.
-Part ``contamination``: what ``robust`` gains where 0, 5, 10 and 20 % of the training rows are outliers:
-half of the normal rows for training (fewer if there are too few outliers) with half of the outliers at most
-mixed in; the other normal rows and outliers are judged.
-Part ``speed``: fit on 10,000 x 30, and one row at a time, beside IsolationForest.
+Part ``sets``: comparison of the methods. Neighbour methods exclude a training sample from its own
+neighbourhood. PCA keeps half as many components as there are features; "Mahalanobis" uses the empirical
+covariance, "MCD" a robust one. AutoEncoder and VAE of pyod are included if pyod is installed. Part
+``scores``: the scores of AEOutlierDetector, with the same networks. Part ``contamination``: gain of
+``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Half of the normal samples (fewer if
+there are too few outliers) and at most half of the outliers are for training, the others for evaluation.
+Part ``speed``: time to fit 10,000 samples of 30 features, and to score one sample, compared with
+IsolationForest.
 
-Sets: adbench/*.npz in the folder given by --data (X, and y with 1 for outliers); without it scikit-learn's
-breast_cancer, wine and digits, each with a small share of one class as outliers.
+Datasets: adbench/*.npz in the folder given by --data (X, and y with 1 for outliers); without it,
+scikit-learn's breast_cancer, wine and digits, each with a few samples of one class as outliers.
 
     python examples/benchmarks/outliers.py --data DIR --jobs 2      # all parts
-    python examples/benchmarks/outliers.py --data DIR --quick       # sets up to 2,000 rows, one seed
+    python examples/benchmarks/outliers.py --data DIR --quick       # datasets up to 2,000 samples, one seed
     python examples/benchmarks/outliers.py --data DIR --part sets --by-set
 """
 
@@ -30,6 +30,7 @@ from contextlib import redirect_stderr
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,11 @@ from sklearn_ae import AEOutlierDetector
 from sklearn_ae.outlier_scores import OUTLIER_SCORES
 
 SETTINGS = ("one class", "unsupervised")
-QUICK_ROWS = 2_000
-MAX_LIKELIHOOD_ROWS = 2_000  # rows of a set for the log-likelihood, which takes milliseconds a row
-SHARES = (0.0, 0.05, 0.1, 0.2)  # of outliers among the training rows
-WITHOUT_DATA = {"breast_cancer": 0, "wine": 2, "digits": 8}  # and the class that is odd
-LEAST_OUTLIERS = 15  # of a set in the part on contamination
+QUICK_SAMPLES = 2_000
+MAX_LIKELIHOOD_SAMPLES = 2_000  # the log-likelihood takes milliseconds per sample
+SHARES = (0.0, 0.05, 0.1, 0.2)  # shares of outliers among the training samples
+WITHOUT_DATA = {"breast_cancer": 0, "wine": 2, "digits": 8}  # dataset, and its class of outliers
+MIN_OUTLIERS = 15  # of a dataset in part contamination
 
 
 # -- data --------------------------------------------------------------------------------
@@ -62,52 +63,56 @@ def load_adbench(path):
         return file["X"].astype(float), file["y"].astype(int)
 
 
-def load_bundled(name, odd):
-    """A tenth of the rows of one class among all the others."""
+def load_bundled(name, outlier_class):
+    """Return a dataset in which nine tenths of the samples of one class are removed."""
     X, target = getattr(datasets, f"load_{name}")(return_X_y=True)
-    chosen = np.random.RandomState(0).permutation(np.flatnonzero(target == odd))
-    rows = np.concatenate([np.flatnonzero(target != odd), chosen[: len(chosen) // 10 + 1]])
-    return X[rows].astype(float), (target[rows] == odd).astype(int)
+    outliers = np.random.RandomState(0).permutation(np.flatnonzero(target == outlier_class))
+    index = np.concatenate([np.flatnonzero(target != outlier_class), outliers[: len(outliers) // 10 + 1]])
+    return X[index].astype(float), (target[index] == outlier_class).astype(int)
 
 
 def find_sets(folder):
+    """Return a loader for each dataset, as {name: function}."""
     if folder is None:
-        return {name: partial(load_bundled, name, odd) for name, odd in WITHOUT_DATA.items()}
+        return {name: partial(load_bundled, name, label) for name, label in WITHOUT_DATA.items()}
     paths = sorted((folder / "adbench").glob("*.npz"))
     return {path.stem.partition("_")[2] or path.stem: partial(load_adbench, path) for path in paths}
 
 
 def prepare(X, y, setting, seed):
-    """Standardised training rows, rows to judge, and which of those are outliers."""
+    """Return standardised training and test samples, and the labels of the latter."""
     if setting == "unsupervised":
         X = StandardScaler().fit_transform(X)
         return X, X, y
     normal = np.random.RandomState(seed).permutation(np.flatnonzero(y == 0))
     train, rest = np.array_split(normal, 2)
-    judged = np.concatenate([rest, np.flatnonzero(y == 1)])
+    return standardised(X, y, train, np.concatenate([rest, np.flatnonzero(y == 1)]))
+
+
+def standardised(X, y, train, test):
+    """Return training and test samples, standardised by the former, and the labels of the latter."""
     scaler = StandardScaler().fit(X[train])
-    return scaler.transform(X[train]), scaler.transform(X[judged]), y[judged]
+    return scaler.transform(X[train]), scaler.transform(X[test]), y[test]
 
 
 def contaminate(X, y, share, seed):
-    """Half of the normal rows with a share of outliers among them, and all other rows to judge."""
+    """Return half of the normal samples with a share of outliers, all other samples, and their labels."""
     rng = np.random.RandomState(seed)
     train, rest = np.array_split(rng.permutation(np.flatnonzero(y == 0)), 2)
-    odd = rng.permutation(np.flatnonzero(y == 1))
-    n_odd = min(round(share / (1 - share) * len(train)), len(odd) // 2)
-    n_normal = round((1 - share) / share * n_odd) if n_odd else len(train)  # few outliers: fewer rows
-    train = np.concatenate([train[:n_normal], odd[:n_odd]])
-    judged = np.concatenate([rest, odd[len(odd) // 2 :]])
-    scaler = StandardScaler().fit(X[train])
-    return scaler.transform(X[train]), scaler.transform(X[judged]), y[judged]
+    outliers = rng.permutation(np.flatnonzero(y == 1))
+    n_outliers = min(round(share / (1 - share) * len(train)), len(outliers) // 2)
+    # Fewer normal samples keep the share where there are few outliers.
+    n_normal = round((1 - share) / share * n_outliers) if n_outliers else len(train)
+    train = np.concatenate([train[:n_normal], outliers[:n_outliers]])
+    return standardised(X, y, train, np.concatenate([rest, outliers[len(outliers) // 2 :]]))
 
 
 # -- methods -----------------------------------------------------------------------------
-# Each is fitted by fit(X) and has score_samples(X), higher for normal rows.
+# Each has fit(X) and score_samples(X), which is higher for normal samples.
 
 
 class NearestFive:
-    """Mean distance to the 5 nearest training rows, a row itself not counted."""
+    """Mean distance to the 5 nearest training samples, excluding the sample itself."""
 
     def fit(self, X):
         self.X = X
@@ -120,6 +125,8 @@ class NearestFive:
 
 
 class LocalFactor:
+    """Local outlier factor that excludes a training sample from its own neighbourhood."""
+
     def fit(self, X):
         self.X = X
         self.known = LocalOutlierFactor().fit(X)
@@ -131,6 +138,8 @@ class LocalFactor:
 
 
 class Reconstruction:
+    """Reconstruction error of PCA with half as many components as features."""
+
     def fit(self, X):
         self.pca = PCA(max(1, min(X.shape) // 2)).fit(X)
         return self
@@ -140,26 +149,30 @@ class Reconstruction:
 
 
 class Distance:
+    """Mahalanobis distance by a covariance estimator, without constant features."""
+
     def __init__(self, covariance):
         self.covariance = covariance
 
     def fit(self, X):
-        self.columns = X.std(axis=0) > 1e-9
-        self.covariance.fit(X[:, self.columns])
+        self.varies = X.std(axis=0) > 1e-9
+        self.covariance.fit(X[:, self.varies])
         return self
 
     def score_samples(self, X):
-        return -self.covariance.mahalanobis(X[:, self.columns])
+        return -self.covariance.mahalanobis(X[:, self.varies])
 
 
 class Pyod:
+    """Detector of pyod, fitted without side effects on the global random states."""
+
     def __init__(self, module, name, seed):
         self.module, self.name, self.seed = module, name, seed
 
     def fit(self, X):
         module = import_module(f"pyod.models.{self.module}")
         state = np.random.get_state(), torch.get_rng_state()
-        with redirect_stderr(io.StringIO()):  # it draws progress bars
+        with redirect_stderr(io.StringIO()):  # hides progress bars
             self.model = getattr(module, self.name)(random_state=self.seed).fit(X)
         np.random.set_state(state[0])
         torch.set_rng_state(state[1])
@@ -170,7 +183,8 @@ class Pyod:
 
 
 def methods(setting, seed, with_pyod):
-    found = {
+    """Return the detectors of part sets, as {name: detector}."""
+    detectors = {
         "AEOutlierDetector": AEOutlierDetector(robust=setting == "unsupervised", random_state=seed),
         "IsolationForest": IsolationForest(random_state=seed),
         "LocalOutlierFactor": LocalFactor(),
@@ -180,12 +194,13 @@ def methods(setting, seed, with_pyod):
         "MCD": Distance(MinCovDet(random_state=seed)),
     }
     if with_pyod:
-        found["pyod AutoEncoder"] = Pyod("auto_encoder", "AutoEncoder", seed)
-        found["pyod VAE"] = Pyod("vae", "VAE", seed)
-    return found
+        detectors["pyod AutoEncoder"] = Pyod("auto_encoder", "AutoEncoder", seed)
+        detectors["pyod VAE"] = Pyod("vae", "VAE", seed)
+    return detectors
 
 
 def scores(setting, seed):
+    """Return a detector for each outlier score, as {name: detector}."""
     return {
         name: AEOutlierDetector(outlier_score=name, robust=setting == "unsupervised", random_state=seed)
         for name in OUTLIER_SCORES
@@ -195,18 +210,19 @@ def scores(setting, seed):
 # -- runs --------------------------------------------------------------------------------
 
 
-def judge(model, train, judged, y):
-    """ROC AUC, average precision (percent), seconds of fit and of score."""
+def evaluate(model, train, test, y):
+    """Return ROC AUC and average precision in per cent, and the seconds of fitting and scoring."""
     start = time.perf_counter()
     model.fit(train)
     middle = time.perf_counter()
-    odd = -model.score_samples(judged)
+    outlyingness = -model.score_samples(test)
     end = time.perf_counter()
-    return 100 * roc_auc_score(y, odd), 100 * average_precision_score(y, odd), middle - start, end - middle
+    auc, precision = roc_auc_score(y, outlyingness), average_precision_score(y, outlyingness)
+    return 100 * auc, 100 * precision, middle - start, end - middle
 
 
 def quietly(task):
-    """Run on one thread, so that the methods can be compared; some of the peers warn."""
+    """Run a task on one thread, for comparable times, and without warnings of other packages."""
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -214,36 +230,38 @@ def quietly(task):
 
 
 def run_case(name, load, setting, seed, make):
-    train, judged, y = prepare(*load(), setting, seed)
+    """Evaluate all detectors on one dataset."""
+    train, test, y = prepare(*load(), setting, seed)
     return [
-        (setting, method, name, *judge(model, train, judged, y))
+        (setting, method, name, *evaluate(model, train, test, y))
         for method, model in make(setting, seed).items()
-        if method != "log_likelihood" or len(judged) <= MAX_LIKELIHOOD_ROWS
+        if method != "log_likelihood" or len(test) <= MAX_LIKELIHOOD_SAMPLES
     ]
 
 
 def run_contaminated(name, load, share, seed):
+    """Evaluate both values of robust on one dataset with a share of outliers."""
     X, y = load()
-    if y.sum() < LEAST_OUTLIERS:
+    if y.sum() < MIN_OUTLIERS:
         return []
-    train, judged, labels = contaminate(X, y, share, seed)
+    train, test, labels = contaminate(X, y, share, seed)
     return [
-        (f"{share:.0%}", f"robust={robust}", name, *judge(model, train, judged, labels))
+        (f"{share:.0%}", f"robust={robust}", name, *evaluate(model, train, test, labels))
         for robust in (True, False)
         for model in [AEOutlierDetector(robust=robust, random_state=seed)]
     ]
 
 
 def run_all(tasks, jobs):
-    done = Parallel(n_jobs=jobs)(delayed(quietly)(task) for task in tasks)
-    return [row for rows in done for row in rows]
+    """Run all tasks; return their results in one list."""
+    return list(chain.from_iterable(Parallel(n_jobs=jobs)(delayed(quietly)(task) for task in tasks)))
 
 
 # -- tables ------------------------------------------------------------------------------
 
 
 def print_means(rows, first):
-    """One line per setting and method: means over sets and seeds."""
+    """Print a line per setting and method: means over datasets and seeds."""
     print(f"\n{first:14} {'method':22} {'ROC AUC':>8} {'AP':>6} {'fit s':>8} {'score s':>8} {'cases':>6}")
     for setting in dict.fromkeys(row[0] for row in rows):
         for method in dict.fromkeys(row[1] for row in rows):
@@ -258,8 +276,9 @@ def print_means(rows, first):
 
 
 def print_by_set(rows):
+    """Print a line per setting and dataset: mean ROC AUC of each method over the seeds."""
     names = list(dict.fromkeys(row[1] for row in rows))
-    print("\nROC AUC by set:", ", ".join(f"{i} = {name}" for i, name in enumerate(names)))
+    print("\nROC AUC by dataset:", ", ".join(f"{i} = {name}" for i, name in enumerate(names)))
     for setting in dict.fromkeys(row[0] for row in rows):
         for case in dict.fromkeys(row[2] for row in rows):
             cells = [np.mean([r[3] for r in rows if r[:3] == (setting, name, case)]) for name in names]
@@ -267,9 +286,10 @@ def print_by_set(rows):
 
 
 def print_speed():
+    """Print the times of fitting and scoring."""
     rng = np.random.RandomState(0)
     X = rng.normal(size=(10_000, 30)) @ rng.normal(size=(30, 30))
-    print(f"\n{'10,000 x 30':24} {'fit s':>8} {'one row ms':>11} {'10,000 rows s':>14}")
+    print(f"\n{'10,000 x 30':24} {'fit s':>8} {'one sample ms':>14} {'10,000 samples s':>17}")
     for name, model in {
         "AEOutlierDetector": AEOutlierDetector(random_state=0),
         "the same, robust=False": AEOutlierDetector(robust=False, random_state=0),
@@ -279,10 +299,11 @@ def print_speed():
         model.score_samples(X[:1])
         times.append(min(seconds(partial(model.score_samples, X[i : i + 1])) for i in range(200)))
         times.append(seconds(partial(model.score_samples, X)))
-        print(f"{name:24} {times[0]:8.2f} {1e3 * times[1]:11.2f} {times[2]:14.2f}")
+        print(f"{name:24} {times[0]:8.2f} {1e3 * times[1]:14.2f} {times[2]:17.2f}")
 
 
 def seconds(task):
+    """Return the seconds that a function takes."""
     start = time.perf_counter()
     task()
     return time.perf_counter() - start
@@ -293,10 +314,12 @@ def parse():
     parser.add_argument("--data", type=Path, help="folder with adbench/*.npz")
     parser.add_argument("--part", choices=["sets", "scores", "contamination", "speed"], action="append")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
-    parser.add_argument("--quick", action="store_true", help=f"sets up to {QUICK_ROWS} rows, one seed")
-    parser.add_argument("--by-set", action="store_true", help="print every set, too")
-    parser.add_argument("--without-pyod", action="store_true", help="leave pyod's models out")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"datasets up to {QUICK_SAMPLES} samples, one seed"
+    )
+    parser.add_argument("--by-set", action="store_true", help="print a table by dataset as well")
+    parser.add_argument("--without-pyod", action="store_true", help="exclude the detectors of pyod")
     return parser.parse_args()
 
 
@@ -305,9 +328,9 @@ def main():
     parts = args.part or ["sets", "scores", "contamination", "speed"]
     sets = find_sets(args.data)
     if args.quick:
-        sets = {name: load for name, load in sets.items() if len(load()[1]) <= QUICK_ROWS}
+        sets = {name: load for name, load in sets.items() if len(load()[1]) <= QUICK_SAMPLES}
     seeds = range(1 if args.quick else args.seeds)
-    print(f"{len(sets)} sets, {len(seeds)} seeds")
+    print(f"{len(sets)} datasets, {len(seeds)} seeds")
     with_pyod = find_spec("pyod") is not None and not args.without_pyod
     for part, make in (("sets", partial(methods, with_pyod=with_pyod)), ("scores", scores)):
         if part not in parts:

@@ -1,13 +1,12 @@
-"""How the time of a fit grows with the rows and the columns of X.
+"""Growth of the fit time with the numbers of samples and features.
 
-Time per epoch (the fastest, with validation) and the time of all else in the fit (split,
-PCA, what is learnt about the codes), against the number of rows n and of columns d.
-Exponents b of t = a n^b come from least squares on logarithms: over all sizes, where
-the fixed cost of a step flattens the slope, and over the larger half of them. Batches
-have 256 rows throughout.
+Time per epoch (the fastest one, with validation) and time of the rest of the fit (split, PCA, statistics of
+the codes), against the numbers of samples and features. The exponent b of t = a n^b is estimated by least
+squares on logarithms: over all sizes, where the fixed cost of a step flattens the slope, and over the
+larger half of them. The batch size is 256 throughout.
 
-Wide data is trained in the row space of X. There the time is compared with that of the
-same rows in as many columns as the space has dimensions, and of training in all columns.
+Wide data are trained in the row space of X. The time is compared with that of the same samples projected to
+the row space beforehand, and with training in all features.
 
     python examples/benchmarks/scaling.py            # about 3 minutes
     python examples/benchmarks/scaling.py --quick    # 10 seconds
@@ -27,17 +26,18 @@ from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.losses import SquaredError
 
 FULL = {
-    "rows": [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
-    "columns": [10, 30, 100, 300, 1_000, 3_000, 10_000],
+    "samples": [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
+    "features": [10, 30, 100, 300, 1_000, 3_000, 10_000],
     "wide": (60, 7_000),
 }
-QUICK = {"rows": [1_000, 3_000, 9_000], "columns": [10, 60, 400], "wide": (60, 1_000)}
-D, N = 20, 2_500  # columns where rows vary; rows where columns do, too many for the row space
-BOUND = 1.05  # what the exponent of an epoch's time is to stay under
+QUICK = {"samples": [1_000, 3_000, 9_000], "features": [10, 60, 400], "wide": (60, 1_000)}
+N_FEATURES = 20  # while the number of samples varies
+N_SAMPLES = 2_500  # while the number of features varies; too many for training in the row space
+BOUND = 1.05  # upper bound for the exponent of the time per epoch
 
 
 class Clock(Callback):
-    """Seconds of each epoch."""
+    """Callback that records the seconds of each epoch."""
 
     def __init__(self):
         self.seconds = []
@@ -49,14 +49,14 @@ class Clock(Callback):
         self.seconds.append(time.perf_counter() - self.start)
 
 
-class OfColumns(SquaredError):
-    """Squared error, trained in the columns of X even where they are many."""
+class FeatureSpaceError(SquaredError):
+    """Squared error that declines training in the row space."""
 
     rotation_invariant = False
 
 
-def rows_on_surface(n, d, seed=0):
-    """Rows around a curved surface in d dimensions."""
+def noisy_surface(n, d, seed=0):
+    """Draw n samples near a curved surface in d dimensions."""
     rng = np.random.default_rng(seed)
     t = rng.uniform(-1, 1, (n, 2))
     waves = np.column_stack([t, *(np.sin(3 * t + shift) for shift in range(3))])
@@ -65,7 +65,7 @@ def rows_on_surface(n, d, seed=0):
 
 
 def timed_fit(X, X_val=None, **params):
-    """Seconds of the fastest epoch, of all epochs, and of the whole fit."""
+    """Return the seconds of the fastest epoch, of all epochs, and of the whole fit."""
     clock = Clock()
     model = AutoencoderTransformer(2, callbacks=[clock], random_state=0, **params)
     start = time.perf_counter()
@@ -77,39 +77,39 @@ def timed_fit(X, X_val=None, **params):
 
 
 def exponent(sizes, seconds):
-    """b of t = a n^b, over all sizes and over the larger half."""
+    """Return b of t = a n^b, over all sizes and over the larger half."""
     half = len(sizes) // 2
     slopes = (np.polyfit(np.log(sizes[i:]), np.log(seconds[i:]), 1)[0] for i in (0, half))
     return tuple(float(slope) for slope in slopes)
 
 
 def growth(name, sizes, shape):
-    """Print times for each size, and the exponents."""
-    print(f"\n{name:>9} {'epoch ms':>10} {'else in the fit, s':>19}")
+    """Print the times for each size, and the exponents."""
+    print(f"\n{name:>9} {'epoch ms':>10} {'rest of the fit, s':>19}")
     epochs, others = [], []
     for size in sizes:
         n, d = shape(size)
-        n_epochs = int(np.clip(1e6 / (n * max(d, D)), 3, 20))
-        X = rows_on_surface(n, d)
+        n_epochs = int(np.clip(1e6 / (n * max(d, N_FEATURES)), 3, 20))
+        X = noisy_surface(n, d)
         epoch, training, total = timed_fit(X, X[: n // 10], batch_size=256, max_iter=n_epochs)
         epochs.append(epoch)
         others.append(total - training)
         print(f"{size:9,} {1e3 * epoch:10.1f} {others[-1]:19.2f}", flush=True)
     start = sizes[len(sizes) // 2]
-    for what, seconds in (("an epoch", epochs), ("all else", others)):
+    for what, seconds in (("an epoch", epochs), ("the rest", others)):
         whole, upper = exponent(sizes, seconds)
         print(f"time of {what} against {name}: exponent {whole:.2f}; {upper:.2f} from {start:,} on")
     print(f"at most {BOUND}: {'yes' if max(exponent(sizes, epochs)) <= BOUND else 'NO'}")
 
 
 def row_space(n, d, repeats):
-    """Print times of a wide fit, of its few-column twin, and of training in all columns."""
-    wide = rows_on_surface(n, d).astype(float)
+    """Print the times of a wide fit, of the projected data, and of training in all features."""
+    wide = noisy_surface(n, d).astype(float)
     axes = np.linalg.svd(wide - wide.mean(axis=0), full_matrices=False)[2]
     cases = {
-        f"{n} x {n}, the same rows": (wide @ axes.T, "squared_error"),
+        f"{n} x {n}, projected": (wide @ axes.T, "squared_error"),
         f"{n} x {d}": (wide, "squared_error"),
-        f"{n} x {d}, in all columns": (wide, OfColumns()),
+        f"{n} x {d}, in all features": (wide, FeatureSpaceError()),
     }
     seconds = {name: [] for name in cases}
     for _ in range(repeats):
@@ -129,9 +129,9 @@ def main():
     sizes = QUICK if quick else FULL
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        timed_fit(rows_on_surface(200, D), max_iter=1)  # imports
-        growth("rows", sizes["rows"], lambda n: (n, D))
-        growth("columns", sizes["columns"], lambda d: (N, d))
+        timed_fit(noisy_surface(200, N_FEATURES), max_iter=1)  # the first fit imports libraries
+        growth("samples", sizes["samples"], lambda n: (n, N_FEATURES))
+        growth("features", sizes["features"], lambda d: (N_SAMPLES, d))
         row_space(*sizes["wide"], repeats=1 if quick else 5)
 
 

@@ -1,10 +1,9 @@
-"""Seconds of default fits on scikit-learn's small sets, and of a grid search with one job and with two.
+"""Seconds of default fits on small datasets of scikit-learn, and of a grid search with one and with two jobs.
 
     python examples/benchmarks/small_data.py
 
-The grid is 8 code sizes x 5 folds on digits, scored by held-out nats, with
-default parameters. Two jobs run on a core each: joblib gives each process one
-thread.
+The grid search tries 8 numbers of components with 5 folds on digits, scored by held-out nats, with default
+parameters. Each job uses one thread.
 """
 
 import argparse
@@ -21,15 +20,17 @@ SIZES = [1, 2, 4, 8, 12, 16, 24, 32]
 
 
 def seconds_of(action):
+    """Return the seconds that a function takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
 def fits(max_iter):
+    """Print the seconds of single fits."""
     digits = load_digits().data
     wine = StandardScaler().fit_transform(load_wine().data)
-    AutoencoderTransformer(2, max_iter=2).fit(wine)  # what libraries do once per process
+    AutoencoderTransformer(2, max_iter=2).fit(wine)  # the first fit imports libraries
     for name, X in (("digits", digits), ("wine", wine)):
         for k in (2, 8):
             seconds = seconds_of(
@@ -39,18 +40,19 @@ def fits(max_iter):
 
 
 def grids(sizes, n_folds, max_iter):
+    """Print the seconds of the grid search with one and with two jobs."""
     X = load_digits().data
     model = AutoencoderTransformer(random_state=0, max_iter=max_iter)
-    taken = []
+    seconds = []
     for n_jobs in (1, 2):
         search = GridSearchCV(model, {"n_components": sizes}, cv=n_folds, n_jobs=n_jobs)
-        taken.append(seconds_of(lambda search=search: search.fit(X)))
-        found = f"chose {search.best_params_['n_components']}, {search.best_score_:.3f} nats"
+        seconds.append(seconds_of(lambda search=search: search.fit(X)))
+        result = f"chose {search.best_params_['n_components']}, {search.best_score_:.3f} nats"
         print(
-            f"grid of {len(sizes)} sizes x {n_folds} folds, n_jobs={n_jobs}: {taken[-1]:.1f} s, {found}",
+            f"grid of {len(sizes)} sizes x {n_folds} folds, n_jobs={n_jobs}: {seconds[-1]:.1f} s, {result}",
             flush=True,
         )
-    print(f"speed-up: {taken[0] / taken[1]:.2f}")
+    print(f"speed-up: {seconds[0] / seconds[1]:.2f}")
 
 
 def main():

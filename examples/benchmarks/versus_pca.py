@@ -1,16 +1,15 @@
-"""Test error of autoencoders divided by that of PCA, on many sets: below 1 is better than PCA.
+"""Test error of autoencoders relative to PCA on many datasets; below 1 is better than PCA.
 
-Each case is a set, a number of components and a seed. The model is fitted on 80 %
-of the rows (MNIST: on its own training part) and judged by the squared error of
-its reconstructions of the others, divided by that of PCA with as many components.
+Each case is a dataset, a number of components and a seed. The model is fitted to 80 % of the samples
+(MNIST: to its training set). The squared error of its reconstructions of the others is divided by that of
+PCA with the same number of components.
 
-Methods: AutoencoderTransformer with its defaults; scikit-learn's
-MLPRegressor(X, X); a textbook autoencoder as one writes it in PyTorch. All have
-the same layers. The two peers run on the first seed only unless --peer-seeds says
-otherwise.
+Methods: AutoencoderTransformer with defaults, scikit-learn's MLPRegressor(X, X), and a textbook autoencoder
+in PyTorch, all with the same layers. The latter two are run on the first seed only unless --peer-seeds is
+given.
 
-Sets: scikit-learn's bundled ones and, in the folder given by --data, what there
-is of adbench/*.npz (normal rows), matrices/*.mat and mnist.npz.
+Datasets: those bundled with scikit-learn and, in the folder given by --data, those found of adbench/*.npz
+(normal samples), matrices/*.mat and mnist.npz.
 
     python examples/benchmarks/versus_pca.py --data DIR              # about an hour
     python examples/benchmarks/versus_pca.py --data DIR --jobs 2     # about half of that
@@ -39,20 +38,20 @@ from sklearn_ae import AutoencoderTransformer
 
 SIZES = (2, 5, 10)
 HIDDEN = (256, 128)
-MLP_STEPS = 5_000  # bounds MLPRegressor on large sets; over twice what the others take
-LARGE = 1_000  # rows from which a set counts as large
+MLP_STEPS = 5_000  # limit for MLPRegressor on large datasets, over twice the steps of the others
+LARGE = 1_000  # datasets with more samples are large
 BUNDLED = ("iris", "wine", "breast_cancer", "digits", "diabetes", "linnerud")
 QUICK = ("glass", "Ionosphere", "cardio", "pendigits", "musk", "ORL", "colon", "sklearn/wine", "digits")
-QUICK_ROWS = 3_000  # training rows of a set in a quick run
-COLUMNS = "{:24} {:>6} {:>5} {:>3} {:>4}  {:>7} {:>7} {:>7}  {:>4}  {:>7} {:>7} {:>7}"
-HEADER = ("set", "rows", "cols", "k", "seed", "AE", "MLP", "torch", "gate", "AE s", "MLP s", "torch s")
+QUICK_SAMPLES = 3_000  # training samples of a dataset in a quick run
+COLUMNS = "{:24} {:>6} {:>5} {:>3} {:>4}  {:>7} {:>7} {:>7}  {:>7}  {:>7} {:>7} {:>7}"
+HEADER = ("dataset", "n", "d", "k", "seed", "AE", "MLP", "torch", "AE uses", "AE s", "MLP s", "torch s")
 
 
 # -- data --------------------------------------------------------------------------------
 
 
 def find_sets(folder, bundled, adbench, matrix, mnist):
-    """Names of the sets that there are, and what loads each, made of a function for every kind."""
+    """Return a loader for each dataset found, as {name: function}, from the functions of each kind."""
     sets = {f"sklearn/{name}": partial(bundled, name) for name in BUNDLED}
     if folder is None:
         return sets
@@ -97,22 +96,24 @@ def split(X, seed):
 
 
 def standardised(train, test):
-    """Centre and divide by the training part's deviations; columns that are constant there stay."""
+    """Standardise by the training set; features that are constant there are only centred."""
     mean, scale = train.mean(axis=0), train.std(axis=0)
     scale[scale <= 1e-12 * np.abs(mean)] = 1
     return [(train - mean) / scale, (test - mean) / scale]
 
 
 # -- methods -----------------------------------------------------------------------------
-# Each is fitted on the training part and returns the reconstruction of the test part.
+# Each is fitted to the training set and returns the reconstruction of the test set.
 
 
 def ours(train, test, k, seed):
+    """Return the reconstruction, and whether the model uses its network or fell back to PCA."""
     model = AutoencoderTransformer(k, random_state=seed).fit(train)
     return model.inverse_transform(model.transform(test)), model.uses_network_
 
 
 def mlp_regressor(train, test, k, seed):
+    """Return the reconstruction by MLPRegressor(X, X)."""
     sizes = (*HIDDEN, k, *reversed(HIDDEN))
     max_iter = min(200, -(-MLP_STEPS // -(-len(train) // 200)))  # 200 epochs, batches of 200
     model = MLPRegressor(hidden_layer_sizes=sizes, early_stopping=True, max_iter=max_iter, random_state=seed)
@@ -120,12 +121,13 @@ def mlp_regressor(train, test, k, seed):
 
 
 def textbook(train, test, k, seed):
+    """Return the reconstruction by a textbook autoencoder in PyTorch."""
     torch.manual_seed(seed)
     d = train.shape[1]
     sizes = (d, *HIDDEN, k, *reversed(HIDDEN), d)
     layers = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-        if i not in (0, len(HIDDEN) + 1):  # no activation on the input and on the code
+        if i not in (0, len(HIDDEN) + 1):  # no activation on the input or on the code
             layers.append(nn.GELU())
         layers.append(nn.Linear(n_in, n_out))
     net = nn.Sequential(*layers)
@@ -146,19 +148,20 @@ def textbook(train, test, k, seed):
 
 
 def exact_pca(train):
-    """PCA with one component more than the largest size wanted, if there are as many."""
+    """Return PCA with one component more than the largest size, if there are that many."""
     n, d = train.shape
     solver = "covariance_eigh" if n >= 10 * d else "full"
     return PCA(min(max(SIZES) + 1, n, d), svd_solver=solver).fit(train)
 
 
 def sizes_under_rank(pca):
+    """Return the numbers of components that are less than the rank."""
     spectrum = pca.explained_variance_
     return [k for k in SIZES if k < len(spectrum) and spectrum[k] > 1e-10 * spectrum[0]]
 
 
 def run_case(name, train, test, pca, k, seed, with_peers):
-    """Ratios and fit times of one case."""
+    """Return the ratios and fit times of one case."""
     V = pca.components_[:k]
     centred = test - pca.mean_
     reference = np.square(centred - centred @ V.T @ V).sum(dtype=float)
@@ -171,18 +174,18 @@ def run_case(name, train, test, pca, k, seed, with_peers):
             warnings.simplefilter("ignore", ConvergenceWarning)
             reconstruction = methods[method](train, test, k, seed)
         if method == "ours":
-            reconstruction, case["gate"] = reconstruction
+            reconstruction, case["uses_network"] = reconstruction
         case[f"{method}_s"] = time.perf_counter() - start
         case[method] = np.square(test - reconstruction).sum(dtype=float) / reference
     return case
 
 
 def cases(sets, seeds, peer_seeds, quick):
-    """Yield the cases as delayed calls; sets are loaded when their turn comes."""
+    """Yield the cases as delayed calls; each dataset is loaded just before its first case."""
     for name, load in sets.items():
         for seed in range(seeds):
             train, test = load(seed)
-            train = train[:QUICK_ROWS] if quick else train
+            train = train[:QUICK_SAMPLES] if quick else train
             pca = exact_pca(train)
             for k in sizes_under_rank(pca):
                 if not quick or k == 5 or len(pca.components_) <= 5:
@@ -193,31 +196,35 @@ def cases(sets, seeds, peer_seeds, quick):
 
 
 def print_case(case):
+    """Print a row of the table of cases."""
     ratios = [f"{case[m]:.3f}" if m in case else "-" for m in ("ours", "mlp", "torch")]
     times = [f"{case[m + '_s']:.1f}" if m in case else "-" for m in ("ours", "mlp", "torch")]
     about = [case[key] for key in ("name", "n", "d", "k", "seed")]
-    print(COLUMNS.format(*about, *ratios, "open" if case["gate"] else "shut", *times), flush=True)
+    print(COLUMNS.format(*about, *ratios, "network" if case["uses_network"] else "PCA", *times), flush=True)
 
 
 def print_summary(results):
     """Print a Markdown table with one row per method."""
     print("\nTest squared error / PCA's at the same number of components\n")
-    print("| | cases | over 1,000 rows | all sets | worse than 1.01 | than 1.05 | worst | seconds per fit |")
+    print("| | cases | over 1,000 samples | all datasets | over 1.01 | over 1.05 | worst | seconds per fit |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     peers_ran = [case for case in results if "mlp" in case]
     if 0 < len(peers_ran) < len(results):
         print_method("AutoencoderTransformer", "ours", results)
-        print_method("AutoencoderTransformer, the peers' cases", "ours", peers_ran)
+        print_method("AutoencoderTransformer, same cases as below", "ours", peers_ran)
     else:
         print_method("AutoencoderTransformer", "ours", results)
     if peers_ran:
         print_method("MLPRegressor(X, X)", "mlp", peers_ran)
         print_method("textbook PyTorch autoencoder", "torch", peers_ran)
-    n_open = sum(case["gate"] for case in results)
-    print(f"\nGeometric means over the cases. Gate open in {n_open} of {len(results)}.")
+    n_networks = sum(case["uses_network"] for case in results)
+    print(
+        f"\nGeometric means over the cases. {len(results) - n_networks} of {len(results)} fell back to PCA."
+    )
 
 
 def print_method(title, method, results):
+    """Print a row of the summary."""
     ratios = np.array([case[method] for case in results])
     large = np.array([case["n"] > LARGE for case in results])
     means = [f"{np.exp(np.log(r).mean()):.3f}" if len(r) else "-" for r in (ratios[large], ratios)]
@@ -231,12 +238,12 @@ def print_method(title, method, results):
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with more sets")
-    parser.add_argument("--seeds", type=int, default=3, help="splits of each set (default: 3)")
-    parser.add_argument("--peer-seeds", type=int, default=1, help="splits that the peers see (default: 1)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with more datasets")
+    parser.add_argument("--seeds", type=int, default=3, help="splits of each dataset (default: 3)")
+    parser.add_argument("--peer-seeds", type=int, default=1, help="splits for the other methods (default: 1)")
     parser.add_argument("--no-peers", action="store_true", help="AutoencoderTransformer only")
-    parser.add_argument("--quick", action="store_true", help="ten sets, one split, k = 5, at most 3,000 rows")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="sets whose name contains NAME")
+    parser.add_argument("--quick", action="store_true", help="ten datasets, one split, k = 5, 3,000 samples")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="datasets whose name contains NAME")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     args = parser.parse_args()
     args.seeds = 1 if args.quick else args.seeds
@@ -247,14 +254,14 @@ def parse_args():
 def main():
     args = parse_args()
     sets = find_sets(args.data, *LOADERS)
-    wanted = args.only or (QUICK if args.quick else [""])
+    selected = args.only or (QUICK if args.quick else [""])
     sets = {
         name: load
         for name, load in sets.items()
-        if any(part in name for part in wanted) or (name == "mnist" and args.quick and not args.only)
+        if any(part in name for part in selected) or (name == "mnist" and args.quick and not args.only)
     }
     if not sets:
-        raise SystemExit(f"No set is called {' or '.join(wanted)}.")
+        raise SystemExit(f"No dataset is called {' or '.join(selected)}.")
     start = time.perf_counter()
     print(COLUMNS.format(*HEADER))
     results = []

@@ -1,6 +1,6 @@
-"""The documentation site builds without a warning and leaves nothing out.
+"""The documentation site builds without warnings and covers all public objects.
 
-The gallery is not run here: ``make docs`` does that.
+The gallery is not run here, but by ``make docs`` and in test_gallery.py.
 """
 
 import importlib
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(bool(missing), reason=REASON)
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GUIDE = DOCS / "guide"
-# modules of the options: the page of the guide, and the registry
+# Modules of options: page of the guide, and registry.
 SLOTS = {
     "corruptions": ("corruption", "CORRUPTIONS"),
     "networks": ("network", "NETWORKS"),
@@ -43,7 +43,7 @@ SLOTS = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Folder of the built site; the sources are built from a copy, to leave the working tree alone."""
+    """Folder of the built site; a copy of the sources is built, because Sphinx writes next to them."""
     folder = tmp_path_factory.mktemp("site")
     for name, built in (("docs", ("_build", "generated", "gallery")), ("examples", ("benchmarks",))):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(*built))
@@ -62,14 +62,14 @@ def site(tmp_path_factory):
         "plot_gallery=0",
     ]
     done = subprocess.run(
-        [*command, folder / "docs", folder / "html"], cwd=folder, capture_output=True, text=True, timeout=300
+        [*command, folder / "docs", folder / "html"], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return folder / "html"
 
 
 def public_objects():
-    """Dotted names of everything that users import."""
+    """Yield the dotted names of all public objects."""
     for name in sklearn_ae.__all__:
         yield f"sklearn_ae.{name}"
     for part in ("metrics", "inspection", "latent", *SLOTS):
@@ -86,7 +86,7 @@ def public_objects():
 @pytest.mark.parametrize("name", sorted(public_objects()))
 def test_every_public_object_has_a_page(site, name):
     page = (site / "generated" / f"{name}.html").read_text(encoding="utf-8")
-    assert f'id="{name}"' in page  # it documents the object, and not only its name
+    assert f'id="{name}"' in page  # the documentation of the object, not only its name
 
 
 @pytest.mark.parametrize("name", sorted(f"sklearn_ae.{name}" for name in sklearn_ae.__all__))
@@ -103,7 +103,7 @@ def test_every_method_of_an_estimator_is_documented(site, name):
 
 
 class Page(HTMLParser):
-    """What a page links to, and what can be linked to in it."""
+    """Links and anchors of a page."""
 
     def __init__(self, path):
         super().__init__()
@@ -139,22 +139,22 @@ def test_every_registered_option_is_in_the_guide(module):
     text = (GUIDE / f"{page}.md").read_text(encoding="utf-8")
     options = getattr(importlib.import_module(f"sklearn_ae.{module}"), registry)
     assert [name for name in options if f'`"{name}"`' not in text] == []
-    if module != "outlier_scores":  # "auto" is a name for others
+    if module != "outlier_scores":  # "auto" combines others
         overview = (GUIDE / "index.md").read_text(encoding="utf-8")
         assert [name for name in options if f'`"{name}"`' not in overview] == []
 
 
 @pytest.mark.parametrize("module", SLOTS)
 def test_defaults_in_the_guide_are_those_of_the_code(module):
-    """``GaussianNoise(scale=0.1)`` in a table of the guide names every parameter with its default."""
+    """The tables of the guide list every parameter with its default, as in ``GaussianNoise(scale=0.1)``."""
     page, registry = SLOTS[module]
     text = (GUIDE / f"{page}.md").read_text(encoding="utf-8")
     for name, cls in getattr(importlib.import_module(f"sklearn_ae.{module}"), registry).items():
         row = re.search(rf'^\| `"{name}"`, `{cls.__name__}\((.*?)\)`', text, re.MULTILINE)
         assert row, f"{page}.md has no table row that begins with `{name}`"
-        said = dict(part.split("=") for part in re.split(r", (?=\w+=)", row[1]) if part)
+        documented = dict(part.split("=") for part in re.split(r", (?=\w+=)", row[1]) if part)
         parameters = inspect.signature(cls).parameters.values()
-        assert said == {p.name: repr(p.default).replace("'", '"') for p in parameters}
+        assert documented == {p.name: repr(p.default).replace("'", '"') for p in parameters}
 
 
 def test_figures_of_the_guide_are_drawn_by_the_script():
