@@ -1,7 +1,9 @@
-"""Gauges: ways to measure how far out rows are, and what each column adds.
+"""Outlier scores: measures of how far out a sample is, and how much each feature adds.
 
-They see rows and their reconstructions, nothing else, so that every difference
-belongs to a column.
+An :class:`OutlierScore` is an option without learnt state. It is fitted to samples
+and their reconstructions, and returns objects that follow :class:`FittedScore`.
+Scores depend on samples and reconstructions only, so that every contribution belongs
+to a feature.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from sklearn_ae._utils.covariance import ShrunkCovariance
 
 @dataclass
 class ReconstructedSamples:
-    """ReconstructedSamples as the scores see them, in the units of X.
+    """Samples and their reconstructions in the units of X, the input of outlier scores.
 
     Parameters
     ----------
-    x, x_hat : ndarray of shape (n, d)
-        The rows and their reconstructions, in double precision.
+    x : ndarray of shape (n, d)
+        Samples, in double precision.
+    x_hat : ndarray of shape (n, d)
+        Reconstructions, in double precision.
     log_likelihood : callable
-        Maps rows like x to their log-likelihoods in nats.
+        Maps an array such as x to the log-likelihood of each sample in nats.
     """
 
     x: np.ndarray
@@ -38,143 +42,121 @@ class ReconstructedSamples:
 
     @property
     def residual(self) -> np.ndarray:
+        """Reconstruction residuals, of shape (n, d)."""
         return self.x - self.x_hat
 
     @property
     def joint(self) -> np.ndarray:
-        """The row and its residual side by side, of shape (n, 2d)."""
+        """Samples and residuals side by side, of shape (n, 2d)."""
         return np.hstack([self.x, self.residual])
 
-    def __getitem__(self, chosen: np.ndarray) -> ReconstructedSamples:
-        return ReconstructedSamples(self.x[chosen], self.x_hat[chosen], self.log_likelihood)
+    def __getitem__(self, selected: np.ndarray) -> ReconstructedSamples:
+        return ReconstructedSamples(self.x[selected], self.x_hat[selected], self.log_likelihood)
 
 
 class FittedScore(Protocol):
-    """One way to measure how far out rows are."""
+    """Fitted outlier score: the members that objects returned by ``OutlierScore.fit_scores`` need."""
 
-    #: whether measures are squared distances, compared by ratios; else nats, compared by differences
+    #: True for squared distances, which are compared by ratios; False for values that are compared
+    #: by differences, such as nats
     squared: bool
 
-    def measure(self, rows: ReconstructedSamples) -> np.ndarray:
-        """How far out each row is, of shape (n,)."""
+    def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
+        """Return how far out each sample is, of shape (n,); larger is farther out."""
         ...
 
-    def contributions(self, rows: ReconstructedSamples) -> np.ndarray:
-        """What each column adds to it, of shape (n, d)."""
+    def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        """Return the contribution of each feature to the outlyingness, of shape (n, d)."""
         ...
-
-
-class SquaredError:
-    squared = True
-
-    def measure(self, rows: ReconstructedSamples) -> np.ndarray:
-        return self.contributions(rows).sum(axis=1)
-
-    def contributions(self, rows: ReconstructedSamples) -> np.ndarray:
-        return np.square(rows.residual)
-
-
-class Nats:
-    squared = False
-
-    def measure(self, rows: ReconstructedSamples) -> np.ndarray:
-        return -rows.log_likelihood(rows.x)
-
-    def contributions(self, rows: ReconstructedSamples) -> np.ndarray:
-        before = rows.log_likelihood(rows.x)
-        return np.column_stack([self._mended(rows, j) - before for j in range(rows.x.shape[1])])
-
-    @staticmethod
-    def _mended(rows: ReconstructedSamples, j: int) -> np.ndarray:
-        x = rows.x.copy()
-        x[:, j] = rows.x_hat[:, j]
-        return rows.log_likelihood(x)
-
-
-@dataclass
-class Whitened:
-    space: Callable[[ReconstructedSamples], np.ndarray]
-    scatter: ShrunkCovariance
-    squared = True
-
-    def measure(self, rows: ReconstructedSamples) -> np.ndarray:
-        return self.scatter.distance(self.space(rows))
-
-    def contributions(self, rows: ReconstructedSamples) -> np.ndarray:
-        parts = self.scatter.contributions(self.space(rows))
-        return parts.reshape(len(parts), -1, rows.x.shape[1]).sum(axis=1)
-
-
-class Nearest:
-    """Mean squared distance to the nearest references in one space."""
-
-    squared = True
-
-    def __init__(
-        self,
-        space: Callable[[ReconstructedSamples], np.ndarray],
-        references: ReconstructedSamples,
-        n_neighbors: int,
-    ):
-        self.space = space
-        self.x = references.x
-        self.k = min(n_neighbors, max(1, len(self.x) - 1))
-        places = space(references)
-        self.centre = places.mean(axis=0)
-        self.places = places - self.centre
-        self.lengths = np.square(self.places).sum(axis=1)
-
-    def measure(self, rows: ReconstructedSamples) -> np.ndarray:
-        return self._differences(rows).sum(axis=(1, 2)) / self.k
-
-    def contributions(self, rows: ReconstructedSamples) -> np.ndarray:
-        n, d = rows.x.shape
-        return self._differences(rows).reshape(n, self.k, -1, d).sum(axis=(1, 2)) / self.k
-
-    def _differences(self, rows: ReconstructedSamples) -> np.ndarray:
-        """Squared difference from the k nearest, in each column of the space: (n, k, columns).
-
-        They are taken anew, since distances from a matrix product lose digits where they are short.
-        """
-        places = self.space(rows) - self.centre
-        found = self._nearest(places)
-        differences = np.square(places[:, None] - self.places[found])
-        distance = differences.sum(axis=2)
-        same = (rows.x[:, None] == self.x[found]).all(axis=2)
-        if found.shape[1] > self.k:
-            distance[same & (same.cumsum(axis=1) == 1)] = np.inf
-        order = np.argsort(distance, axis=1, kind="stable")[:, : self.k]
-        return np.take_along_axis(differences, order[:, :, None], axis=1)
-
-    def _nearest(self, places: np.ndarray) -> np.ndarray:
-        """Numbers of one reference more than wanted: one may be the row itself."""
-        lengths, product = torch.from_numpy(self.lengths), torch.from_numpy(self.places.T)
-        distance = torch.addmm(lengths, torch.from_numpy(places), product, alpha=-2.0)
-        return distance.topk(min(self.k + 1, len(self.x)), largest=False).indices.numpy()
 
 
 class OutlierScore(Option):
-    """Base of the scores."""
+    """Base class of outlier scores.
 
-    def chosen(self, robust: bool) -> OutlierScore:
-        """The score itself, or the one that it stands for."""
-        return self
+    Subclasses implement :meth:`fit_scores`, which returns objects with the members
+    of :class:`FittedScore`.
 
-    def fitted_scores(self, rows: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        """Fit to rows that the autoencoder was trained on."""
+    Examples
+    --------
+    A score of your own, the largest squared error of a single feature:
+
+    >>> import numpy as np
+    >>> from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
+    >>> from sklearn_ae.outlier_scores import OutlierScore
+    >>> class FittedLargestError:
+    ...     squared = True
+    ...
+    ...     def outlyingness(self, samples):
+    ...         return self.contributions(samples).max(axis=1)
+    ...
+    ...     def contributions(self, samples):
+    ...         return np.square(samples.residual)
+    >>> class LargestError(OutlierScore):
+    ...     def fit_scores(self, samples, rng):
+    ...         return [FittedLargestError()]
+    >>> X = np.random.RandomState(0).normal(size=(100, 4))
+    >>> linear = AutoencoderTransformer(1, hidden_layer_sizes=())
+    >>> detector = AEOutlierDetector(linear, outlier_score=LargestError(), random_state=0).fit(X)
+    >>> detector.predict([[9.0, -9.0, 9.0, -9.0]])
+    array([-1])
+    """
+
+    _required = ("fit_scores",)
+
+    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
+        """Return one or more fitted scores, of which the largest calibrated value counts.
+
+        Parameters
+        ----------
+        samples : ReconstructedSamples
+            The n training samples of an autoencoder, of shape (n, d), and their
+            reconstructions.
+        rng : RandomState
+            The only source of randomness.
+
+        Returns
+        -------
+        fitted : list of FittedScore
+        """
         raise NotImplementedError
+
+    def resolve_auto(self, *, robust: bool) -> OutlierScore:
+        """Return the score itself, or the choice of "auto" for contaminated or clean training samples."""
+        return self
 
     def __or__(self, other: OutlierScore) -> Either:
         return Either(self, other)
 
 
+def checked_fit_scores(
+    score: OutlierScore, samples: ReconstructedSamples, rng: np.random.RandomState
+) -> list[FittedScore]:
+    """Return the fitted scores, after a check that they follow :class:`FittedScore`."""
+    name = type(score).__name__
+    fitted = score.fit_scores(samples, rng)
+    if not isinstance(fitted, list) or not fitted:
+        raise TypeError(
+            f"{name}.fit_scores must return a list of fitted scores, as described in "
+            f"sklearn_ae.outlier_scores.OutlierScore; got {fitted!r}."
+        )
+    for part in fitted:
+        for member in ("squared", "outlyingness", "contributions"):
+            if not hasattr(part, member):
+                raise TypeError(
+                    f"{name}.fit_scores returned a {type(part).__name__} without {member}, which is "
+                    "described in sklearn_ae.outlier_scores.FittedScore."
+                )
+    return fitted
+
+
 class Either(Pair, OutlierScore):
-    """The farther out of two scores, as ``first | second`` builds it.
+    """Larger of two calibrated scores, built by ``first | second``.
 
     Parameters
     ----------
     first, second : OutlierScore
-        The parts; nested parameters are reached as ``score__first__n_neighbors``.
+        Scores to combine. Their parameters are reached as
+        ``outlier_score__first__n_neighbors``.
 
     Examples
     --------
@@ -186,37 +168,38 @@ class Either(Pair, OutlierScore):
     _slot = OutlierScore
     _refusal = "Scores are joined with scores such as Mahalanobis()"
 
-    def chosen(self, robust):
-        return Either(self.first.chosen(robust), self.second.chosen(robust))
+    def resolve_auto(self, *, robust: bool) -> Either:
+        return Either(self.first.resolve_auto(robust=robust), self.second.resolve_auto(robust=robust))
 
-    def fitted_scores(self, rows, rng):
-        return self.first.fitted_scores(rows, rng) + self.second.fitted_scores(rows, rng)
+    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
+        first = checked_fit_scores(self.first, samples, rng)
+        return first + checked_fit_scores(self.second, samples, rng)
 
 
 class Auto(OutlierScore):
-    """The best on average over many sets: neighbours; and in contaminated data the whitened distance too.
+    """Score with the best average results over many datasets.
 
-    ``Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)`` for the robust
-    detector, and ``Neighbors(n_neighbors=1)`` for one that is trained on clean rows.
+    ``Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)`` for a robust detector,
+    ``Neighbors(n_neighbors=1)`` for a detector that is fitted on clean samples.
 
     Examples
     --------
     >>> from sklearn_ae.outlier_scores import Auto
-    >>> Auto().chosen(robust=False)
+    >>> Auto().resolve_auto(robust=False)
     Neighbors(n_neighbors=1)
     """
 
-    def chosen(self, robust):
+    def resolve_auto(self, *, robust: bool) -> OutlierScore:
         if robust:
             return Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)
         return Neighbors(n_neighbors=1)
 
 
 class Reconstruction(OutlierScore):
-    """Squared error of the reconstruction, summed over the columns, in squared units of X.
+    """Squared reconstruction error, summed over the features, in squared units of X.
 
-    The habit of the field, and weak: what lies far out along the components is
-    reconstructed well.
+    The usual choice, but a weak one: samples far out along the principal directions
+    are still reconstructed well.
 
     Examples
     --------
@@ -225,16 +208,16 @@ class Reconstruction(OutlierScore):
     AEOutlierDetector(outlier_score='reconstruction')
     """
 
-    def fitted_scores(self, rows, rng):
-        return [SquaredError()]
+    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
+        return [FittedReconstruction()]
 
 
 class LogLikelihood(OutlierScore):
-    """Log-likelihood of the row under the autoencoder, in nats (its ``score_samples``).
+    """Log-likelihood of the sample under the autoencoder, in nats (its ``score_samples``).
 
-    What a column contributes is the gain in nats where its value is replaced by
-    its reconstruction; this takes one more likelihood for every column, and the
-    gains do not add up to the score.
+    The contribution of a feature is the gain in nats when its value is replaced by
+    its reconstruction. This takes one additional likelihood per feature, and the
+    contributions do not add up to the score.
 
     Examples
     --------
@@ -243,25 +226,25 @@ class LogLikelihood(OutlierScore):
     AEOutlierDetector(outlier_score='log_likelihood')
     """
 
-    def fitted_scores(self, rows, rng):
-        return [Nats()]
+    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
+        return [FittedLogLikelihood()]
 
 
 class Mahalanobis(OutlierScore):
-    """Squared distance of the row and its residual from their mean, whitened by their covariance.
+    """Squared Mahalanobis distance of the sample and its residual, side by side.
 
-    Row and residual side by side hold what code and residual hold, column by
-    column: where the autoencoder is linear, they are the same. Columns are scaled
-    by their standard deviations and their correlations shrunk [1]_, so that it
-    works for wide data. What a column contributes is its Shapley value [2]_, which
-    is negative where it makes the row less odd.
+    For a linear autoencoder, sample and residual carry the same information as code
+    and residual, but in terms of the features. Features are scaled by their standard
+    deviations and their correlations are shrunk [1]_, which makes the distance
+    applicable to wide data. The contribution of a feature is its Shapley value [2]_;
+    it is negative if the feature makes the sample less unusual.
 
     Parameters
     ----------
     residuals : bool, default=True
-        Whether the residuals stand beside the rows. False takes the rows alone: the
-        autoencoder then has no part, and an odd value of one column, which changes
-        the residuals of all, is easier to place.
+        If False, use the sample without its residual. The score is then independent
+        of the autoencoder, and an unusual value of one feature, which affects the
+        residuals of all, is easier to locate.
 
     References
     ----------
@@ -282,26 +265,26 @@ class Mahalanobis(OutlierScore):
     def __init__(self, residuals: bool = True):
         self.residuals = residuals
 
-    def fitted_scores(self, rows, rng):
+    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
         space = attrgetter("joint" if self.residuals else "x")
-        return [Whitened(space, ShrunkCovariance.fit(space(rows)))]
+        return [FittedMahalanobis(space, ShrunkCovariance.fit(space(samples)))]
 
 
 class Neighbors(OutlierScore):
-    """Distance to the nearest of the reference rows, in two spaces: the farther out decides.
+    """Squared distance to the nearest reference samples, the larger one of two spaces.
 
-    One space is that of the row and its residual side by side, the other that of
-    the reconstruction, which tells the codes apart. References are a random part
-    of the training rows: over an ensemble few are as good as many [1]_. A row that
-    is equal to a reference is taken for it, and judged by the others.
+    The first space holds the sample and its residual side by side, the second one the
+    reconstruction, which separates the codes. References are a random subset of the
+    training samples: in an ensemble, few perform as well as many [1]_. A sample that is
+    equal to a reference is compared with the other references.
 
     Parameters
     ----------
     n_neighbors : int, default=5
-        The squared distance is the mean over so many. 1 is best for clean training
-        rows, more where outliers may have come in clumps.
+        Number of nearest references over which the squared distance is averaged. 1 is
+        best for clean training samples; use more if outliers may form clusters.
     max_references : int, default=1000
-        Reference rows of each autoencoder of the ensemble.
+        Maximum number of references for each autoencoder of the ensemble.
 
     References
     ----------
@@ -325,10 +308,10 @@ class Neighbors(OutlierScore):
         self.n_neighbors = n_neighbors
         self.max_references = max_references
 
-    def fitted_scores(self, rows, rng):
-        references = rows[np.sort(rng.permutation(len(rows.x))[: self.max_references])]
+    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
+        references = samples[np.sort(rng.permutation(len(samples.x))[: self.max_references])]
         return [
-            Nearest(space, references, self.n_neighbors)
+            FittedNeighbors(space, references, self.n_neighbors)
             for space in (attrgetter("joint"), attrgetter("x_hat"))
         ]
 
@@ -340,3 +323,105 @@ OUTLIER_SCORES = {
     "mahalanobis": Mahalanobis,
     "neighbors": Neighbors,
 }
+
+
+# -- fitted scores ------------------------------------------------------------------------
+
+
+class FittedReconstruction:
+    """Squared reconstruction error."""
+
+    squared = True
+
+    def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
+        return self.contributions(samples).sum(axis=1)
+
+    def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        return np.square(samples.residual)
+
+
+class FittedLogLikelihood:
+    """Negative log-likelihood in nats."""
+
+    squared = False
+
+    def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
+        return -samples.log_likelihood(samples.x)
+
+    def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        before = samples.log_likelihood(samples.x)
+        n_features = samples.x.shape[1]
+        return np.column_stack([self._with_reconstructed(samples, j) - before for j in range(n_features)])
+
+    @staticmethod
+    def _with_reconstructed(samples: ReconstructedSamples, j: int) -> np.ndarray:
+        """Return the log-likelihoods after feature j is replaced by its reconstruction."""
+        x = samples.x.copy()
+        x[:, j] = samples.x_hat[:, j]
+        return samples.log_likelihood(x)
+
+
+@dataclass
+class FittedMahalanobis:
+    """Squared Mahalanobis distance in one space, such as ``attrgetter("joint")``."""
+
+    space: Callable[[ReconstructedSamples], np.ndarray]
+    covariance: ShrunkCovariance
+    squared = True
+
+    def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
+        return self.covariance.squared_distance(self.space(samples))
+
+    def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        parts = self.covariance.contributions(self.space(samples))
+        return parts.reshape(len(parts), -1, samples.x.shape[1]).sum(axis=1)
+
+
+class FittedNeighbors:
+    """Mean squared distance to the nearest references in one space."""
+
+    squared = True
+
+    def __init__(
+        self,
+        space: Callable[[ReconstructedSamples], np.ndarray],
+        references: ReconstructedSamples,
+        n_neighbors: int,
+    ):
+        self.space = space
+        self.x = references.x
+        self.n_neighbors = min(n_neighbors, max(1, len(self.x) - 1))
+        points = space(references)
+        self.centre = points.mean(axis=0)
+        self.points = points - self.centre
+        self.squared_norms = np.square(self.points).sum(axis=1)
+
+    def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
+        return self._squared_differences(samples).sum(axis=(1, 2)) / self.n_neighbors
+
+    def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        n, d = samples.x.shape
+        differences = self._squared_differences(samples).reshape(n, self.n_neighbors, -1, d)
+        return differences.sum(axis=(1, 2)) / self.n_neighbors
+
+    def _squared_differences(self, samples: ReconstructedSamples) -> np.ndarray:
+        """Return the squared differences from the nearest references, of shape (n, n_neighbors, dimensions).
+
+        They are computed anew, because short distances lose digits in a matrix product.
+        """
+        points = self.space(samples) - self.centre
+        candidates = self._candidates(points)
+        differences = np.square(points[:, None] - self.points[candidates])
+        distance = differences.sum(axis=2)
+        same = (samples.x[:, None] == self.x[candidates]).all(axis=2)
+        if candidates.shape[1] > self.n_neighbors:
+            distance[same & (same.cumsum(axis=1) == 1)] = np.inf
+        order = np.argsort(distance, axis=1, kind="stable")[:, : self.n_neighbors]
+        return np.take_along_axis(differences, order[:, :, None], axis=1)
+
+    def _candidates(self, points: np.ndarray) -> np.ndarray:
+        """Return the indices of the n_neighbors + 1 nearest references, since one may be the query itself."""
+        squared_norms, transposed = torch.from_numpy(self.squared_norms), torch.from_numpy(self.points.T)
+        distance = torch.addmm(squared_norms, torch.from_numpy(points), transposed, alpha=-2.0)
+        n_candidates = min(self.n_neighbors + 1, len(self.x))
+        return distance.topk(n_candidates, largest=False).indices.numpy()

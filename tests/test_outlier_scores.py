@@ -1,4 +1,4 @@
-"""Scores: every fitted_score agrees with an independent oracle, and scores are options like any other."""
+"""Outlier scores: fitted scores against independent oracles; own and foreign scores as options."""
 
 import pickle
 
@@ -27,19 +27,19 @@ def no_likelihood(x):
     raise AssertionError("this score needs no likelihood")
 
 
-def seen(n, d=4, seed=0, log_likelihood=no_likelihood):
-    """Rows, and a reconstruction that is another function of them."""
+def make_samples(n, d=4, seed=0, log_likelihood=no_likelihood):
+    """Return samples with an arbitrary function of them as their reconstruction."""
     x = np.random.RandomState(seed).normal(size=(n, d))
     return ReconstructedSamples(x, np.sin(x) + 0.3 * x[:, ::-1], log_likelihood)
 
 
-def rows_of(model, X):
-    """Rows as the detector makes them."""
+def reconstruct(model, X):
+    """Return samples and reconstructions as the detector passes them."""
     return ReconstructedSamples(X, model.inverse_transform(model.transform(X)), model.score_samples)
 
 
-def fitted(score, rows, seed=0):
-    return score.fitted_scores(rows, np.random.RandomState(seed))
+def fit_scores(score, samples, seed=0):
+    return score.fit_scores(samples, np.random.RandomState(seed))
 
 
 def correlated(n, seed=0):
@@ -48,10 +48,9 @@ def correlated(n, seed=0):
     return 3 + rng.normal(size=(n, 2)) @ loadings + 0.3 * rng.normal(size=(n, 6))
 
 
-def detector(score):
-    return AEOutlierDetector(
-        AutoencoderTransformer(1, hidden_layer_sizes=()), outlier_score=score, random_state=0
-    )
+def detector(score, **params):
+    linear = AutoencoderTransformer(1, hidden_layer_sizes=())
+    return AEOutlierDetector(linear, outlier_score=score, **({"n_estimators": 2, "random_state": 0} | params))
 
 
 # -- reconstruction ----------------------------------------------------------------------
@@ -59,10 +58,10 @@ def detector(score):
 
 def test_reconstruction_is_the_squared_error():
     model = AutoencoderTransformer(2, hidden_layer_sizes=()).fit(correlated(100))
-    rows = rows_of(model, correlated(30, seed=1))
-    (fitted_score,) = fitted(Reconstruction(), rows)
-    np.testing.assert_allclose(fitted_score.measure(rows), model.reconstruction_error(rows.x), rtol=1e-9)
-    np.testing.assert_allclose(fitted_score.contributions(rows), (rows.x - rows.x_hat) ** 2, rtol=1e-12)
+    samples = reconstruct(model, correlated(30, seed=1))
+    (fitted,) = fit_scores(Reconstruction(), samples)
+    np.testing.assert_allclose(fitted.outlyingness(samples), model.reconstruction_error(samples.x), rtol=1e-9)
+    np.testing.assert_allclose(fitted.contributions(samples), (samples.x - samples.x_hat) ** 2, rtol=1e-12)
 
 
 # -- log-likelihood ----------------------------------------------------------------------
@@ -71,21 +70,22 @@ def test_reconstruction_is_the_squared_error():
 @pytest.mark.parametrize("cls", [AutoencoderTransformer, VAETransformer])
 def test_log_likelihood_is_that_of_the_model(cls):
     model = cls(2, hidden_layer_sizes=()).fit(correlated(100))
-    rows = rows_of(model, correlated(30, seed=1))
-    (fitted_score,) = fitted(LogLikelihood(), rows)
-    np.testing.assert_allclose(fitted_score.measure(rows), -model.score_samples(rows.x), rtol=1e-9)
+    samples = reconstruct(model, correlated(30, seed=1))
+    (fitted,) = fit_scores(LogLikelihood(), samples)
+    np.testing.assert_allclose(fitted.outlyingness(samples), -model.score_samples(samples.x), rtol=1e-9)
 
 
-def test_nats_of_a_column_are_gained_where_it_is_replaced_by_its_reconstruction():
+def test_contribution_to_log_likelihood_is_the_gain_by_the_reconstructed_value():
     normal = multivariate_normal(np.zeros(3), [[1, 0.9, 0], [0.9, 1, 0], [0, 0, 4]])
-    rows = seen(20, d=3, log_likelihood=normal.logpdf)
-    before = rows.x.copy()
-    (fitted_score,) = fitted(LogLikelihood(), rows)
-    gains = fitted_score.contributions(rows)
+    samples = make_samples(20, d=3, log_likelihood=normal.logpdf)
+    before = samples.x.copy()
+    (fitted,) = fit_scores(LogLikelihood(), samples)
+    gains = fitted.contributions(samples)
     for j in range(3):
-        mended = np.column_stack([rows.x_hat[:, i] if i == j else rows.x[:, i] for i in range(3)])
-        np.testing.assert_allclose(gains[:, j], normal.logpdf(mended) - normal.logpdf(rows.x), rtol=1e-9)
-    np.testing.assert_array_equal(rows.x, before)
+        replaced = samples.x.copy()
+        replaced[:, j] = samples.x_hat[:, j]
+        np.testing.assert_allclose(gains[:, j], normal.logpdf(replaced) - normal.logpdf(samples.x), rtol=1e-9)
+    np.testing.assert_array_equal(samples.x, before)
 
 
 # -- Mahalanobis -------------------------------------------------------------------------
@@ -93,117 +93,116 @@ def test_nats_of_a_column_are_gained_where_it_is_replaced_by_its_reconstruction(
 
 @pytest.mark.parametrize("residuals", [True, False])
 @pytest.mark.parametrize("n", [200, 6])
-def test_mahalanobis_is_the_scatter_of_row_and_residual(residuals, n):
-    train, fresh = seen(n), seen(50, seed=1)
-    (fitted_score,) = fitted(Mahalanobis(residuals=residuals), train)
+def test_mahalanobis_uses_the_covariance_of_samples_and_residuals(residuals, n):
+    train, new = make_samples(n), make_samples(50, seed=1)
+    (fitted,) = fit_scores(Mahalanobis(residuals=residuals), train)
 
-    def space(rows):
-        return np.hstack([rows.x, rows.x - rows.x_hat]) if residuals else rows.x
+    def space(samples):
+        return np.hstack([samples.x, samples.x - samples.x_hat]) if residuals else samples.x
 
-    scatter = ShrunkCovariance.fit(space(train))
-    np.testing.assert_allclose(fitted_score.measure(fresh), scatter.distance(space(fresh)), rtol=1e-9)
-    parts = scatter.contributions(space(fresh))
+    covariance = ShrunkCovariance.fit(space(train))
+    np.testing.assert_allclose(fitted.outlyingness(new), covariance.squared_distance(space(new)), rtol=1e-9)
+    parts = covariance.contributions(space(new))
     expected = parts[:, :4] + parts[:, 4:] if residuals else parts
-    np.testing.assert_allclose(fitted_score.contributions(fresh), expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(
-        fitted_score.contributions(fresh).sum(axis=1), fitted_score.measure(fresh), rtol=1e-9
-    )
+    np.testing.assert_allclose(fitted.contributions(new), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(fitted.contributions(new).sum(axis=1), fitted.outlyingness(new), rtol=1e-9)
 
 
 @pytest.mark.parametrize("residuals", [True, False])
-def test_beside_a_linear_autoencoder_it_is_the_distance_of_the_row(residuals):
-    X, fresh = correlated(5000), 2 * correlated(300, seed=1) - 3
+def test_mahalanobis_with_a_linear_autoencoder_is_the_distance_of_the_sample(residuals):
+    X, new = correlated(5000), 2 * correlated(300, seed=1) - 3
     model = AutoencoderTransformer(2, hidden_layer_sizes=()).fit(X)
-    (fitted_score,) = fitted(Mahalanobis(residuals=residuals), rows_of(model, X))
-    z = (fresh - X.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(X.T))).T
+    (fitted,) = fit_scores(Mahalanobis(residuals=residuals), reconstruct(model, X))
+    z = (new - X.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(X.T))).T
     expected = np.square(z).sum(axis=1)
-    measured = fitted_score.measure(rows_of(model, fresh))
-    assert spearmanr(measured, expected).statistic > 0.99
-    assert np.median(measured / expected) == pytest.approx(1, abs=0.1)
+    values = fitted.outlyingness(reconstruct(model, new))
+    assert spearmanr(values, expected).statistic > 0.99
+    assert np.median(values / expected) == pytest.approx(1, abs=0.1)
 
 
-def test_residuals_are_seen_only_if_asked_for():
-    """Rows that are usual, but badly reconstructed."""
-    train = ReconstructedSamples(seen(300).x, seen(300).x, no_likelihood)
+def test_only_residuals_detect_usual_samples_with_bad_reconstructions():
+    train = make_samples(300)
     train.x_hat = train.x + 0.1 * np.random.RandomState(1).normal(size=train.x.shape)
     odd = ReconstructedSamples(train.x, train.x + 3, no_likelihood)
-    (with_residuals,), (without,) = (fitted(Mahalanobis(residuals=r), train) for r in (True, False))
-    assert (with_residuals.measure(odd) > 10 * with_residuals.measure(train).max()).all()
-    np.testing.assert_array_equal(without.measure(odd), without.measure(train))
+    (with_residuals,), (without,) = (fit_scores(Mahalanobis(residuals=r), train) for r in (True, False))
+    assert (with_residuals.outlyingness(odd) > 10 * with_residuals.outlyingness(train).max()).all()
+    np.testing.assert_array_equal(without.outlyingness(odd), without.outlyingness(train))
 
 
 # -- neighbors ---------------------------------------------------------------------------
 
 
-def spaces(rows):
-    return np.hstack([rows.x, rows.x - rows.x_hat]), rows.x_hat
+def spaces(samples):
+    return np.hstack([samples.x, samples.x - samples.x_hat]), samples.x_hat
 
 
-def oracle(places, k, fresh=None):
-    """Mean squared distance to the k nearest; of the places themselves without fresh ones."""
-    neighbors = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(places)
-    return np.square(neighbors.kneighbors(fresh)[0]).mean(axis=1)
+def mean_squared_distance(points, k, new=None):
+    """Return the oracle; without new points, each point is compared with the others."""
+    neighbors = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(points)
+    return np.square(neighbors.kneighbors(new)[0]).mean(axis=1)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_neighbors_are_those_of_scikit_learn_in_both_spaces(k):
-    train, fresh = seen(200), seen(60, seed=1)
-    for fitted_score, places, new in zip(
-        fitted(Neighbors(n_neighbors=k), train), spaces(train), spaces(fresh), strict=True
+def test_neighbors_agree_with_scikit_learn_in_both_spaces(k):
+    train, new = make_samples(200), make_samples(60, seed=1)
+    for fitted, points, new_points in zip(
+        fit_scores(Neighbors(n_neighbors=k), train), spaces(train), spaces(new), strict=True
     ):
-        np.testing.assert_allclose(fitted_score.measure(fresh), oracle(places, k, new), rtol=1e-9)
+        expected = mean_squared_distance(points, k, new_points)
+        np.testing.assert_allclose(fitted.outlyingness(new), expected, rtol=1e-9)
         np.testing.assert_allclose(
-            fitted_score.contributions(fresh).sum(axis=1), fitted_score.measure(fresh), rtol=1e-12
+            fitted.contributions(new).sum(axis=1), fitted.outlyingness(new), rtol=1e-12
         )
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_a_reference_is_judged_by_the_others(k):
-    train = seen(200)
-    for fitted_score, places in zip(fitted(Neighbors(n_neighbors=k), train), spaces(train), strict=True):
-        np.testing.assert_allclose(fitted_score.measure(train), oracle(places, k), rtol=1e-9)
+def test_a_reference_is_compared_with_the_others(k):
+    train = make_samples(200)
+    for fitted, points in zip(fit_scores(Neighbors(n_neighbors=k), train), spaces(train), strict=True):
+        np.testing.assert_allclose(fitted.outlyingness(train), mean_squared_distance(points, k), rtol=1e-9)
 
 
-def test_a_twin_of_a_reference_counts():
-    train = seen(50)
-    twins = train[np.r_[np.arange(50), np.arange(5)]]
-    for fitted_score in fitted(Neighbors(n_neighbors=1), twins):
-        measured = fitted_score.measure(train)
-        np.testing.assert_array_equal(measured[:5], 0)
-        assert (measured[5:] > 0).all()
-    for fitted_score, places in zip(fitted(Neighbors(n_neighbors=3), twins), spaces(twins), strict=True):
-        np.testing.assert_allclose(fitted_score.measure(twins), oracle(places, 3), rtol=1e-9)
-
-
-def test_rows_that_are_reconstructed_alike_are_not_taken_for_each_other():
-    """Only a row that is equal is passed over; another one with the same code is a neighbour at 0."""
-    train = seen(40)
-    train.x_hat = np.round(train.x_hat / 2)
-    _, fitted_score = fitted(Neighbors(n_neighbors=2), train)
-    expected = oracle(train.x_hat, 2)
-    assert 5 < (expected == 0).sum() < 40
-    np.testing.assert_allclose(fitted_score.measure(train), expected, atol=1e-12)
-
-
-def test_what_columns_contribute_are_their_squared_differences():
-    train, fresh = seen(100), seen(10, seed=1)
-    joint, codes = fitted(Neighbors(n_neighbors=2), train)
-    for fitted_score, (places, new) in zip(
-        (joint, codes), zip(spaces(train), spaces(fresh), strict=True), strict=True
+def test_a_duplicate_of_a_reference_counts_as_a_neighbor():
+    train = make_samples(50)
+    duplicated = train[np.r_[np.arange(50), np.arange(5)]]
+    for fitted in fit_scores(Neighbors(n_neighbors=1), duplicated):
+        values = fitted.outlyingness(train)
+        np.testing.assert_array_equal(values[:5], 0)
+        assert (values[5:] > 0).all()
+    for fitted, points in zip(
+        fit_scores(Neighbors(n_neighbors=3), duplicated), spaces(duplicated), strict=True
     ):
-        found = NearestNeighbors(n_neighbors=2).fit(places).kneighbors(new, return_distance=False)
-        parts = np.square(new[:, None] - places[found]).mean(axis=1)
+        expected = mean_squared_distance(points, 3)
+        np.testing.assert_allclose(fitted.outlyingness(duplicated), expected, rtol=1e-9)
+
+
+def test_different_samples_with_equal_reconstructions_are_neighbors_at_distance_0():
+    train = make_samples(40)
+    train.x_hat = np.round(train.x_hat / 2)
+    _, fitted = fit_scores(Neighbors(n_neighbors=2), train)
+    expected = mean_squared_distance(train.x_hat, 2)
+    assert 5 < (expected == 0).sum() < 40
+    np.testing.assert_allclose(fitted.outlyingness(train), expected, atol=1e-12)
+
+
+def test_contributions_to_neighbors_are_squared_differences():
+    train, new = make_samples(100), make_samples(10, seed=1)
+    for fitted, points, new_points in zip(
+        fit_scores(Neighbors(n_neighbors=2), train), spaces(train), spaces(new), strict=True
+    ):
+        indices = NearestNeighbors(n_neighbors=2).fit(points).kneighbors(new_points, return_distance=False)
+        parts = np.square(new_points[:, None] - points[indices]).mean(axis=1)
         expected = parts.reshape(10, -1, 4).sum(axis=1)
-        np.testing.assert_allclose(fitted_score.contributions(fresh), expected, rtol=1e-9)
+        np.testing.assert_allclose(fitted.contributions(new), expected, rtol=1e-9)
 
 
-def test_an_odd_column_is_named_beside_a_constant_reconstruction():
-    """Of (x, x - x^) the columns' parts belong to the same column."""
+def test_an_unusual_feature_is_located_next_to_constant_reconstructions():
+    """The differences of sample and residual are attributed to the same feature."""
     x = np.random.RandomState(0).normal(size=(100, 3))
     train = ReconstructedSamples(x, np.zeros_like(x), no_likelihood)
-    fresh = ReconstructedSamples(x[:1] + 50 * np.eye(3)[[1]], np.zeros((1, 3)), no_likelihood)
-    fitted_score = fitted(Neighbors(n_neighbors=1), train)[0]
-    parts = fitted_score.contributions(fresh)[0]
+    new = ReconstructedSamples(x[:1] + 50 * np.eye(3)[[1]], np.zeros((1, 3)), no_likelihood)
+    joint, _ = fit_scores(Neighbors(n_neighbors=1), train)
+    parts = joint.contributions(new)[0]
     assert parts.argmax() == 1
     assert parts[1] > 0.99 * parts.sum()
 
@@ -211,127 +210,107 @@ def test_an_odd_column_is_named_beside_a_constant_reconstruction():
 @pytest.mark.parametrize("shift", [0, 1e6])
 def test_short_distances_far_from_zero_keep_their_digits(shift):
     rng = np.random.RandomState(0)
-    x = np.round(1024 * rng.normal(size=(100, 3))) / 1024  # that a shift does not round
+    x = np.round(1024 * rng.normal(size=(100, 3))) / 1024  # not rounded by the shift
     near = ReconstructedSamples(x, np.zeros_like(x), no_likelihood)
     far = ReconstructedSamples(x + shift, np.zeros_like(x) + shift, no_likelihood)
-    for here, there in zip(*(fitted(Neighbors(n_neighbors=2), rows) for rows in (near, far)), strict=True):
-        np.testing.assert_allclose(there.measure(far), here.measure(near), rtol=1e-6)
+    pairs = zip(*(fit_scores(Neighbors(n_neighbors=2), samples) for samples in (near, far)), strict=True)
+    for of_near, of_far in pairs:
+        np.testing.assert_allclose(of_far.outlyingness(far), of_near.outlyingness(near), rtol=1e-6)
 
 
-def test_references_are_a_random_part_of_the_rows():
-    train, fresh = seen(200), seen(60, seed=1)
-    full, _ = fitted(Neighbors(n_neighbors=1), train)
-    few = [fitted(Neighbors(n_neighbors=1, max_references=50), train, seed)[0] for seed in (0, 0, 1)]
-    one, twin, other = (fitted_score.measure(fresh) for fitted_score in few)
-    np.testing.assert_array_equal(one, twin)
-    assert not np.allclose(one, other)
-    assert not np.allclose(one, full.measure(fresh))
+def test_references_are_a_random_subset_of_the_samples():
+    train, new = make_samples(200), make_samples(60, seed=1)
+    full, _ = fit_scores(Neighbors(n_neighbors=1), train)
+    few = [fit_scores(Neighbors(n_neighbors=1, max_references=50), train, seed)[0] for seed in (0, 0, 1)]
+    one, same_seed, other_seed = (fitted.outlyingness(new) for fitted in few)
+    np.testing.assert_array_equal(one, same_seed)
+    assert not np.allclose(one, other_seed)
+    assert not np.allclose(one, full.outlyingness(new))
     distances = np.square(spaces(train)[0][:, None] - spaces(train)[0]).sum(axis=2)
-    others = np.where(distances > 0, distances, np.inf)
-    used = np.isclose(others, few[0].measure(train)[:, None], rtol=1e-9).any(axis=0)
-    assert 25 < used.sum() <= 50
-    assert (one >= full.measure(fresh) - 1e-12).all()
+    distances_to_others = np.where(distances > 0, distances, np.inf)
+    values = few[0].outlyingness(train)
+    is_reference = np.isclose(distances_to_others, values[:, None], rtol=1e-9).any(axis=0)
+    assert 25 < is_reference.sum() <= 50
+    assert (one >= full.outlyingness(new) - 1e-12).all()
 
 
-def test_more_neighbors_than_references_are_all_of_them():
-    train, fresh = seen(4), seen(10, seed=1)
-    for fitted_score, places, new in zip(
-        fitted(Neighbors(n_neighbors=50), train), spaces(train), spaces(fresh), strict=True
+def test_with_fewer_references_than_neighbors_all_are_used():
+    train, new = make_samples(4), make_samples(10, seed=1)
+    for fitted, points, new_points in zip(
+        fit_scores(Neighbors(n_neighbors=50), train), spaces(train), spaces(new), strict=True
     ):
-        np.testing.assert_allclose(fitted_score.measure(fresh), oracle(places, 3, new), rtol=1e-9)
-        np.testing.assert_allclose(fitted_score.measure(train), oracle(places, 3), rtol=1e-9)
+        expected = mean_squared_distance(points, 3, new_points)
+        np.testing.assert_allclose(fitted.outlyingness(new), expected, rtol=1e-9)
+        np.testing.assert_allclose(fitted.outlyingness(train), mean_squared_distance(points, 3), rtol=1e-9)
 
 
-# -- scores together -----------------------------------------------------------------------
+# -- combined scores -----------------------------------------------------------------------
 
 
-def test_a_bar_builds_either_and_its_gauges_stand_side_by_side():
+def test_a_bar_builds_either_with_the_fitted_scores_of_both():
     score = Neighbors(n_neighbors=2) | Mahalanobis() | Reconstruction()
     assert isinstance(score, Either)
     assert isinstance(score.first, Either)
     assert repr(Neighbors(3) | Mahalanobis(False)) == (
         "Either(first=Neighbors(n_neighbors=3), second=Mahalanobis(residuals=False))"
     )
-    train, fresh = seen(80), seen(20, seed=1)
-    parts = [*fitted(Neighbors(n_neighbors=2), train), *fitted(Mahalanobis(), train)]
-    parts += fitted(Reconstruction(), train)
-    for fitted_score, part in zip(fitted(score, train), parts, strict=True):
-        np.testing.assert_array_equal(fitted_score.measure(fresh), part.measure(fresh))
+    train, new = make_samples(80), make_samples(20, seed=1)
+    parts = [*fit_scores(Neighbors(n_neighbors=2), train), *fit_scores(Mahalanobis(), train)]
+    parts += fit_scores(Reconstruction(), train)
+    for fitted, part in zip(fit_scores(score, train), parts, strict=True):
+        np.testing.assert_array_equal(fitted.outlyingness(new), part.outlyingness(new))
 
 
-def test_nested_parameters_have_names():
+def test_nested_parameters_are_set_by_name():
     model = detector(Neighbors() | Mahalanobis())
-    assert model.get_params()["score__first__n_neighbors"] == 5
-    model.set_params(score__first__n_neighbors=2, score__second__residuals=False)
-    assert repr(model.get_params()["score"]) == (
+    assert model.get_params()["outlier_score__first__n_neighbors"] == 5
+    model.set_params(outlier_score__first__n_neighbors=2, outlier_score__second__residuals=False)
+    assert repr(model.outlier_score) == (
         "Either(first=Neighbors(n_neighbors=2), second=Mahalanobis(residuals=False))"
     )
     assert model.fit(correlated(60)).outlier_score_.first.n_neighbors == 2
 
 
-def test_either_is_the_farther_out_of_its_parts_on_their_scales():
-    X, fresh = correlated(200), correlated(50, seed=1)
-    parts = Neighbors(), Mahalanobis()
-    given = {"n_estimators": 1, "robust": False}
-    either, neighbors = (
-        detector(s).set_params(**given).fit(X).score_samples(fresh)
-        for s in (parts[0] | parts[1], parts[0] | parts[0])
+def test_either_is_the_larger_calibrated_score():
+    X, new = correlated(200), correlated(50, seed=1)
+    neighbors, mahalanobis = Neighbors(), Mahalanobis()
+    combinations = (neighbors | mahalanobis, neighbors | neighbors, mahalanobis | mahalanobis)
+    either, only_neighbors, only_mahalanobis = (
+        detector(score, n_estimators=1, robust=False).fit(X).score_samples(new) for score in combinations
     )
-    mahalanobis = detector(parts[1] | parts[1]).set_params(**given).fit(X).score_samples(fresh)
-    np.testing.assert_allclose(either, np.minimum(neighbors, mahalanobis), rtol=1e-9)
-    assert 0 < (either == neighbors).sum() < 50
+    np.testing.assert_allclose(either, np.minimum(only_neighbors, only_mahalanobis), rtol=1e-9)
+    assert 0 < (either == only_neighbors).sum() < 50
 
 
-def test_auto_stands_for_neighbors_and_in_contaminated_data_mahalanobis_too():
-    assert repr(Auto().chosen(robust=False)) == "Neighbors(n_neighbors=1)"
-    assert repr(Auto().chosen(robust=True)) == repr(Neighbors(n_neighbors=5) | Mahalanobis(residuals=False))
+def test_auto_is_neighbors_combined_with_mahalanobis_if_robust():
+    assert repr(Auto().resolve_auto(robust=False)) == "Neighbors(n_neighbors=1)"
+    robust_choice = Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)
+    assert repr(Auto().resolve_auto(robust=True)) == repr(robust_choice)
     for robust in (True, False):
-        model = detector("auto").set_params(robust=robust).fit(correlated(60))
-        assert repr(model.outlier_score_) == repr(Auto().chosen(robust))
-        named = detector(model.outlier_score_).set_params(robust=robust).fit(correlated(60))
-        fresh = correlated(20, seed=1)
-        np.testing.assert_array_equal(model.score_samples(fresh), named.score_samples(fresh))
+        model = detector("auto", robust=robust).fit(correlated(60))
+        assert repr(model.outlier_score_) == repr(Auto().resolve_auto(robust=robust))
+        explicit = detector(model.outlier_score_, robust=robust).fit(correlated(60))
+        new = correlated(20, seed=1)
+        np.testing.assert_array_equal(model.score_samples(new), explicit.score_samples(new))
 
 
 @pytest.mark.parametrize("score", [Auto() | Reconstruction(), Reconstruction() | Auto()], ids=str)
 @pytest.mark.parametrize("robust", [True, False])
-def test_auto_can_be_a_part(score, robust):
-    model = detector(score).set_params(robust=robust).fit(correlated(60))
+def test_auto_can_be_combined(score, robust):
+    model = detector(score, robust=robust).fit(correlated(60))
     assert (model.score_samples(correlated(60) + 100) < model.offset_).all()
 
 
+# -- scores as options ---------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("name", OUTLIER_SCORES)
-def test_a_string_is_the_score_with_its_defaults(name):
-    X, fresh = correlated(60), correlated(20, seed=1)
+def test_a_string_is_the_score_with_default_parameters(name):
+    X, new = correlated(60), correlated(20, seed=1)
     by_name, by_object = (
-        detector(score).fit(X).score_samples(fresh) for score in (name, OUTLIER_SCORES[name]())
+        detector(score).fit(X).score_samples(new) for score in (name, OUTLIER_SCORES[name]())
     )
     np.testing.assert_array_equal(by_name, by_object)
-
-
-class Largest(OutlierScore):
-    """The largest error of a single column: a score of the user's own."""
-
-    squared = True
-
-    def fitted_scores(self, rows, rng):
-        return [self]
-
-    def measure(self, rows):
-        return self.contributions(rows).max(axis=1)
-
-    def contributions(self, rows):
-        return np.square(rows.residual)
-
-
-def test_a_score_of_one_s_own_takes_part():
-    X, fresh = correlated(100), correlated(20, seed=1)
-    model = detector(Largest()).fit(X)
-    errors = [(fresh - m.inverse_transform(m.transform(fresh))) ** 2 for m in model.estimators_]
-    np.testing.assert_allclose(-model.score_samples(fresh), np.mean([e.max(1) for e in errors], 0), rtol=1e-9)
-    np.testing.assert_allclose(model.explain(fresh), np.mean(errors, axis=0), rtol=1e-9)
-    odd = fresh + 100
-    assert (detector(Largest() | Neighbors()).fit(X).predict(odd) == -1).all()
 
 
 @pytest.mark.parametrize(
@@ -341,19 +320,19 @@ def test_scores_are_cloned_and_pickled(score):
     assert repr(clone(score)) == repr(pickle.loads(pickle.dumps(score))) == repr(score)
 
 
-def test_the_user_s_score_is_copied():
+def test_the_fitted_detector_has_a_copy_of_the_score():
     score = Neighbors(n_neighbors=2)
     model = detector(score).fit(correlated(60))
     score.n_neighbors = 7
     assert model.outlier_score_.n_neighbors == 2
 
 
-REFUSED = [
+INVALID = [
     ("neighbours", ValueError, "outlier_score='neighbours' is not known.*Did you mean 'neighbors'"),
     ("zzz", ValueError, "valid strings are 'auto', 'reconstruction', 'log_likelihood'"),
-    (3, ValueError, "'score' parameter of AEOutlierDetector"),
-    (None, ValueError, "'score' parameter of AEOutlierDetector"),
-    (Neighbors, ValueError, "'score' parameter of AEOutlierDetector"),
+    (3, ValueError, "'outlier_score' parameter of AEOutlierDetector"),
+    (None, ValueError, "'outlier_score' parameter of AEOutlierDetector"),
+    (Neighbors, ValueError, "'outlier_score' parameter of AEOutlierDetector"),
     (Neighbors() | 3, TypeError, "joined with scores such as"),
     (Neighbors() | "mahalanobis", TypeError, "got 'mahalanobis'"),
     (Either("neighbors", Mahalanobis()), TypeError, "got 'neighbors'"),
@@ -366,12 +345,166 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("score", "error", "message"), REFUSED)
-def test_what_is_no_score_or_out_of_range_is_refused(score, error, message):
+@pytest.mark.parametrize(("score", "error", "message"), INVALID)
+def test_invalid_scores_are_refused(score, error, message):
     with pytest.raises(error, match=message):
         detector(score).fit(correlated(30))
 
 
-def test_only_scores_stand_left_of_the_bar():
+def test_the_left_side_of_the_bar_must_be_a_score():
     with pytest.raises(TypeError):
         _ = 3 | Neighbors()
+
+
+# -- scores from outside the package ---------------------------------------------------------
+
+
+class FittedMedianDistance:
+    """Weighted squared distance from a random subset's median, which needs nothing of the package."""
+
+    squared = True
+
+    def __init__(self, centre, weight):
+        self.centre = centre
+        self.weight = weight
+
+    def outlyingness(self, samples):
+        return self.contributions(samples).sum(axis=1)
+
+    def contributions(self, samples):
+        return self.weight * np.square(samples.x - self.centre)
+
+
+class MedianDistance(OutlierScore):
+    _parameter_constraints = {"weight": [float]}
+
+    def __init__(self, weight=1.0):
+        self.weight = weight
+
+    def fit_scores(self, samples, rng):
+        subset = samples[rng.permutation(len(samples.x))[:20]]
+        return [FittedMedianDistance(np.median(subset.x, axis=0), self.weight)]
+
+
+class FittedDensity:
+    """A score in nats: no squared distance, and negative for most samples."""
+
+    squared = False
+
+    def __init__(self, normal):
+        self.normal = normal
+
+    def outlyingness(self, samples):
+        return -self.normal.logpdf(samples.residual)
+
+    def contributions(self, samples):
+        return np.square(samples.residual)
+
+
+class Density(OutlierScore):
+    def fit_scores(self, samples, rng):
+        return [FittedDensity(multivariate_normal(np.zeros(6), np.cov(samples.residual.T) + np.eye(6)))]
+
+
+def test_a_foreign_score_works_in_every_method():
+    X, new = correlated(100), correlated(20, seed=1)
+    model = detector(MedianDistance(2.0), robust=False).fit(X)
+    samples = ReconstructedSamples(new, new, no_likelihood)
+    parts = [fold.fitted_scores[0].contributions(samples) for fold in model._fold_detectors]
+    expected = np.mean(parts, axis=0)
+    np.testing.assert_allclose(model.explain(new), expected, rtol=1e-12)
+    np.testing.assert_allclose(model.score_samples(new), -expected.sum(axis=1), rtol=1e-12)
+    np.testing.assert_array_equal(model.score_samples(new), clone(model).fit(X).score_samples(new))
+    # The fitted scores are those of a subset of the training samples of each fold.
+    half = detector(MedianDistance(1.0), robust=False).fit(X)
+    np.testing.assert_allclose(2 * half.score_samples(new), model.score_samples(new), rtol=1e-12)
+    p = model.pvalues(np.vstack([new, new + 100]))
+    assert (p[20:] <= 2 / 101 + 1e-12).all()
+    assert np.median(p[:20]) > 0.1
+    np.testing.assert_array_equal(model.predict(new + 100), -1)
+    assert model.get_params()["outlier_score__weight"] == 2.0
+
+
+class LargestError(OutlierScore):
+    """Largest squared error of a single feature, its own fitted score."""
+
+    squared = True
+
+    def fit_scores(self, samples, rng):
+        return [self]
+
+    def outlyingness(self, samples):
+        return self.contributions(samples).max(axis=1)
+
+    def contributions(self, samples):
+        return np.square(samples.residual)
+
+
+def test_a_foreign_score_uses_the_reconstructions_of_each_autoencoder():
+    X, new = correlated(100), correlated(20, seed=1)
+    model = detector(LargestError()).fit(X)
+    errors = [(new - ae.inverse_transform(ae.transform(new))) ** 2 for ae in model.estimators_]
+    expected = np.mean([error.max(axis=1) for error in errors], axis=0)
+    np.testing.assert_allclose(-model.score_samples(new), expected, rtol=1e-9)
+    np.testing.assert_allclose(model.explain(new), np.mean(errors, axis=0), rtol=1e-9)
+
+
+FOREIGN = [MedianDistance(), Density(), Density() | MedianDistance(), LargestError() | Neighbors()]
+
+
+@pytest.mark.parametrize("robust", [True, False])
+@pytest.mark.parametrize("score", FOREIGN, ids=str)
+def test_foreign_scores_can_be_combined_cloned_and_pickled(score, robust):
+    X, new = correlated(100), correlated(20, seed=1)
+    model = detector(score, robust=robust).fit(X)
+    twin = pickle.loads(pickle.dumps(model))
+    for method in ("score_samples", "explain", "pvalues", "predict"):
+        values = getattr(model, method)(new)
+        assert np.isfinite(values).all()
+        np.testing.assert_array_equal(getattr(twin, method)(new), values)
+    assert (model.score_samples(new + 100) < model.offset_).all()
+    assert model.explain(new).shape == new.shape
+    assert repr(clone(score)) == repr(score)
+
+
+def test_parameters_of_a_foreign_score_are_checked():
+    with pytest.raises(ValueError, match="'weight' parameter of MedianDistance"):
+        detector(MedianDistance("heavy")).fit(correlated(30))
+
+
+class NoMethod(OutlierScore):
+    pass
+
+
+class Returning(OutlierScore):
+    """A score with an arbitrary fitted result."""
+
+    def __init__(self, fitted=None):
+        self.fitted = fitted
+
+    def fit_scores(self, samples, rng):
+        return self.fitted
+
+
+class NoContributions:
+    squared = True
+
+    def outlyingness(self, samples):
+        return np.zeros(len(samples.x))
+
+
+INCOMPLETE = [
+    (NoMethod(), r"NoMethod .*fit_scores.*sklearn_ae\.outlier_scores\.OutlierScore"),
+    (Neighbors() | NoMethod(), r"NoMethod .*fit_scores.*sklearn_ae\.outlier_scores\.OutlierScore"),
+    (Returning(), r"Returning\.fit_scores must return a list.*outlier_scores\.OutlierScore; got None"),
+    (Returning([]), r"Returning\.fit_scores must return a list.*got \[\]"),
+    (Returning([NoContributions()]), r"NoContributions without contributions.*outlier_scores\.FittedScore"),
+    (Returning([3]), r"int without squared.*outlier_scores\.FittedScore"),
+    (Neighbors() | Returning([3]), r"int without squared.*outlier_scores\.FittedScore"),
+]
+
+
+@pytest.mark.parametrize(("score", "message"), INCOMPLETE)
+def test_an_incomplete_score_is_refused_with_the_missing_member(score, message):
+    with pytest.raises(TypeError, match=message):
+        detector(score).fit(correlated(30))

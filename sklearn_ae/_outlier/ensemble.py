@@ -1,10 +1,10 @@
-"""What a detector's ensemble consists of: autoencoders, each judged by rows it has not seen.
+"""Ensemble of an outlier detector: one autoencoder with fitted outlier scores per fold.
 
-    rows outside a fold -> core (if robust) -> autoencoder -> fitted_scores
-    rows of the fold    -> scale of the fitted_scores, and scores that fresh rows are compared with
+    training samples of a fold -> inlier core (if robust) -> autoencoder -> fitted scores
+    held-out samples           -> calibration, and reference scores for p-values
 
-A :class:`FoldDetector` is a whole detector of one fold: not even the choice of the core
-has seen the held-out rows, so that their scores are like those of fresh rows.
+A :class:`FoldDetector` never uses the held-out samples for training, not even to find
+the inlier core. Their scores are therefore distributed like those of new samples.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -24,187 +24,222 @@ from sklearn_ae._estimators.validation import N_DRAWS
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.covariance import InlierCore
 from sklearn_ae._utils.runtime import MAX_SEED
-from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples
+from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, checked_fit_scores
 
 _MIN_FOLDS = 5
 
-_BLOCK_VALUES = 2**18  # entries of X that are scored at a time
+_BLOCK_VALUES = 2**18  # Number of entries of X that are scored at a time
 
-_STEPS = 500  # of an autoencoder of the default ensemble
-
-_BATCH = 128
-
+_N_STEPS = 500  # Training budget of a default autoencoder
+_BATCH_SIZE = 128
 _MAX_COMPONENTS = 16
+_MAX_EPOCHS = 150
 
-ROUNDING = 1e-9  # relative differences of scores that count as none
+ROUNDING = 1e-9  # Scores with a smaller relative difference are regarded as equal.
 
-_LEAST_MEASURE = 1e-4  # squared distances under this part of the median count as equal
+_RELATIVE_FLOOR = 1e-4  # Squared distances below this fraction of the median are regarded as equal.
 
-_LEAST_SPREAD = 0.05  # of the logarithms of squared distances (and of nats), between median and 90 %
+_MIN_SPREAD = 0.05  # Lower bound of Calibration.spread, which is 0 for equal values
 
 
-def default_autoencoder(n: int, d: int) -> AutoencoderTransformer:
-    """A small autoencoder for the width of X, trained briefly: an ensemble has several."""
-    steps_per_epoch = -(-n // _BATCH)
+class Fold(NamedTuple):
+    """Indices of the samples that one autoencoder is trained on, and of those that are held out."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+
+
+def default_autoencoder(n_samples: int, n_features: int) -> AutoencoderTransformer:
+    """Return a small autoencoder with a short training, as an ensemble consists of several."""
+    steps_per_epoch = -(-n_samples // _BATCH_SIZE)
     return AutoencoderTransformer(
-        min(_MAX_COMPONENTS, -(-d // 4), max(1, n // 4)),
+        min(_MAX_COMPONENTS, -(-n_features // 4), max(1, n_samples // 4)),
         hidden_layer_sizes=(128, 64),
-        batch_size=_BATCH,
-        max_iter=min(150, -(-_STEPS // steps_per_epoch)),
+        batch_size=_BATCH_SIZE,
+        max_iter=min(_MAX_EPOCHS, -(-_N_STEPS // steps_per_epoch)),
     )
 
 
-def folds(n: int, n_estimators: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Training and held-out row numbers of each member; the same rows where there are too few to split."""
-    n_folds = min(max(_MIN_FOLDS, n_estimators), n // 2)
+def make_folds(n_samples: int, n_estimators: int, seed: int) -> list[Fold]:
+    """Return the fold of each autoencoder; too few samples to split are both trained on and held out."""
+    n_folds = min(max(_MIN_FOLDS, n_estimators), n_samples // 2)
     if n_folds < 2:
-        return [(np.arange(n), np.arange(n))] * n_estimators
-    splits = list(KFold(n_folds, shuffle=True, random_state=seed).split(np.empty(n)))
-    return [splits[i % n_folds] for i in range(n_estimators)]
+        return [Fold(np.arange(n_samples), np.arange(n_samples))] * n_estimators
+    splitter = KFold(n_folds, shuffle=True, random_state=seed)
+    folds = [Fold(*split) for split in splitter.split(np.empty(n_samples))]
+    return [folds[i % n_folds] for i in range(n_estimators)]
 
 
 @dataclass
 class Calibration:
-    """Where a fitted_score's measures lie for held-out rows: their middle, and how far the last tenth is from it."""
+    """Distribution of a fitted score over held-out samples: median, and distance to the 90 % quantile.
 
-    least: float
+    Squared distances are compared on a logarithmic scale, with a positive lower bound.
+    """
+
+    squared: bool
+    floor: float
     centre: float
     spread: float
 
     @classmethod
-    def of(cls, fitted_score: FittedScore, measured: np.ndarray) -> Calibration:
-        positive = measured[measured > 0]
-        least = _LEAST_MEASURE * float(np.median(positive)) if len(positive) else 1.0
-        levels = _levels(fitted_score, measured, least)
-        centre, last_tenth = np.quantile(levels, [0.5, 0.9])
-        return cls(least, float(centre), max(float(last_tenth - centre), _LEAST_SPREAD))
+    def fit(cls, values: np.ndarray, *, squared: bool) -> Calibration:
+        """Calibrate by the outlyingness of held-out samples, of shape (n,)."""
+        positive = values[values > 0]
+        floor = _RELATIVE_FLOOR * float(np.median(positive)) if len(positive) else 1.0
+        levels = _levels(values, floor) if squared else values
+        centre, upper = np.quantile(levels, [0.5, 0.9])
+        return cls(squared, floor, float(centre), max(float(upper - centre), _MIN_SPREAD))
 
-    def standardise(self, fitted_score: FittedScore, measured: np.ndarray) -> np.ndarray:
-        """0 for a row in the middle, 1 for one that is farther out than nine tenths."""
-        return (_levels(fitted_score, measured, self.least) - self.centre) / self.spread
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """Return 0 for the median of the held-out samples and 1 for their 90 % quantile, of shape (n,)."""
+        levels = _levels(values, self.floor) if self.squared else values
+        return (levels - self.centre) / self.spread
 
-    def typical(self, fitted_score: FittedScore) -> float:
-        """What contributions are divided by to be compared between fitted_scores."""
-        return float(np.exp(self.centre)) if fitted_score.squared else self.spread
+    @property
+    def typical_value(self) -> float:
+        """Divisor that makes contributions to different fitted scores comparable."""
+        return float(np.exp(self.centre)) if self.squared else self.spread
 
 
-def _levels(fitted_score: FittedScore, measured: np.ndarray, least: float) -> np.ndarray:
-    return np.log(np.maximum(measured, least)) if fitted_score.squared else measured
+def _levels(squared_distances: np.ndarray, floor: float) -> np.ndarray:
+    return np.log(np.maximum(squared_distances, floor))
 
 
 class FoldDetector:
-    """One autoencoder of a detector's ensemble and the fitted_scores fitted to its training rows.
+    """Autoencoder of one fold, and outlier scores fitted to its training samples.
 
     Parameters
     ----------
     autoencoder : BaseAutoencoder
-        Fitted.
+        Fitted autoencoder.
     fitted_scores : list of FittedScore
+        A single one is used in its own unit. Of several, the largest calibrated one
+        counts.
+    X : {ndarray, sparse array} of shape (n_samples, n_features)
+        Held-out samples.
+    calibrates : ndarray of shape (n_samples,)
+        Mask of the held-out samples that form the calibration set.
     """
 
-    def __init__(self, autoencoder: Any, fitted_scores: list[FittedScore]):
+    def __init__(
+        self, autoencoder: Any, fitted_scores: list[FittedScore], X: Any, calibrates: np.ndarray
+    ) -> None:
         self.autoencoder = autoencoder
         self.fitted_scores = fitted_scores
-        self.scales: list[Calibration] = []
-        self.held_out_scores = np.empty(0)
-
-    @property
-    def natural(self) -> bool:
-        """Whether scores are in the unit of the only fitted_score."""
-        return len(self.fitted_scores) == 1
+        values = self._values(X)
+        self.calibrations = [
+            Calibration.fit(v[calibrates], squared=fitted.squared)
+            for fitted, v in zip(fitted_scores, values, strict=True)
+        ]
+        self.held_out_scores = np.sort(self._scores(values))
 
     @classmethod
     def fit(
-        cls, autoencoder: Any, score: OutlierScore, X: Any, train: Any, held_out: Any, robust: bool, seed: int
+        cls, autoencoder: Any, score: OutlierScore, X: Any, fold: Fold, *, robust: bool, seed: int
     ) -> FoldDetector:
-        """Fit a copy of the autoencoder, None for the default one, without the held-out rows."""
+        """Fit a clone of the autoencoder, or the default one, and the score without the held-out samples."""
         rng = np.random.RandomState(seed)
-        judging = np.ones(len(held_out), dtype=bool)
+        train = fold.train
+        calibrates = np.ones(len(fold.held_out), dtype=bool)
         if robust:
-            rows = _double(X[train])
-            core = InlierCore.fit(rows, rng)
-            train = train[core.contains(rows)]
-            inside = core.contains(_double(X[held_out]))
-            judging = inside if inside.any() else judging
-        model = _fitted(autoencoder, X[train], rng.randint(MAX_SEED))
-        member = cls(model, score.fitted_scores(_rows(model, dense(X[train])), rng))
-        member._compare_with(X[held_out], judging)
-        return member
+            samples = _as_double(X[train])
+            core = InlierCore.fit(samples, rng)
+            train = train[core.contains(samples)]
+            inside = core.contains(_as_double(X[fold.held_out]))
+            calibrates = inside if inside.any() else calibrates
+        model = _fit_clone(autoencoder, X[train], rng.randint(MAX_SEED))
+        fitted_scores = checked_fit_scores(score, _reconstructed(model, dense(X[train])), rng)
+        return cls(model, fitted_scores, X[fold.held_out], calibrates)
 
-    def _compare_with(self, X: Any, judging: np.ndarray) -> None:
-        """Set the fitted_scores' scales by those held-out rows that are judging, and keep the scores of all."""
-        measured = self._measure(X)
-        self.scales = [
-            Calibration.of(fitted_score, m[judging])
-            for fitted_score, m in zip(self.fitted_scores, measured, strict=True)
-        ]
-        self.held_out_scores = np.sort(self._scores(measured))
+    @property
+    def has_unit(self) -> bool:
+        """True if scores are those of a single fitted score, in its own unit."""
+        return len(self.fitted_scores) == 1
 
-    def views(self, X: Any) -> Iterator[ReconstructedSamples]:
-        """Blocks of X with their reconstructions."""
-        return (_rows(self.autoencoder, block) for block in sample_blocks(X, _BLOCK_VALUES))
+    @property
+    def has_squared_unit(self) -> bool:
+        """True if scores are negated squared distances."""
+        return self.has_unit and self.fitted_scores[0].squared
 
-    def _measure(self, X: Any) -> np.ndarray:
-        """What each fitted_score says of each row, of shape (n_gauges, n)."""
-        return np.hstack([self._measure_block(rows) for rows in self.views(X)])
-
-    def _measure_block(self, rows: ReconstructedSamples) -> np.ndarray:
-        return np.stack([fitted_score.measure(rows) for fitted_score in self.fitted_scores])
-
-    def score(self, X: Any) -> np.ndarray:
-        """Higher is more normal: minus the only fitted_score's measure, or minus the largest in their scales."""
-        return self._scores(self._measure(X))
-
-    def _scores(self, measured: np.ndarray) -> np.ndarray:
-        return -measured[0] if self.natural else -self._standardised(measured).max(axis=0)
-
-    def _standardised(self, measured: np.ndarray) -> np.ndarray:
-        each = zip(self.fitted_scores, self.scales, measured, strict=True)
-        return np.stack([scale.standardise(fitted_score, m) for fitted_score, scale, m in each])
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the score of each sample, of shape (n,); higher is more normal."""
+        return self._scores(self._values(X))
 
     def contributions(self, X: Any) -> np.ndarray:
-        """What each column adds to the fitted_score that decides; of several, relative to a typical row's."""
-        return np.concatenate([self._contributions(rows) for rows in self.views(X)])
+        """Return the contributions to the largest fitted score, of shape (n, d).
 
-    def _contributions(self, rows: ReconstructedSamples) -> np.ndarray:
-        if self.natural:
-            return self.fitted_scores[0].contributions(rows)
-        decides = self._standardised(self._measure_block(rows)).argmax(axis=0)
-        out = np.empty_like(rows.x)
-        for i, (fitted_score, scale) in enumerate(zip(self.fitted_scores, self.scales, strict=True)):
-            chosen = decides == i
-            if chosen.any():
-                out[chosen] = fitted_score.contributions(rows[chosen]) / scale.typical(fitted_score)
-        return out
+        With several fitted scores, they are relative to the value of a typical sample.
+        """
+        return np.concatenate([self._block_contributions(samples) for samples in self.blocks(X)])
 
     def rank(self, scores: np.ndarray) -> np.ndarray:
-        """Share of the held-out rows that are at most as normal."""
+        """Return the fraction of held-out samples that are at most as normal, of shape (n,)."""
         return count_at_most(scores, self.held_out_scores) / len(self.held_out_scores)
+
+    def blocks(self, X: Any) -> Iterator[ReconstructedSamples]:
+        """Return the samples with their reconstructions, a block at a time."""
+        return (_reconstructed(self.autoencoder, block) for block in sample_blocks(X, _BLOCK_VALUES))
+
+    def _values(self, X: Any) -> np.ndarray:
+        """Return the outlyingness by each fitted score, of shape (n_scores, n)."""
+        return np.hstack([self._block_values(samples) for samples in self.blocks(X)])
+
+    def _block_values(self, samples: ReconstructedSamples) -> np.ndarray:
+        return np.stack([fitted.outlyingness(samples) for fitted in self.fitted_scores])
+
+    def _scores(self, values: np.ndarray) -> np.ndarray:
+        return -values[0] if self.has_unit else -self._standardised(values).max(axis=0)
+
+    def _standardised(self, values: np.ndarray) -> np.ndarray:
+        pairs = zip(self.calibrations, values, strict=True)
+        return np.stack([calibration.standardise(v) for calibration, v in pairs])
+
+    def _block_contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        if self.has_unit:
+            return self.fitted_scores[0].contributions(samples)
+        largest = self._standardised(self._block_values(samples)).argmax(axis=0)
+        out = np.empty_like(samples.x)
+        for i, (fitted, calibration) in enumerate(zip(self.fitted_scores, self.calibrations, strict=True)):
+            selected = largest == i
+            if selected.any():
+                out[selected] = fitted.contributions(samples[selected]) / calibration.typical_value
+        return out
 
 
 def count_at_most(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """How many of the ordered values are at most as high, but for rounding."""
+    """Return the number of ordered values that do not exceed each value, up to rounding."""
     return np.searchsorted(ordered, values + ROUNDING * np.abs(values), side="right")
 
 
-def training_ranks(scores: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Mean over the members of each training row's rank, as that of a fresh row would be; ordered.
+def training_ranks(scores: np.ndarray, folds: list[Fold]) -> np.ndarray:
+    """Return the sorted mean ranks of the training samples, distributed like the ranks of new samples.
 
-    Scores have a row for each member. A member ranks the rows it was trained on
-    among themselves, and the held-out ones among themselves, a row itself not
-    counted: both ranks are then spread evenly, as those of fresh rows are, whether
-    or not the member has learnt its rows by heart.
+    A fold's detector ranks its training samples among themselves, and the held-out
+    samples among themselves, each without the sample itself. Both ranks are uniform,
+    as those of new samples are, even if the fold's detector overfits its training
+    samples.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_estimators, n_samples)
+        Scores of the training samples by the detector of each fold.
+    folds : list of Fold
+
+    Returns
+    -------
+    ranks : ndarray of shape (n_samples,)
     """
     ranks = np.zeros_like(scores)
-    for of_member, member_scores, split in zip(ranks, scores, splits, strict=True):
-        for rows in split:
-            among = member_scores[rows]
-            of_member[rows] = (count_at_most(among, np.sort(among)) - 1) / len(rows)
+    for fold_ranks, fold_scores, fold in zip(ranks, scores, folds, strict=True):
+        for group in fold:
+            values = fold_scores[group]
+            fold_ranks[group] = (count_at_most(values, np.sort(values)) - 1) / len(group)
     return np.sort(ranks.mean(axis=0))
 
 
-def _fitted(autoencoder: Any, X: Any, seed: int) -> Any:
-    """Fit a clone; the default autoencoder's budget is not the user's to raise."""
+def _fit_clone(autoencoder: Any, X: Any, seed: int) -> Any:
+    """Fit a clone, or the default autoencoder without a ConvergenceWarning: its budget is not a parameter."""
     if autoencoder is not None:
         return clone(autoencoder).set_params(random_state=seed).fit(X)
     with warnings.catch_warnings():
@@ -212,14 +247,14 @@ def _fitted(autoencoder: Any, X: Any, seed: int) -> Any:
         return default_autoencoder(*X.shape).set_params(random_state=seed).fit(X)
 
 
-def _rows(model: Any, X: np.ndarray) -> ReconstructedSamples:
-    """Rows with their reconstructions, in double precision."""
+def _reconstructed(model: Any, X: np.ndarray) -> ReconstructedSamples:
+    """Return the samples and their reconstructions in double precision."""
     return ReconstructedSamples(
-        _double(X),
-        _double(model._inverse_transform(model._transform(X))),
+        _as_double(X),
+        _as_double(model._inverse_transform(model._transform(X))),
         lambda x: model._score_samples(x.astype(X.dtype, copy=False), N_DRAWS)[0],
     )
 
 
-def _double(X: Any) -> np.ndarray:
+def _as_double(X: Any) -> np.ndarray:
     return dense(X).astype(np.float64, copy=False)

@@ -1,8 +1,9 @@
-"""Location and scatter of rows: shrunk, scaled column by column; and the core of rows.
+"""Shrunk covariance with additive squared distances, and a robust core of inliers.
 
-Distances are those of the shrunk correlation matrix, so that they exist for any
-number of rows and columns, and do not depend on the units of columns that vary at
-least a tenth as much as the others. Their squares are sums of one part per column.
+Distances are based on the shrunk correlation matrix. They therefore exist for any
+number of samples and features, and do not depend on the units of features whose
+standard deviation is at least a tenth of the root mean square of all. Squared
+distances are sums of one contribution per feature.
 """
 
 from __future__ import annotations
@@ -14,31 +15,29 @@ from scipy.stats import median_abs_deviation
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.decomposition import PCA
 
-_FLAT = 0.1  # least standard deviation of a column, relative to the root mean square of all
+_MIN_RELATIVE_STD = 0.1  # Features vary at least this much relative to the root mean square of all.
 
-_LEAST_SHRINKAGE = 1e-6  # keeps null directions from infinite weights
+_MIN_SHRINKAGE = 1e-6  # A positive shrinkage keeps the weights of null directions finite.
 
-_ESTIMATED = 0.6  # share of the rows that location and scatter are estimated from
+_ESTIMATION_FRACTION = 0.6  # Share of the samples in each concentration step
 
-_REACH = 2.0  # robust standard deviations from the median distance to the edge of the core
+_CUTOFF = 2.0  # Robust standard deviations between the median distance and the edge of the core
 
-_LEAST = 0.75  # share of the rows in the core
+_MIN_CORE_FRACTION = 0.75
 
-_MAX_ROWS = 5_000  # that the concentration steps see
-
-_MAX_DIRECTIONS = 100  # and directions
-
+_MAX_SAMPLES = 5_000  # Limits of the concentration steps
+_MAX_DIRECTIONS = 100
 _MAX_STEPS = 50
 
 
 @dataclass
 class ShrunkCovariance:
-    """Location, and the inverse of the columns' shrunk correlation.
+    """Mean and inverse of the shrunk correlation matrix of the features.
 
-    With D the columns' standard deviations, ``R = (1 - s) corr + s I`` and s the
-    shrinkage of Ledoit and Wolf [1]_, rows become ``a = D^-1 (x - mean)``, and
-    their squared distance ``a' R^-1 a``. Column j contributes ``a_j (R^-1 a)_j``, which
-    is its Shapley value [2]_.
+    With D the standard deviations of the features, s the shrinkage of Ledoit and
+    Wolf [1]_ and ``R = (1 - s) corr + s I``, the squared distance of a sample is
+    ``a' R^-1 a`` with ``a = D^-1 (x - mean)``. Feature j contributes ``a_j (R^-1 a)_j``,
+    its Shapley value [2]_.
 
     References
     ----------
@@ -51,34 +50,34 @@ class ShrunkCovariance:
     mean: np.ndarray  # (d,)
     scale: np.ndarray  # (d,)
     axes: np.ndarray  # (m, d), orthonormal
-    weights: np.ndarray  # (m,): inverse eigenvalues along the axes, less that of all other directions
+    weights: np.ndarray  # (m,), inverse eigenvalues along the axes minus `rest`
     rest: float  # inverse eigenvalue of all other directions
 
     @classmethod
     def fit(cls, X: np.ndarray) -> ShrunkCovariance:
-        """Estimate from rows of shape (n, d)."""
+        """Estimate the covariance from samples of shape (n, d)."""
         mean, std = X.mean(axis=0), X.std(axis=0)
-        floor = _FLAT * np.sqrt(np.mean(std**2))
+        floor = _MIN_RELATIVE_STD * np.sqrt(np.mean(std**2))
         scale = np.maximum(std, floor) if floor > 0 else np.ones_like(std)
         A = (X - mean) / scale
-        shrinkage = np.clip(ledoit_wolf_shrinkage(A, assume_centered=True), _LEAST_SHRINKAGE, 1.0)
+        shrinkage = np.clip(ledoit_wolf_shrinkage(A, assume_centered=True), _MIN_SHRINKAGE, 1.0)
         variances, axes = _principal_axes(A)
         other = shrinkage * (np.mean(np.square(A)) or 1.0)
         weights = 1.0 / ((1.0 - shrinkage) * variances + other) - 1.0 / other
         return cls(mean, scale, axes, weights, 1.0 / other)
 
     def contributions(self, X: np.ndarray) -> np.ndarray:
-        """What each column adds to the squared distance, of shape (n, d); it may be negative."""
+        """Return the signed contribution of each feature to the squared distance, of shape (n, d)."""
         A = (X - self.mean) / self.scale
         return A * (self.rest * A + ((A @ self.axes.T) * self.weights) @ self.axes)
 
-    def distance(self, X: np.ndarray) -> np.ndarray:
-        """Squared Mahalanobis distance of each row."""
+    def squared_distance(self, X: np.ndarray) -> np.ndarray:
+        """Return the squared Mahalanobis distance of each sample, of shape (n,)."""
         return np.maximum(self.contributions(X).sum(axis=1), 0.0)
 
 
 def _principal_axes(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances and axes (in rows) of centred rows, at most one for each row or column."""
+    """Return the variances, of shape (m,), and principal axes, of shape (m, d), of centred samples."""
     n, d = A.shape
     if n < d:
         _, singular, axes = np.linalg.svd(A, full_matrices=False)
@@ -89,17 +88,18 @@ def _principal_axes(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass
 class InlierCore:
-    """The share of the rows that lies closest together, without a look at labels.
+    """Samples that lie closest together, found without labels.
 
-    Concentration steps [1]_ with a shrunk covariance [2]_: estimate location and
-    scatter of the rows in the core, take the 60 % of all rows that are nearest by
-    it, and repeat until they stay. The first core is the half that is nearest by
-    the spatial sign covariance [3]_, in which no row weighs more than another. In
-    the end all rows are taken in whose distance exceeds the median distance by no
-    more than two robust standard deviations, and three quarters of them in any
-    case. Nothing here is random but the choice of rows beyond 5,000; of more than
-    100 columns, the leading principal components are used, and the length of what
-    they leave.
+    Concentration steps [1]_ with a shrunk covariance [2]_: estimate the covariance,
+    select the 60 % of the samples with the smallest distances, and repeat until the
+    selection is stable. The first selection is the half that is closest in terms of
+    the spatial sign covariance [3]_, which weights all samples equally. Finally, the
+    core includes every sample whose distance exceeds the median by at most two robust
+    standard deviations, and at least three quarters of the samples.
+
+    The result is deterministic up to 5,000 samples; more are subsampled. With more
+    than 100 features, the steps use the leading principal components and the norm of
+    the remainder.
 
     References
     ----------
@@ -112,53 +112,55 @@ class InlierCore:
     """
 
     pca: PCA | None
-    scatter: ShrunkCovariance
-    radius: float  # distance of the farthest row that is in the core
+    covariance: ShrunkCovariance
+    radius: float  # largest distance within the core
 
     @classmethod
     def fit(cls, X: np.ndarray, rng: np.random.RandomState) -> InlierCore:
-        """Find the core of rows of shape (n, d)."""
-        sample = X[np.sort(rng.permutation(len(X))[:_MAX_ROWS])]
+        """Find the core of samples of shape (n, d)."""
+        sample = X[np.sort(rng.permutation(len(X))[:_MAX_SAMPLES])]
         pca = None
         if X.shape[1] > _MAX_DIRECTIONS and np.ptp(sample, axis=0).any():
             n_directions = min(_MAX_DIRECTIONS, len(sample) - 1)
             pca = PCA(n_directions, svd_solver="randomized", random_state=rng).fit(sample)
-        view = _view(sample, pca)
-        scatter = _concentrated(view)
-        lengths = np.sqrt(scatter.distance(view))
-        reach = np.median(lengths) + _REACH * median_abs_deviation(lengths, scale="normal")
-        radius = max(reach, np.quantile(lengths, _LEAST, method="higher"))
-        return cls(pca, scatter, float(radius))
+        reduced = _reduce(sample, pca)
+        covariance = _concentrate(reduced)
+        distances = np.sqrt(covariance.squared_distance(reduced))
+        cutoff = np.median(distances) + _CUTOFF * median_abs_deviation(distances, scale="normal")
+        radius = max(cutoff, np.quantile(distances, _MIN_CORE_FRACTION, method="higher"))
+        return cls(pca, covariance, float(radius))
 
     def contains(self, X: np.ndarray) -> np.ndarray:
-        """Which rows lie within the core; boolean of shape (n,)."""
-        return np.sqrt(self.scatter.distance(_view(X, self.pca))) <= self.radius
+        """Return a boolean mask of the samples within the core, of shape (n,)."""
+        return np.sqrt(self.covariance.squared_distance(_reduce(X, self.pca))) <= self.radius
 
 
-def _view(X: np.ndarray, pca: PCA | None) -> np.ndarray:
-    """Rows as the core sees them."""
+def _reduce(X: np.ndarray, pca: PCA | None) -> np.ndarray:
+    """Return the principal components and the norm of the remainder, or X without a PCA."""
     if pca is None:
         return X
-    scores = pca.transform(X)
-    left = np.square(X - pca.mean_).sum(axis=1) - np.square(scores).sum(axis=1)
-    return np.column_stack([scores, np.sqrt(np.maximum(left, 0.0))])
+    components = pca.transform(X)
+    remainder = np.square(X - pca.mean_).sum(axis=1) - np.square(components).sum(axis=1)
+    return np.column_stack([components, np.sqrt(np.maximum(remainder, 0.0))])
 
 
-def _concentrated(X: np.ndarray) -> ShrunkCovariance:
-    n_core = max(2, int(np.ceil(_ESTIMATED * len(X))))
-    nearest = np.argsort(_sign_distance(X), kind="stable")[: max(2, (len(X) + 1) // 2)]
+def _concentrate(X: np.ndarray) -> ShrunkCovariance:
+    """Return the covariance at which the concentration steps converge."""
+    n_selected = max(2, int(np.ceil(_ESTIMATION_FRACTION * len(X))))
+    selected = np.argsort(_squared_sign_distance(X), kind="stable")[: max(2, (len(X) + 1) // 2)]
     for _ in range(_MAX_STEPS):
-        scatter = ShrunkCovariance.fit(X[nearest])
-        before, nearest = nearest, np.argsort(scatter.distance(X), kind="stable")[:n_core]
-        if np.array_equal(np.sort(before), np.sort(nearest)):
+        covariance = ShrunkCovariance.fit(X[selected])
+        before = selected
+        selected = np.argsort(covariance.squared_distance(X), kind="stable")[:n_selected]
+        if np.array_equal(np.sort(before), np.sort(selected)):
             break
-    return scatter
+    return covariance
 
 
-def _sign_distance(X: np.ndarray) -> np.ndarray:
-    """Squared distance from the medians by the covariance of the directions from them."""
+def _squared_sign_distance(X: np.ndarray) -> np.ndarray:
+    """Return the squared distance from the median under the spatial sign covariance, of shape (n,)."""
     D = X - np.median(X, axis=0)
     length = np.linalg.norm(D, axis=1, keepdims=True)
     variances, axes = _principal_axes(D / np.maximum(length, np.finfo(float).tiny))
-    floor = _LEAST_SHRINKAGE * (variances.max() or 1.0)
+    floor = _MIN_SHRINKAGE * (variances.max() or 1.0)
     return (np.square(D @ axes.T) / (variances + floor)).sum(axis=1)

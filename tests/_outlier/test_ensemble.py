@@ -1,4 +1,4 @@
-"""Members of the ensemble: judged by rows that they have not seen, on a scale set by these."""
+"""FoldDetector: scores of held-out samples, calibrated by them; folds, ranks and the default autoencoder."""
 
 import numpy as np
 import pytest
@@ -6,23 +6,25 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
-from sklearn_ae._outlier import ensemble as _detecting
-from sklearn_ae._outlier.ensemble import Calibration, FoldDetector, default_autoencoder, folds, training_ranks
-from sklearn_ae.outlier_scores import (
-    LogLikelihood,
-    Mahalanobis,
-    Nats,
-    Neighbors,
-    Reconstruction,
-    SquaredError,
+from sklearn_ae._outlier import ensemble
+from sklearn_ae._outlier.ensemble import (
+    Calibration,
+    Fold,
+    FoldDetector,
+    default_autoencoder,
+    make_folds,
+    training_ranks,
 )
+from sklearn_ae.outlier_scores import LogLikelihood, Mahalanobis, Neighbors, Reconstruction
+
+SCORES = [Neighbors(), Neighbors(1) | Mahalanobis(), LogLikelihood() | Reconstruction()]
 
 
 class Recording(AutoencoderTransformer):
-    """Keeps the rows that it was fitted on."""
+    """Autoencoder that keeps its training samples."""
 
     def fit(self, X, y=None):
-        self.seen_ = X.copy()
+        self.training_samples_ = X.copy()
         return super().fit(X)
 
 
@@ -35,12 +37,17 @@ def normal(n, d=5, seed=0):
     return rng.normal(size=(n, d)) @ (np.eye(d) + np.random.RandomState(99).normal(size=(d, d)))
 
 
-def is_in(rows, others):
-    return (rows[:, None] == others).all(axis=2).any(axis=1)
+def is_in(samples, others):
+    return (samples[:, None] == others).all(axis=2).any(axis=1)
 
 
-def member_of(X, train, held_out, score=None, robust=False, seed=0):
-    return FoldDetector.fit(linear(), score or Neighbors(), X, train, held_out, robust, seed)
+def split(n_train, n_held_out):
+    """Return a fold whose held-out samples follow the training samples."""
+    return Fold(np.arange(n_train), np.arange(n_train, n_train + n_held_out))
+
+
+def fit_fold(X, fold, score=None, robust=False, seed=0):
+    return FoldDetector.fit(linear(), score or Neighbors(), X, fold, robust=robust, seed=seed)
 
 
 # -- folds ----------------------------------------------------------------------------------
@@ -48,244 +55,246 @@ def member_of(X, train, held_out, score=None, robust=False, seed=0):
 
 @pytest.mark.parametrize("n", [10, 11, 57, 200])
 @pytest.mark.parametrize("n_estimators", [1, 3, 5])
-def test_each_member_is_without_a_fifth_of_the_rows(n, n_estimators):
-    splits = folds(n, n_estimators, 0)
-    assert len(splits) == n_estimators
-    held = np.concatenate([held_out for _, held_out in splits])
-    assert len(set(held)) == len(held)
-    for train, held_out in splits:
-        np.testing.assert_array_equal(np.sort(np.r_[train, held_out]), np.arange(n))
-        assert abs(len(held_out) - n / 5) < 1
+def test_each_fold_holds_out_a_fifth_of_the_samples(n, n_estimators):
+    folds = make_folds(n, n_estimators, 0)
+    assert len(folds) == n_estimators
+    held_out = np.concatenate([fold.held_out for fold in folds])
+    assert len(set(held_out)) == len(held_out)
+    for fold in folds:
+        np.testing.assert_array_equal(np.sort(np.concatenate(fold)), np.arange(n))
+        assert abs(len(fold.held_out) - n / 5) < 1
 
 
 @pytest.mark.parametrize(("n", "n_estimators"), [(10, 5), (57, 5), (57, 9)])
-def test_all_rows_are_held_out_once(n, n_estimators):
-    held = np.concatenate([held_out for _, held_out in folds(n, n_estimators, 0)])
-    np.testing.assert_array_equal(np.sort(held), np.arange(n))
+def test_every_sample_is_held_out_once(n, n_estimators):
+    held_out = np.concatenate([fold.held_out for fold in make_folds(n, n_estimators, 0)])
+    np.testing.assert_array_equal(np.sort(held_out), np.arange(n))
 
 
 @pytest.mark.parametrize("n", [4, 5, 8])
-def test_of_few_rows_each_is_held_out_by_some_member(n):
-    splits = folds(n, 5, 0)
-    assert set(np.concatenate([held_out for _, held_out in splits])) == set(range(n))
-    for train, held_out in splits:
-        assert not set(train) & set(held_out)
-        assert min(len(train), len(held_out)) >= 2
+def test_every_one_of_few_samples_is_held_out(n):
+    folds = make_folds(n, 5, 0)
+    assert set(np.concatenate([fold.held_out for fold in folds])) == set(range(n))
+    for fold in folds:
+        assert not set(fold.train) & set(fold.held_out)
+        assert min(len(fold.train), len(fold.held_out)) >= 2
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_too_few_rows_to_split_are_all_seen(n):
-    for train, held_out in folds(n, 5, 0):
-        np.testing.assert_array_equal(train, np.arange(n))
-        np.testing.assert_array_equal(held_out, np.arange(n))
+def test_too_few_samples_to_split_are_both_trained_on_and_held_out(n):
+    for fold in make_folds(n, 5, 0):
+        np.testing.assert_array_equal(fold.train, np.arange(n))
+        np.testing.assert_array_equal(fold.held_out, np.arange(n))
 
 
-def test_the_seed_decides_the_folds_and_their_rows_are_mixed():
-    one, twin, other = (folds(100, 5, seed)[0][1] for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one, twin)
-    assert set(one) != set(other)
+def test_folds_are_shuffled_by_the_seed():
+    one, same_seed, other_seed = (make_folds(100, 5, seed)[0].held_out for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same_seed)
+    assert set(one) != set(other_seed)
     assert set(one) != set(range(20))
 
 
-# -- scale ----------------------------------------------------------------------------------
+# -- calibration ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fitted_score", [SquaredError(), Nats()], ids=["squared", "nats"])
-def test_the_middle_is_0_and_the_last_tenth_starts_at_1(fitted_score):
-    measured = np.random.RandomState(0).gamma(2.0, size=1001)
-    standard = Calibration.of(fitted_score, measured).standardise(fitted_score, measured)
-    assert np.quantile(standard, 0.5) == pytest.approx(0, abs=1e-12)
-    assert np.quantile(standard, 0.9) == pytest.approx(1)
-    assert (np.diff(standard[np.argsort(measured)]) > 0).all()
+@pytest.mark.parametrize("squared", [True, False])
+def test_the_median_is_0_and_the_90_percent_quantile_is_1(squared):
+    values = np.random.RandomState(0).gamma(2.0, size=1001)
+    standardised = Calibration.fit(values, squared=squared).standardise(values)
+    assert np.quantile(standardised, 0.5) == pytest.approx(0, abs=1e-12)
+    assert np.quantile(standardised, 0.9) == pytest.approx(1)
+    assert (np.diff(standardised[np.argsort(values)]) > 0).all()
 
 
 @pytest.mark.parametrize("c", [1e-8, 1e8])
-def test_the_unit_of_squared_distances_does_not_matter(c):
-    measured, fresh = np.random.RandomState(0).gamma(2.0, size=(2, 200))
-    one, other = (Calibration.of(SquaredError(), unit * measured) for unit in (1, c))
-    np.testing.assert_allclose(
-        other.standardise(SquaredError(), c * fresh), one.standardise(SquaredError(), fresh), atol=1e-9
-    )
-    assert other.typical(SquaredError()) == pytest.approx(c * one.typical(SquaredError()))
+def test_calibration_does_not_depend_on_the_unit_of_squared_distances(c):
+    values, new = np.random.RandomState(0).gamma(2.0, size=(2, 200))
+    one, other = (Calibration.fit(unit * values, squared=True) for unit in (1, c))
+    np.testing.assert_allclose(other.standardise(c * new), one.standardise(new), atol=1e-9)
+    assert other.typical_value == pytest.approx(c * one.typical_value)
 
 
-def test_distances_are_compared_by_ratios_and_nats_by_differences():
-    measured = np.random.RandomState(0).gamma(2.0, size=200)
-    ratios = Calibration.of(SquaredError(), measured).standardise(SquaredError(), np.array([1.0, 10, 100]))
-    differences = Calibration.of(Nats(), measured - 50).standardise(Nats(), np.array([-50.0, -40, -30]))
+def test_squared_distances_are_compared_by_ratios_and_nats_by_differences():
+    values = np.random.RandomState(0).gamma(2.0, size=200)
+    ratios = Calibration.fit(values, squared=True).standardise(np.array([1.0, 10, 100]))
+    differences = Calibration.fit(values - 50, squared=False).standardise(np.array([-50.0, -40, -30]))
     for steps in (np.diff(ratios), np.diff(differences)):
         assert steps[0] == pytest.approx(steps[1])
         assert steps[0] > 0.5
 
 
-def test_the_typical_measure_is_the_median_of_distances():
-    measured = np.random.RandomState(0).gamma(2.0, size=201)
-    assert Calibration.of(SquaredError(), measured).typical(SquaredError()) == pytest.approx(
-        np.median(measured)
-    )
+def test_the_typical_value_of_squared_distances_is_their_median():
+    values = np.random.RandomState(0).gamma(2.0, size=201)
+    assert Calibration.fit(values, squared=True).typical_value == pytest.approx(np.median(values))
 
 
-@pytest.mark.parametrize("fitted_score", [SquaredError(), Nats()], ids=["squared", "nats"])
+@pytest.mark.parametrize("squared", [True, False])
 @pytest.mark.parametrize("value", [0.0, 1e-300, 3.0, 1e300])
-def test_equal_measures_have_a_finite_scale(fitted_score, value):
-    scale = Calibration.of(fitted_score, np.full(7, value))
-    at, above = scale.standardise(fitted_score, np.array([value, 2 * value + 1]))
-    assert at == 0
+def test_equal_values_have_a_finite_calibration(squared, value):
+    calibration = Calibration.fit(np.full(7, value), squared=squared)
+    equal, above = calibration.standardise(np.array([value, 2 * value + 1]))
+    assert equal == 0
     assert 0 <= above < np.inf
-    assert 0 < scale.typical(fitted_score) < np.inf
+    assert 0 < calibration.typical_value < np.inf
 
 
-def test_zeros_among_distances_are_short_not_infinitely_far():
-    measured = np.r_[np.zeros(30), np.random.RandomState(0).gamma(2.0, size=71)]
-    scale = Calibration.of(SquaredError(), measured)
-    standard = scale.standardise(SquaredError(), measured)
-    assert np.isfinite(standard).all()
-    assert standard[:30].max() < standard[30:].min()
+def test_squared_distances_of_0_are_finite_and_below_the_others():
+    values = np.r_[np.zeros(30), np.random.RandomState(0).gamma(2.0, size=71)]
+    standardised = Calibration.fit(values, squared=True).standardise(values)
+    assert np.isfinite(standardised).all()
+    assert standardised[:30].max() < standardised[30:].min()
 
 
-# -- members --------------------------------------------------------------------------------
+# -- detector of a fold ---------------------------------------------------------------------
 
 
-OUTLIER_SCORES = [Neighbors(), Neighbors(1) | Mahalanobis(), LogLikelihood() | Reconstruction()]
+def standardised(fold_detector, X):
+    """Return the calibrated values of X by each fitted score."""
+    (samples,) = fold_detector.blocks(X)
+    pairs = zip(fold_detector.fitted_scores, fold_detector.calibrations, strict=True)
+    return [calibration.standardise(fitted.outlyingness(samples)) for fitted, calibration in pairs]
 
 
-@pytest.mark.parametrize("score", OUTLIER_SCORES, ids=str)
-def test_held_out_rows_set_the_scale_of_every_gauge(score):
+@pytest.mark.parametrize("score", SCORES, ids=str)
+def test_held_out_samples_calibrate_every_fitted_score(score):
     X = normal(505)
-    member = member_of(X, np.arange(404), np.arange(404, 505), score)
-    (rows,) = member.views(X[404:])
-    for fitted_score, scale in zip(member.fitted_scores, member.scales, strict=True):
-        standard = scale.standardise(fitted_score, fitted_score.measure(rows))
-        np.testing.assert_allclose(np.quantile(standard, [0.5, 0.9]), [0, 1], atol=1e-9)
+    for values in standardised(fit_fold(X, split(404, 101), score), X[404:]):
+        np.testing.assert_allclose(np.quantile(values, [0.5, 0.9]), [0, 1], atol=1e-9)
 
 
-def test_the_scale_of_a_robust_member_is_that_of_normal_held_out_rows():
+def test_only_normal_held_out_samples_calibrate_if_robust():
     X = normal(1000)
     odd = np.arange(1000) % 5 == 0
     X[odd] += 50
-    member = member_of(X, np.arange(500, 1000), np.arange(500), robust=True)
-    (rows,) = member.views(X[:500][~odd[:500]])
-    for fitted_score, scale in zip(member.fitted_scores, member.scales, strict=True):
-        standard = scale.standardise(fitted_score, fitted_score.measure(rows))
-        np.testing.assert_allclose(np.quantile(standard, [0.5, 0.9]), [0, 1], atol=0.2)
-    np.testing.assert_array_equal(member.held_out_scores, np.sort(member.score(X[:500])))
-
-
-@pytest.mark.parametrize("score", OUTLIER_SCORES, ids=str)
-def test_the_score_is_that_of_the_gauge_that_is_farthest_out(score):
-    X, fresh = normal(300), normal(60, seed=1)
-    member = member_of(X, np.arange(200), np.arange(200, 300), score)
-    (rows,) = member.views(fresh)
-    pairs = list(zip(member.fitted_scores, member.scales, strict=True))
-    standard = np.stack(
-        [scale.standardise(fitted_score, fitted_score.measure(rows)) for fitted_score, scale in pairs]
-    )
-    np.testing.assert_allclose(member.score(fresh), -standard.max(axis=0), rtol=1e-12)
-    decides = standard.argmax(axis=0)
-    assert len(set(decides)) == len(pairs)
-    for i, (fitted_score, scale) in enumerate(pairs):
-        expected = fitted_score.contributions(rows) / scale.typical(fitted_score)
-        np.testing.assert_allclose(member.contributions(fresh)[decides == i], expected[decides == i])
+    fold_detector = fit_fold(X, Fold(np.arange(500, 1000), np.arange(500)), robust=True)
+    for values in standardised(fold_detector, X[:500][~odd[:500]]):
+        np.testing.assert_allclose(np.quantile(values, [0.5, 0.9]), [0, 1], atol=0.2)
 
 
 @pytest.mark.parametrize("robust", [True, False])
-def test_nothing_learns_from_held_out_rows(robust):
-    """Not even the choice of the core: with other rows in their place all is the same."""
-    X = normal(300)
-    train, held_out = np.arange(240), np.arange(240, 300)
+def test_held_out_scores_are_the_sorted_scores_of_all_held_out_samples(robust):
+    X = normal(1000)
+    X[::5] += 50
+    fold_detector = fit_fold(X, Fold(np.arange(500, 1000), np.arange(500)), robust=robust)
+    expected = np.sort(fold_detector.score_samples(X[:500]))
+    np.testing.assert_array_equal(fold_detector.held_out_scores, expected)
+
+
+@pytest.mark.parametrize("score", SCORES, ids=str)
+def test_the_largest_calibrated_value_is_scored_and_explained(score):
+    X, new = normal(300), normal(60, seed=1)
+    fold_detector = fit_fold(X, split(200, 100), score)
+    values = np.stack(standardised(fold_detector, new))
+    np.testing.assert_allclose(fold_detector.score_samples(new), -values.max(axis=0), rtol=1e-12)
+    largest = values.argmax(axis=0)
+    assert len(set(largest)) == len(values)
+    (samples,) = fold_detector.blocks(new)
+    parts = fold_detector.contributions(new)
+    for i, calibration in enumerate(fold_detector.calibrations):
+        expected = fold_detector.fitted_scores[i].contributions(samples) / calibration.typical_value
+        np.testing.assert_allclose(parts[largest == i], expected[largest == i])
+
+
+@pytest.mark.parametrize("robust", [True, False])
+def test_nothing_is_fitted_to_held_out_samples(robust):
+    """Neither the inlier core nor the scores change with other held-out samples."""
+    X, fold = normal(300), split(240, 60)
     other = X.copy()
-    other[held_out] = 30 * normal(60, seed=1)
-    one, two = (member_of(rows, train, held_out, robust=robust) for rows in (X, other))
-    np.testing.assert_array_equal(one.autoencoder.seen_, two.autoencoder.seen_)
-    (rows,) = one.views(normal(20, seed=2))
+    other[fold.held_out] = 30 * normal(60, seed=1)
+    one, two = (fit_fold(samples, fold, robust=robust) for samples in (X, other))
+    np.testing.assert_array_equal(one.autoencoder.training_samples_, two.autoencoder.training_samples_)
+    (samples,) = one.blocks(normal(20, seed=2))
     for a, b in zip(one.fitted_scores, two.fitted_scores, strict=True):
-        np.testing.assert_array_equal(a.measure(rows), b.measure(rows))
-    assert not is_in(X[held_out], one.autoencoder.seen_).any()
-    assert is_in(one.autoencoder.seen_, X[train]).all()
-    np.testing.assert_array_equal(one.held_out_scores, np.sort(one.score(X[held_out])))
+        np.testing.assert_array_equal(a.outlyingness(samples), b.outlyingness(samples))
+    assert not is_in(X[fold.held_out], one.autoencoder.training_samples_).any()
+    assert is_in(one.autoencoder.training_samples_, X[fold.train]).all()
+    np.testing.assert_array_equal(one.held_out_scores, np.sort(one.score_samples(X[fold.held_out])))
 
 
-def test_a_robust_member_learns_from_the_core_of_its_rows():
+def test_the_autoencoder_is_trained_on_the_inlier_core_if_robust():
     X = normal(300)
     X[:50] += 40
-    robust, naive = (member_of(X, np.arange(240), np.arange(240, 300), robust=r) for r in (True, False))
-    assert not is_in(X[:50], robust.autoencoder.seen_).any()
-    assert is_in(X[50:240], robust.autoencoder.seen_).mean() > 0.9
-    np.testing.assert_array_equal(naive.autoencoder.seen_, X[:240])
+    robust, naive = (fit_fold(X, split(240, 60), robust=r).autoencoder for r in (True, False))
+    assert not is_in(X[:50], robust.training_samples_).any()
+    assert is_in(X[50:240], robust.training_samples_).mean() > 0.9
+    np.testing.assert_array_equal(naive.training_samples_, X[:240])
 
 
 @pytest.mark.parametrize("robust", [True, False])
-def test_each_row_is_unseen_by_one_member_of_the_detector(robust):
+def test_every_sample_is_held_out_by_one_fold_of_the_detector(robust):
     X = normal(103)
     detector = AEOutlierDetector(linear(), robust=robust, random_state=0).fit(X)
-    unseen = np.array([~is_in(X, model.seen_) for model in detector.estimators_])
+    unseen = np.array([~is_in(X, model.training_samples_) for model in detector.estimators_])
     if not robust:
         assert (unseen.sum(axis=0) == 1).all()
-    held = [len(member.held_out_scores) for member in detector._members]
-    assert sum(held) == 103
-    for member, rows in zip(detector._members, unseen, strict=True):
-        assert np.isin(member.held_out_scores, member.score(X)[rows]).all()
+    assert sum(len(fold.held_out_scores) for fold in detector._fold_detectors) == 103
+    for fold_detector, mask in zip(detector._fold_detectors, unseen, strict=True):
+        scores = fold_detector.score_samples(X)[mask]
+        assert np.isin(fold_detector.held_out_scores, scores).all()
         if not robust:
-            np.testing.assert_array_equal(member.held_out_scores, np.sort(member.score(X)[rows]))
+            np.testing.assert_array_equal(fold_detector.held_out_scores, np.sort(scores))
 
 
 @pytest.mark.parametrize("scores", [[-3.0, -1.0, 0.0, 0.5, 9.0], [-1.0, -1.0]])
-def test_held_out_rows_are_ranked_with_ties(scores):
-    X = normal(50)
-    member = member_of(X, np.arange(40), np.arange(40, 50))
-    member.held_out_scores = np.array([-2.0, -1.0, -1.0, 0.5])
-    expected = [np.mean([held <= score for held in member.held_out_scores]) for score in scores]
-    np.testing.assert_array_equal(member.rank(np.array(scores)), expected)
+def test_ranks_among_held_out_samples_count_ties(scores):
+    fold_detector = fit_fold(normal(50), split(40, 10))
+    fold_detector.held_out_scores = np.array([-2.0, -1.0, -1.0, 0.5])
+    expected = [np.mean(fold_detector.held_out_scores <= score) for score in scores]
+    np.testing.assert_array_equal(fold_detector.rank(np.array(scores)), expected)
 
 
-def test_training_rows_are_ranked_among_those_that_a_member_has_seen_or_has_not():
+def test_training_ranks_compare_training_and_held_out_samples_separately():
     scores = np.array([[5.0, 1.0, 2.0, 2.0, 9.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
-    splits = [(np.array([0, 1, 2]), np.array([3, 4])), (np.array([2, 3, 4]), np.array([0, 1]))]
-    first = [2 / 3, 0.0, 1 / 3, 0.0, 1 / 2]  # share of the other rows of the group that are at most as normal
+    folds = [
+        Fold(np.array([0, 1, 2]), np.array([3, 4])),
+        Fold(np.array([2, 3, 4]), np.array([0, 1])),
+    ]
+    # Fractions of the group, without the sample itself, that are at most as normal
+    first = [2 / 3, 0.0, 1 / 3, 0.0, 1 / 2]
     second = [0.0, 1 / 2, 0.0, 1 / 3, 2 / 3]
     expected = np.sort(np.mean([first, second], axis=0))
-    np.testing.assert_allclose(training_ranks(scores, splits), expected)
+    np.testing.assert_allclose(training_ranks(scores, folds), expected)
 
 
-def test_members_differ_by_their_seeds():
+def test_training_depends_on_the_seed():
     X = normal(100)
     trained = AutoencoderTransformer(2, hidden_layer_sizes=(8,), max_iter=3, early_stopping=False)
-    train, held_out = np.arange(80), np.arange(80, 100)
-    one, twin, other = (
-        FoldDetector.fit(trained, Reconstruction(), X, train, held_out, False, seed).score(X)
-        for seed in (0, 0, 1)
+    given = trained, Reconstruction(), X, split(80, 20)
+    one, same_seed, other_seed = (
+        FoldDetector.fit(*given, robust=False, seed=seed).score_samples(X) for seed in (0, 0, 1)
     )
-    np.testing.assert_array_equal(one, twin)
-    assert not np.allclose(one, other, rtol=1e-4)
+    np.testing.assert_array_equal(one, same_seed)
+    assert not np.allclose(one, other_seed, rtol=1e-4)
 
 
-@pytest.mark.parametrize("values", [1, 7, 60])
+@pytest.mark.parametrize("n_values", [1, 7, 60])
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array, sparse.csc_array])
-def test_blocks_do_not_change_what_is_said_of_rows(values, container, monkeypatch):
-    X, fresh = normal(100), normal(33, seed=1)
-    member = member_of(X, np.arange(80), np.arange(80, 100), Neighbors() | Mahalanobis())
-    scores, parts = member.score(fresh), member.contributions(fresh)
-    monkeypatch.setattr(_detecting, "_BLOCK_VALUES", values)
-    assert len(list(member.views(fresh))) > 1
-    np.testing.assert_allclose(member.score(container(fresh)), scores, rtol=1e-9)
-    np.testing.assert_allclose(member.contributions(container(fresh)), parts, rtol=1e-9, atol=1e-12)
+def test_results_do_not_depend_on_the_size_of_blocks(n_values, container, monkeypatch):
+    X, new = normal(100), normal(33, seed=1)
+    fold_detector = fit_fold(X, split(80, 20), Neighbors() | Mahalanobis())
+    scores, parts = fold_detector.score_samples(new), fold_detector.contributions(new)
+    monkeypatch.setattr(ensemble, "_BLOCK_VALUES", n_values)
+    assert len(list(fold_detector.blocks(new))) > 1
+    np.testing.assert_allclose(fold_detector.score_samples(container(new)), scores, rtol=1e-9)
+    np.testing.assert_allclose(fold_detector.contributions(container(new)), parts, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("robust", [True, False])
-def test_members_of_very_few_rows_are_finite(n, robust):
-    X = normal(n)
-    member = FoldDetector.fit(None, Neighbors(), X, np.arange(n), np.arange(n), robust, 0)
-    values = member.score(normal(5, seed=1)), member.contributions(normal(5, seed=1))
-    assert all(np.isfinite(value).all() for value in values)
-    assert member.score(100 + X).max() < member.held_out_scores.min()
+def test_results_with_very_few_samples_are_finite(n, robust):
+    X, new = normal(n), normal(5, seed=1)
+    fold = Fold(np.arange(n), np.arange(n))
+    fold_detector = FoldDetector.fit(None, Neighbors(), X, fold, robust=robust, seed=0)
+    assert np.isfinite(fold_detector.score_samples(new)).all()
+    assert np.isfinite(fold_detector.contributions(new)).all()
+    assert fold_detector.score_samples(100 + X).max() < fold_detector.held_out_scores.min()
 
 
 # -- the default autoencoder ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("d", "k"), [(1, 1), (4, 1), (5, 2), (30, 8), (64, 16), (1000, 16)])
-def test_the_default_has_a_component_for_four_columns_and_sixteen_at_most(d, k):
+def test_the_default_has_one_component_per_four_features_and_at_most_sixteen(d, k):
     assert default_autoencoder(1000, d).n_components == k
     assert default_autoencoder(20, d).n_components == min(5, k)
     assert default_autoencoder(3, d).n_components == 1
@@ -298,12 +307,11 @@ def test_the_default_is_trained_for_about_500_steps(n):
     assert steps == 150 if n < model.batch_size else 450 <= steps < 500 + n / model.batch_size
 
 
-def test_only_the_default_s_small_budget_is_not_the_user_s_to_raise(curve, monkeypatch):
-    monkeypatch.setattr(_detecting, "_STEPS", 20)
-    train, held_out = np.arange(480), np.arange(480, 600)
-    given = curve, train, held_out, False, 0
-    default = FoldDetector.fit(None, Reconstruction(), *given)
+def test_the_default_emits_no_convergence_warning(curve, monkeypatch):
+    monkeypatch.setattr(ensemble, "_N_STEPS", 20)
+    given = Reconstruction(), curve, split(480, 120)
+    default = FoldDetector.fit(None, *given, robust=False, seed=0)
     with pytest.warns(ConvergenceWarning, match="max_iter"):
-        named = FoldDetector.fit(default_autoencoder(480, 5), Reconstruction(), *given)
-    np.testing.assert_array_equal(default.score(curve), named.score(curve))
+        explicit = FoldDetector.fit(default_autoencoder(480, 5), *given, robust=False, seed=0)
+    np.testing.assert_array_equal(default.score_samples(curve), explicit.score_samples(curve))
     assert default.autoencoder.uses_network_
