@@ -1,4 +1,4 @@
-"""Structure of the package: size of files and functions, public names, and what an import loads.
+"""Structure of the project: size of files and functions, public names, what an import loads, versions.
 
 The layers are checked by import-linter (``make lint``, contracts in ``pyproject.toml``).
 """
@@ -7,10 +7,12 @@ import ast
 import importlib.util
 import io
 import json
+import re
 import statistics
 import subprocess
 import sys
 import tokenize
+import tomllib
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -149,6 +151,46 @@ def test_unknown_attribute():
 
 def test_the_package_is_typed():
     assert (PACKAGE / "py.typed").is_file()
+
+
+# -- versions -----------------------------------------------------------------------------
+
+
+def pins(file):
+    """Return the versions that a file of constraints pins, by name."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+def release(version):
+    """Return a version as a tuple without trailing zeros, so that 2.6 equals 2.6.0."""
+    return tuple(int(part) for part in re.sub(r"(\.0)+$", "", version).split("."))
+
+
+def test_the_lowest_versions_are_the_tested_ones():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    declared = dict(
+        requirement.split(">=")
+        for requirement in [*project["dependencies"], *extras["plot"], *extras["test"]]
+        if not requirement.startswith("sklearn-ae[")
+    )
+    tested = pins("constraints-min.txt")
+    assert {name: release(version) for name, version in declared.items()} == {
+        name: release(version) for name, version in tested.items()
+    }
+
+
+def test_pre_commit_runs_the_pinned_tools():
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    revisions = dict(re.findall(r"repo: .*/([\w-]+)\n +rev: v(\S+)", text))
+    pinned = pins("constraints.txt")
+    assert revisions == {"ruff-pre-commit": pinned["ruff"], "codespell": pinned["codespell"]}
+
+
+def test_the_citation_has_the_version():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {sklearn_ae.__version__}\n" in text
 
 
 # -- sizes --------------------------------------------------------------------------------
