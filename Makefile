@@ -1,35 +1,85 @@
-# make demo: set up, replace PCA on digits, print and plot the comparison
-# make test: set up, lint, check types, run tests, doctests and the README
-# make docs: set up, run the gallery, build the site in docs/_build/html
+# make demo      set up, replace PCA on digits, print and plot the comparison
+# make test      set up, lint, check types and layers, run the unit tests, the doctests and the code of the documents
+# make check     make test, and all the rest: slow tests, coverage, benchmark scripts, gallery, site, minimum versions
+# make coverage  unit tests with their line coverage, which must reach the floor in pyproject.toml
+# make docs      set up, run the gallery, build the site in docs/_build/html
+# make test-min  unit tests with the lowest versions that pyproject.toml allows (constraints-min.txt)
+# make clean     remove the environments and everything that was built
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint docs clean
+# The lowest versions have wheels for Python 3.11 and 3.12 only.
+MIN_PYTHON ?= python3.11
+MIN_VENV ?= .venv-min
+MIN_BIN := $(MIN_VENV)/bin
+MIN_INSTALL := $(MIN_BIN)/python -m pip install --quiet --constraint constraints-min.txt
 
-demo: $(STAMP)
-	$(BIN)/python examples/replace_pca.py
+# One thread per pytest process: threads of several processes would compete for the cores.
+# With worksteal, neighbouring tests run in one process and share their fixtures.
+PYTEST_FLAGS ?=
+PYTEST := -m pytest -n auto --dist worksteal $(PYTEST_FLAGS)
+UNIT := -m "not slow" --ignore=tests/check
 
-# one thread in each of pytest's processes: two that have two each wait for each other
-test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+.PHONY: demo test lint unit check slow gallery coverage docs test-min clean
 
-lint: $(STAMP)
+# A stamp per set of extras, so that the demo needs no development tools.
+demo: $(VENV)/.demo
+	$(BIN)/python -u examples/replace_pca.py
+
+test: lint unit
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-docs: $(STAMP)
+unit: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) $(UNIT)
+
+check: test slow gallery docs coverage test-min
+
+slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow --ignore=tests/check
+
+# Examples and benchmark scripts, and what the site must contain
+gallery: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) tests/check
+
+# Not part of make test, because tracing every line takes a third more time before Python 3.12.
+# Later versions of Python monitor lines at little cost.
+coverage: $(VENV)/.dev
+	OMP_NUM_THREADS=1 COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+	$(BIN)/python $(PYTEST) $(UNIT) --cov --cov-report=term
+
+docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 	@echo "The site is in docs/_build/html."
 
-$(STAMP): pyproject.toml constraints.txt
+test-min: $(MIN_VENV)/.installed
+	OMP_NUM_THREADS=1 $(MIN_BIN)/python $(PYTEST) $(UNIT)
+
+# torch goes first: the constraint selects a build without GPU packages where one is at hand.
+$(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plot,test]"
-	touch $(STAMP)
+	$(INSTALL) torch
+	$(INSTALL) --editable ".[plot]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(INSTALL) --editable ".[dev]"
+	touch $@
+
+$(MIN_VENV)/.installed: pyproject.toml constraints-min.txt
+	$(MIN_PYTHON) -m venv $(MIN_VENV)
+	$(MIN_INSTALL) torch
+	$(MIN_INSTALL) --editable ".[test]"
+	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache docs/_build docs/generated docs/gallery
+	rm -rf $(VENV) $(MIN_VENV) build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf .coverage .coverage.* htmlcov docs/_build docs/generated docs/gallery
