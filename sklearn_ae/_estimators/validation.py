@@ -1,4 +1,4 @@
-"""Checks of parameters against each other and against X, before any work."""
+"""Validation of data, and of parameters against each other and the data, before training."""
 
 from __future__ import annotations
 
@@ -45,17 +45,18 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-N_DRAWS = 128  # of a score's importance samples
+# Default number of importance samples of scores.
+N_DRAWS = 128
 
 
 def validate_rows(
     estimator: Any, X: Any, reset: bool = False, name: str = "X", least: int | None = None
 ) -> Any:
-    """Validate X (or what stands beside it) as scikit-learn does; float32 and float64 stay as they are."""
+    """Validate X or X_val with scikit-learn's ``validate_data``; float32 and float64 are preserved."""
     if is_stream(X):
         raise TypeError(
             f"{name} is a {type(X).__name__}, but only fit of AutoencoderTransformer and VAETransformer "
-            "takes datasets, loaders and iterables of chunks; call this with the rows of one chunk at a time."
+            "accepts datasets, data loaders and iterables of chunks; pass the samples of one chunk at a time."
         )
     try:
         return validate_data(
@@ -70,16 +71,16 @@ def validate_rows(
         text = _text_columns(X)
         if text:
             raise ValueError(
-                f"{name} has columns that are not numeric: {', '.join(map(repr, text))}. Encode them first, "
-                "for example by OneHotEncoder in make_column_transformer."
+                f"{name} has features that are not numeric: {', '.join(map(repr, text))}. Encode them first, "
+                "for example with OneHotEncoder in make_column_transformer."
             ) from error
         if name == "X":
             raise
-        raise ValueError(f"{name} is not like X: {error}") from error
+        raise ValueError(f"{name} does not match X: {error}") from error
 
 
 def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
-    """As :func:`validate_rows`; a large mapped file becomes a :class:`Source` that is read in passes."""
+    """Validate X like :func:`validate_rows`, but return large memory-mapped arrays as a :class:`Source`."""
     if isinstance(X, np.memmap) and X.ndim == 2 and X.size > LARGE:
         check = _chunk_check(estimator, reset)
         return ArraySource(X, DataSummary.of(map(check, sample_blocks(X))))
@@ -87,7 +88,7 @@ def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
 
 
 def validate_training(estimator: Any, X: Any) -> Any:
-    """Rows that ``fit`` is given: in memory, or a :class:`Source` where they are many or come in chunks."""
+    """Return validated training samples: an array, or a :class:`Source` if X is large or a stream."""
     if is_stream(X):
         return _kept_if_few(open_stream(X, _chunk_check(estimator, reset=True)))
     X = validate_large(estimator, X, reset=True)
@@ -97,7 +98,7 @@ def validate_training(estimator: Any, X: Any) -> Any:
 
 
 def validate_held_out(estimator: Any, X: Any) -> Any:
-    """Rows that ``fit`` is given for validation, in memory."""
+    """Return validated validation samples, in memory."""
     if is_stream(X):
         source = open_stream(X, _chunk_check(estimator, reset=False))
         return np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
@@ -105,14 +106,18 @@ def validate_held_out(estimator: Any, X: Any) -> Any:
 
 
 def _kept_if_few(source: Source) -> Any:
-    """The rows of an iterable in memory, if they are not many; a dataset may change them in each pass."""
+    """Load iterables of chunks into memory if they are small.
+
+    Datasets are excluded, because they may return other samples in every epoch
+    (data augmentation).
+    """
     if isinstance(source, ChunkSource) and source.shape[0] * source.shape[1] <= LARGE:
         return source[:]
     return source
 
 
 def _chunk_check(estimator: Any, reset: bool) -> Any:
-    """What turns chunks into validated rows; the first one decides the columns."""
+    """Return a function that validates chunks; with ``reset``, the first one sets the features."""
     first = [reset]
 
     def check(chunk: Any) -> np.ndarray:
@@ -123,7 +128,7 @@ def _chunk_check(estimator: Any, reset: bool) -> Any:
 
 
 def _text_columns(X: Any) -> list[Any]:
-    """Names of a data frame's columns that cannot be read as numbers."""
+    """Return the names of the columns of a data frame that cannot be converted to numbers."""
     return [name for name in getattr(X, "columns", ()) if not _numeric(X[name])]
 
 
