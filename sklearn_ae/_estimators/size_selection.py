@@ -115,7 +115,7 @@ def check_sizes(n_components: Any, n_train: int, n_features: int, limited: bool)
     if max(given) > largest and not limited:
         raise ValueError(
             f"n_components={max(given)} must be at most min(n_samples, n_features)={largest} of the smallest "
-            f"training set (n_samples={n_train}, n_features={n_features}). Remove this size, or use more folds."
+            f"training set (n_samples={n_train}, n_features={n_features}). Remove it or use more folds."
         )
     return sorted(set(given))
 
