@@ -1,4 +1,4 @@
-"""What every estimator must do: scikit-learn's own checks, for every option of every slot."""
+"""scikit-learn's estimator checks, for the defaults and for every option in combination with others."""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -12,62 +12,77 @@ from sklearn_ae import (
 from sklearn_ae.bottlenecks import BOTTLENECKS
 from sklearn_ae.corruptions import CORRUPTIONS
 from sklearn_ae.divergences import DIVERGENCES
-from sklearn_ae.likelihoods import Gaussian
+from sklearn_ae.likelihoods import LIKELIHOODS, Gaussian
 from sklearn_ae.losses import LOSSES
 from sklearn_ae.networks import NETWORKS
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, Mahalanobis, Neighbors
 from sklearn_ae.penalties import L1, PENALTIES, Contractive
+from sklearn_ae.priors import PRIORS
 
-# losses and likelihoods that refuse data outside their range, and networks that need images, cannot
-# pass checks that feed any data; they are tested in their own files
-ANY_DATA = {"losses": set(LOSSES) - {"binary_cross_entropy", "poisson"}, "networks": set(NETWORKS) - {"conv"}}
+REGISTRIES = {
+    "bottleneck": BOTTLENECKS,
+    "corruption": CORRUPTIONS,
+    "divergence": DIVERGENCES,
+    "likelihood": LIKELIHOODS,
+    "loss": LOSSES,
+    "network": NETWORKS,
+    "outlier_score": OUTLIER_SCORES,
+    "penalty": PENALTIES,
+    "prior": PRIORS,
+}
+# These options refuse the data of the checks: they need counts, values in [0, 1] or images.
+RESTRICTED = {
+    LOSSES["binary_cross_entropy"],
+    LOSSES["poisson"],
+    LIKELIHOODS["bernoulli"],
+    LIKELIHOODS["poisson"],
+    NETWORKS["conv"],
+}
 
 
 def small(cls=AutoencoderTransformer, **params):
-    """An estimator that trains on the few rows of the checks, without a gate."""
-    given = {"n_components": 1, "hidden_layer_sizes": (8,), "max_iter": 3, "early_stopping": False}
+    """An estimator that trains on the few samples of the checks, without fallback to PCA."""
+    given = {"n_components": 1, "hidden_layer_sizes": (4,), "max_iter": 2, "early_stopping": False}
     return cls(**(given | params))
 
 
 ESTIMATORS = [
     AutoencoderTransformer(),
-    AutoencoderTransformer(hidden_layer_sizes=()),
-    AutoencoderTransformer(whiten=True),
-    AutoencoderTransformer(n_components=None),
-    small(),
-    small(hidden_layer_sizes=()),
-    small(init="random"),
-    small(init="random", early_stopping=True),
-    small(tied_weights=True),
-    small(whiten=True),
-    small(penalty=Contractive(0.1) + L1(0.1)),
-    *[small(bottleneck=name) for name in BOTTLENECKS],
-    *[small(corruption=name) for name in CORRUPTIONS],
-    *[small(penalty=name) for name in PENALTIES],
-    *[small(loss=name) for name in sorted(ANY_DATA["losses"])],
-    *[small(network=name) for name in sorted(ANY_DATA["networks"])],
+    AutoencoderTransformer(n_components=None, hidden_layer_sizes=(), whiten=True),
+    small(bottleneck="ordered", corruption="gaussian", loss="absolute_error", whiten=True),
+    small(bottleneck="topk", corruption="masking", loss="huber", penalty="l1", tied_weights=True),
+    small(bottleneck="relu", corruption="salt_and_pepper", penalty="contractive", init="random"),
+    small(
+        corruption="rayleigh", penalty="kl_sparsity", init="random", tied_weights=True, early_stopping=True
+    ),
+    small(penalty=Contractive(0.1) + L1(0.1), hidden_layer_sizes=(), whiten=True),
     AutoencoderTransformerCV(hidden_layer_sizes=()),
-    small(AutoencoderTransformerCV, n_components="auto", cv=2),
+    small(AutoencoderTransformerCV, n_components=[1, 2], cv=2),
     VAETransformer(),
-    VAETransformer(hidden_layer_sizes=()),
-    VAETransformer(n_components=None),
-    small(VAETransformer, hidden_layer_sizes=(), likelihood=Gaussian("per_column")),
-    small(VAETransformer, likelihood=Gaussian("decoder")),
-    small(VAETransformer, init="random", early_stopping=True),
-    small(VAETransformer, tied_weights=True),
-    small(VAETransformer, n_importance_samples=2),
-    small(VAETransformer, corruption="gaussian"),
-    *[small(VAETransformer, divergence=name) for name in DIVERGENCES],
+    VAETransformer(n_components=None, hidden_layer_sizes=()),
+    small(VAETransformer, likelihood=Gaussian("per_column"), hidden_layer_sizes=(), prior="mixture"),
+    small(VAETransformer, likelihood=Gaussian("decoder"), divergence="beta_tc", corruption="gaussian"),
+    small(VAETransformer, divergence="mmd", init="random", early_stopping=True),
+    small(VAETransformer, tied_weights=True, n_importance_samples=2),
     AEOutlierDetector(),
-    AEOutlierDetector(robust=False),
-    AEOutlierDetector(n_estimators=1),
-    AEOutlierDetector(VAETransformer(hidden_layer_sizes=())),
-    *[AEOutlierDetector(small(), outlier_score=name) for name in OUTLIER_SCORES],
-    AEOutlierDetector(small(), outlier_score=Neighbors(3) | Mahalanobis()),
+    AEOutlierDetector(VAETransformer(hidden_layer_sizes=()), robust=False),
+    AEOutlierDetector(small(), outlier_score="reconstruction", n_estimators=1),
+    AEOutlierDetector(small(), outlier_score="log_likelihood", n_estimators=2),
+    AEOutlierDetector(small(), outlier_score=Neighbors(3) | Mahalanobis(), robust=False),
 ]
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of three epochs
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after two epochs
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+def test_every_option_is_in_an_estimator():
+    checked = set()
+    for estimator in ESTIMATORS:
+        for name, value in estimator.get_params().items():
+            registry = REGISTRIES.get(name.rpartition("__")[2], {})
+            checked.add(registry.get(value) if isinstance(value, str) else type(value))
+    options = {option for registry in REGISTRIES.values() for option in registry.values()}
+    assert options - RESTRICTED <= checked

@@ -1,4 +1,4 @@
-"""Options: names, checks and the promises of a scikit-learn estimator, for every registry."""
+"""Options of all registries: resolution of strings, validation, and scikit-learn's conventions."""
 
 import doctest
 import pickle
@@ -49,7 +49,7 @@ PARAMETERS = [
     for slot, string in STRINGS
     for parameter in SLOTS[slot][0][string]().get_params()
 ]
-# one object per class with every parameter off its default
+# Values other than the default for every parameter of every class.
 CHANGED = {
     "Huber": {"delta": 2.5},
     "GaussianNoise": {"scale": 0.7},
@@ -74,7 +74,7 @@ CHANGED = {
 def changed(option):
     parameters = option().get_params()
     wanted = CHANGED[option.__name__] if parameters else {}
-    assert set(wanted) == set(parameters), f"a row of CHANGED is missing for {option.__name__}"
+    assert set(wanted) == set(parameters), f"CHANGED has no complete entry for {option.__name__}"
     return option(**wanted)
 
 
@@ -88,14 +88,14 @@ def fit(X=None, **params):
 
 
 @pytest.mark.parametrize(("slot", "string"), STRINGS)
-def test_strings_give_the_class_with_its_defaults(slot, string):
+def test_strings_resolve_to_the_class_with_its_defaults(slot, string):
     option = RESOLVE[slot](string)
     assert type(option) is SLOTS[slot][0][string]
     assert option.get_params() == type(option)().get_params()
 
 
 @pytest.mark.parametrize("slot", SLOTS)
-def test_unknown_string_names_the_valid_ones(slot):
+def test_unknown_strings_are_refused_with_the_valid_ones(slot):
     with pytest.raises(ValueError) as error:
         fit(**{slot: "zebra"})
     message = str(error.value)
@@ -105,36 +105,36 @@ def test_unknown_string_names_the_valid_ones(slot):
 
 
 @pytest.mark.parametrize(("slot", "string"), STRINGS)
-def test_near_miss_is_suggested(slot, string):
+def test_a_similar_string_is_suggested(slot, string):
     with pytest.raises(ValueError, match=f"Did you mean {string!r}"):
         RESOLVE[slot](string + "x")
 
 
 @pytest.mark.parametrize("slot", SLOTS)
-def test_wrong_objects_are_type_errors_that_name_the_slot(slot):
+def test_wrong_objects_raise_a_type_error_with_the_parameter(slot):
     other = "loss" if slot == "penalty" else "penalty"
-    stranger = next(iter(SLOTS[other][0].values()))()
+    wrong_option = next(iter(SLOTS[other][0].values()))()
     example = next(iter(SLOTS[slot][0].values()))
-    for wrong in (stranger, 3, example, object()):
+    for wrong in (wrong_option, 3, example, object()):
         with pytest.raises(TypeError, match=rf"^{slot}=.*{example.__name__}\(\)"):
             fit(**{slot: wrong})
 
 
 @pytest.mark.parametrize("slot", ["bottleneck", "loss", "network", "likelihood", "divergence", "prior"])
-def test_slots_that_cannot_be_empty_refuse_none(slot):
+def test_none_is_refused_where_an_option_is_required(slot):
     with pytest.raises((TypeError, ValueError), match=slot):
         fit(**{slot: None})
 
 
 @pytest.mark.parametrize(("slot", "string", "parameter"), PARAMETERS)
-def test_parameters_out_of_range_are_named(slot, string, parameter):
+def test_invalid_parameters_of_options_are_named(slot, string, parameter):
     for wrong in (-1, "much", None if parameter != "image_shape" else 0.5):
         option = SLOTS[slot][0][string](**{parameter: wrong})
         with pytest.raises(ValueError, match=rf"'{parameter}' parameter of {type(option).__name__}"):
             fit(**{slot: option})
 
 
-def test_parameters_are_checked_within_a_sum():
+def test_parameters_are_validated_within_a_sum():
     with pytest.raises(ValueError, match="'weight' parameter of Contractive"):
         fit(penalty=L1(0.1) + Contractive(-1))
     with pytest.raises(TypeError, match="penalties"):
@@ -144,14 +144,14 @@ def test_parameters_are_checked_within_a_sum():
 @pytest.mark.parametrize("option", CLASSES)
 def test_resolving_copies_the_object(option):
     (slot,) = (slot for slot, (registry, _) in SLOTS.items() if option in registry.values())
-    mine = changed(option)
-    resolved = RESOLVE[slot](mine)
-    assert resolved is not mine
+    given = changed(option)
+    resolved = RESOLVE[slot](given)
+    assert resolved is not given
     assert type(resolved) is option
-    assert resolved.get_params() == mine.get_params()
+    assert resolved.get_params() == given.get_params()
 
 
-def test_a_fitted_model_does_not_follow_the_users_object():
+def test_a_fitted_model_is_independent_of_the_users_object():
     noise = CORRUPTIONS["gaussian"](scale=0.3)
     model = fit(corruption=noise)
     noise.scale = 99
@@ -173,7 +173,7 @@ def test_clone_repr_and_pickle_keep_the_parameters(option):
 
 
 @pytest.mark.parametrize(("slot", "string", "parameter"), PARAMETERS)
-def test_nested_parameters_are_reached_from_the_estimator(slot, string, parameter):
+def test_nested_parameters_can_be_set_on_the_estimator(slot, string, parameter):
     option = SLOTS[slot][0][string]
     value = CHANGED[option.__name__][parameter]
     model = ESTIMATORS[slot](**{slot: option()})

@@ -1,159 +1,179 @@
-"""Deterministic autoencoders: one estimator, whose slots make it any of them."""
+"""Deterministic autoencoders: one estimator, configured by its options."""
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
-from sklearn_ae._density.autoencoder import score_samples
+from sklearn_ae._density.autoencoder import latent_model, noise_variance, score_samples
 from sklearn_ae._density.laplace import N_STARTS
+from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._estimators.base import BaseAutoencoder
-from sklearn_ae._estimators.pca_attributes import PCAAttributes
+from sklearn_ae._model.pca import truncated_pca
 from sklearn_ae._options import Slot, wrapping
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
 from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
 from sklearn_ae.losses import LOSSES, CallableLoss, Loss
+from sklearn_ae.networks import Network
 from sklearn_ae.penalties import PENALTIES, CallablePenalty, Penalty
 
 
-class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
-    """Autoencoder that takes PCA's place: nonlinear, and never worse than PCA where that can be told.
+class AutoencoderTransformer(BaseAutoencoder):
+    """Nonlinear drop-in replacement for PCA that falls back to PCA unless validation shows a gain.
 
     ::
 
         x -> corruption -> encoder -> bottleneck -> decoder -> loss  (+ penalty)
 
-    Training starts at PCA: the encoder is ``z = P x + f(x)`` and the decoder
-    ``x^ = Q z + g(z)``, where P and Q hold the principal axes and the networks f
-    and g start at zero. Validation rows choose the epoch, with epoch 0 (PCA) as
-    a candidate, and decide in the end whether f and g are kept at all
-    (``uses_network_``). Where too few rows could tell, the model is PCA.
+    The encoder is ``z = P x + f(x)`` and the decoder ``x^ = Q z + g(z)``. P and Q are
+    initialised with the principal axes and the networks f and g start at zero, so
+    that training starts at PCA. Early stopping keeps the best epoch on validation
+    samples, with epoch 0 (PCA) as a candidate. The networks are used only if they
+    improve significantly on PCA (``uses_network_``). With too few samples to decide,
+    the model is PCA.
 
     Parameters
     ----------
     n_components : int, float or None, default=2
-        Size of the code. As for PCA, a float in (0, 1) picks the smallest size
-        that explains this share of the variance (it needs ``bottleneck="ordered"``,
-        or a linear model), and None means ``min(n_samples, n_features)``. More
-        than that is allowed where something limits the code: a penalty, a
-        corruption, or a sparse bottleneck.
+        Number of components of the latent code. As for PCA, None means
+        ``min(n_samples, n_features)``, and a float in (0, 1) selects the smallest
+        number that explains this fraction of the variance (for
+        ``bottleneck="ordered"`` or linear models). Overcomplete codes require a
+        penalty, a corruption or a sparse bottleneck.
     hidden_layer_sizes : array-like of int, default=(256, 128)
-        Hidden layers of the encoder; the decoder mirrors them. ``()`` gives a
-        linear autoencoder, which equals PCA.
+        Hidden layer sizes of the encoder; the decoder mirrors them. ``()`` gives a
+        linear autoencoder, which is equivalent to PCA.
     activation : {"gelu", "relu", "elu", "silu", "tanh", "logistic", "softplus", \
             "identity"}, default="gelu"
-        Nonlinearity of the hidden layers.
+        Activation function of the hidden layers.
     network : {"dense", "conv"}, Network, or pair of torch.nn.Module, default="dense"
-        Form of f and g. ``Conv(image_shape=(1, 28, 28))`` takes flat rows for
-        images; ``(encoder, decoder)`` are your own modules.
+        Architecture of f and g. ``Conv(image_shape=(1, 28, 28))`` reshapes samples to
+        images; a pair ``(encoder, decoder)`` of modules is used as given.
     init : {"pca", "random"}, default="pca"
-        Where training starts. "random" is the textbook network, without linear
-        path and gate.
+        Initialisation. "random" gives the textbook autoencoder, without the linear
+        path and without fallback to PCA.
     bottleneck : {"identity", "ordered", "topk", "relu"} or Bottleneck, default="identity"
-        What makes the encoder's output a code.
+        Transformation from the encoder output to the latent code.
     corruption : {"gaussian", "masking", "salt_and_pepper", "rayleigh"}, Corruption, \
             callable or None, default=None
-        Noise on the input in training; the target is the clean row.
+        Noise added to the input during training; the target is the clean sample.
     loss : {"squared_error", "absolute_error", "huber", "binary_cross_entropy", "poisson"} \
             or Loss, default="squared_error"
-        Reconstruction loss, summed over the columns of a row.
+        Reconstruction loss of a sample, summed over the features.
     penalty : {"l1", "kl_sparsity", "contractive"}, Penalty or None, default=None
-        Added to the loss of each row. Penalties add: ``Contractive(0.1) + L1(0.01)``.
+        Regularisation added to the loss. Penalties can be summed:
+        ``Contractive(0.1) + L1(0.01)``.
     alpha : float, default=0.01
-        Decoupled weight decay (Tikhonov) on the weights of f and g.
+        Decoupled weight decay on the weights of f and g.
     tied_weights : bool, default=False
-        Decode with the transposed weights of the encoder.
+        If True, the decoder uses the transposed weights of the encoder.
     whiten : bool, default=False
-        Codes with zero mean, unit variance and no correlation on the training
-        rows, by the Cholesky factor of their covariance.
+        If True, codes are uncorrelated on the training samples, with zero mean and
+        unit variance (by the Cholesky factor of their covariance).
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" is 64 up to 1,000 training rows, 128 up to 20,000,
-        and 256 beyond.
+        Size of minibatches. "auto" is 64 for up to 1,000 training samples, 128 for up
+        to 20,000, and 256 beyond.
     learning_rate_init : float, default=0.003
-        Peak learning rate of AdamW, after a warm-up and before a cosine decay.
+        Peak learning rate of AdamW, reached after a warm-up and followed by a cosine
+        decay.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" is as many as 4,000 steps need, and 150 at most if training starts at PCA.
+        Maximum number of epochs. "auto" plans for 4,000 optimizer steps, but no more
+        than 150 epochs with ``init="pca"``.
     early_stopping : bool, default=True
-        Hold out validation rows, keep the best epoch, and gate. Up to 1,000 rows, a
-        model that has passed is trained again on all of them, for as many epochs.
-        False trains for ``max_iter`` epochs on all rows and keeps the last one.
+        If True, hold out validation samples, restore the best epoch, and fall back to
+        PCA without a significant gain; with at most 1,000 samples, an accepted model
+        is retrained on all of them for the same number of epochs. If False, train on
+        all samples for ``max_iter`` epochs and keep the last one.
     validation_fraction : float, default=0.1
-        Share of the rows held out, unless ``fit`` is given ``X_val``.
+        Fraction of the samples to hold out for validation, unless ``X_val`` is passed
+        to ``fit``.
     n_iter_no_change : int, default=40
-        Epochs without an improvement over ``tol`` after which training stops.
+        Maximum number of epochs without an improvement of at least ``tol``.
     tol : float, default=1e-4
-        Least improvement of the validation objective, relative to the best.
+        Minimum improvement of the validation objective, relative to the best one.
     warm_start : bool, default=False
-        Go on from the previous fit, with its anchor and scale.
+        If True, continue from the previous fit, with its initial PCA and scale.
     random_state : int, RandomState instance or None, default=None
-        Decides the split, the weights, the batches and the noises. None takes
-        fresh entropy and leaves NumPy's global generator alone.
+        Controls the validation split, the initial weights, the order of the
+        minibatches and the noise. None uses fresh entropy; NumPy's global generator
+        is never used.
     device : str, default="cpu"
-        Where to train; "auto" takes cuda, mps or cpu. Rows in memory are moved there
-        once, and on cuda steps are captured as CUDA graphs, unless they run your own
-        code. A fitted model rests, transforms and scores on the CPU.
+        Training device; "auto" selects cuda, mps or cpu. Data that fit in memory are
+        copied to the device once, and on cuda training steps are captured as CUDA
+        graphs unless they run user code. Fitted models are kept on the CPU, where
+        they transform and score.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the training steps; "auto" takes bfloat16 where the hardware has it and
-        the layers are wide enough to gain. Weights are kept in float32.
+        Precision of the training steps. "auto" uses bfloat16 if the hardware supports
+        it and the layers are wide enough to benefit. Weights are kept in float32.
     callbacks : list of skorch.callbacks.Callback or None, default=None
-        Called by the training engine.
+        Callbacks invoked during training.
     verbose : int, default=0
-        1 shows a progress bar with the losses and the time left.
+        If 1, show a progress bar with the losses and the remaining time.
 
     Attributes
     ----------
     uses_network_ : bool
-        Whether f and g are in use. False where the model is PCA: nothing was to
-        be gained on the validation rows, or too few could tell.
+        True if f and g are used; False if the model fell back to PCA, because
+        validation showed no gain or there were too few samples.
     n_components_ : int
-        Size of the code.
+        Number of components of the latent code.
     n_samples_ : int
-        Rows that the model was fitted on.
+        Number of training samples, including those held out for validation.
     mean_ : ndarray of shape (n_features,)
-        Mean of the rows that the anchor was fitted on.
+        Feature means of the samples that the initial PCA was fitted to.
     scale_ : float
-        The scalar that X was divided by, the root of the mean column variance.
+        Scalar by which X is divided: the square root of the mean feature variance.
     noise_variance_ : float
-        Variance of X around the decoded code, per column, in squared units of X;
-        from validation rows where there were any.
+        Variance of X given the code, averaged over the features, in squared units of
+        X; estimated from validation samples if there are any.
     components_, explained_variance_, explained_variance_ratio_, singular_values_ : ndarray
-        As for PCA, on linear models (``uses_network_`` False, or no hidden layers);
-        the ratio also for ordered codes.
+        As for PCA. Available for linear models (``uses_network_`` is False, or there
+        are no hidden layers); the ratio also for ordered codes.
     pca_ : PCA
-        The anchor.
+        The initial PCA.
     loss_curve_, validation_loss_curve_ : list of float
-        Objective of each epoch, per row and column in working units: for squared
-        error the share of the variance that is left unexplained.
+        Objective at each epoch, averaged over samples and features of the scaled X:
+        for squared error, the fraction of unexplained variance.
     pca_loss_ : float or None
-        Objective of PCA on the validation rows, beside ``validation_loss_curve_``. None where none were
-        held out or training did not start at PCA.
+        Objective of the initial PCA on the validation samples, comparable to
+        ``validation_loss_curve_``. None without validation samples or with
+        ``init="random"``.
     n_iter_ : int
-        Epochs run; 1 where there was nothing to train.
+        Number of epochs run; 1 if no training was needed.
     best_iter_ : int
-        Epoch whose weights were kept; 0 is PCA.
+        Epoch of the weights that were kept; 0 is PCA.
     net_ : skorch.NeuralNet
-        The fitted skorch net.
+        The trained skorch net.
     module_ : torch.nn.Module
-        What transforms: encoder, bottleneck and decoder in working units.
+        Encoder, bottleneck and decoder used for inference, applied to the centred and
+        scaled X.
     network_, bottleneck_, corruption_, loss_, penalty_ : Option or None
-        The resolved slots.
+        The resolved options.
     n_features_in_ : int
-        Number of columns of X.
+        Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where X had any.
+        Names of features seen during fit. Defined only if X has feature names that
+        are all strings.
 
     See Also
     --------
-    sklearn.decomposition.PCA : What this model starts from and falls back to.
+    VAETransformer : Variational autoencoder, a generative model.
+    AutoencoderTransformerCV : Selects ``n_components`` by cross-validation.
+    sklearn.decomposition.PCA : The initial model and the fallback.
 
     Notes
     -----
-    The network works on X centred and divided by one scalar, never by one per
-    column: that keeps PCA's objective, makes training indifferent to the units of
-    X, and a column that was constant in training cannot explode. Scale the
-    columns yourself where you would for PCA.
+    X is centred and divided by one scalar, not by one scale per feature. This
+    preserves PCA's objective, makes training invariant to the units of X, and avoids
+    amplifying features that were constant in training. Standardise the features
+    where you would do so for PCA.
 
     References
     ----------
@@ -185,35 +205,37 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
         "penalty": Slot(PENALTIES, Penalty, optional=True, wrapper=wrapping(CallablePenalty)),
     }
 
+    bottleneck_: Bottleneck
+
     def __init__(
         self,
-        n_components=2,
+        n_components: int | float | None = 2,
         *,
-        hidden_layer_sizes=(256, 128),
-        activation="gelu",
-        network="dense",
-        init="pca",
-        bottleneck="identity",
-        corruption=None,
-        loss="squared_error",
-        penalty=None,
-        alpha=0.01,
-        tied_weights=False,
-        whiten=False,
-        batch_size="auto",
-        learning_rate_init=0.003,
-        max_iter="auto",
-        early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=40,
-        tol=1e-4,
-        warm_start=False,
-        random_state=None,
-        device="cpu",
-        precision="auto",
-        callbacks=None,
-        verbose=0,
-    ):
+        hidden_layer_sizes: int | Sequence[int] = (256, 128),
+        activation: str = "gelu",
+        network: str | Network | tuple[nn.Module, nn.Module] = "dense",
+        init: str = "pca",
+        bottleneck: str | Bottleneck = "identity",
+        corruption: str | Corruption | Callable[..., Any] | None = None,
+        loss: str | Loss = "squared_error",
+        penalty: str | Penalty | None = None,
+        alpha: float = 0.01,
+        tied_weights: bool = False,
+        whiten: bool = False,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 0.003,
+        max_iter: int | str = "auto",
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 40,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "cpu",
+        precision: str = "auto",
+        callbacks: Sequence[Any] | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -255,3 +277,98 @@ class AutoencoderTransformer(PCAAttributes, BaseAutoencoder):
 
     def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:
         return score_samples(self.module_, self._statistics, self._pca_or_none(), X, n_draws, n_starts)
+
+    # -- attributes shared with PCA -----------------------------------------------------
+    # If the model is exactly PCA, because it fell back to it or needed no training, they are those
+    # of pca_. Other linear models have the attributes that follow from their decoder.
+
+    def _pca_or_none(self) -> Any:
+        return self.pca_ if self._is_pca else None
+
+    @property
+    def noise_variance_(self) -> float:
+        """Variance of X given the code, averaged over the features, in squared units of X."""
+        check_is_fitted(self)
+        if self._is_pca:
+            return self.pca_.noise_variance_
+        return self._statistics.noise * self.scale_**2
+
+    def _directions(self) -> np.ndarray:
+        return self.pca_.components_ if self._is_pca else self._loadings()
+
+    def _signal(self) -> np.ndarray:
+        return self.scale_ * self._matrix(self._latent())
+
+    def _latent(self) -> LatentModel:
+        """Return the distribution of the codes, in working units."""
+        module, pca = copy.deepcopy(self.module_).double(), self._pca_or_none()
+        noise = noise_variance(self._statistics, pca, self.scale_)
+        return latent_model(module, self._statistics, noise, pca)
+
+    def _require_pca(self, name: str) -> None:
+        reason = "this model is not PCA; use explained_variance_ratio_ of ordered codes instead"
+        self._require(self._is_pca, name, reason)
+
+    @property
+    def explained_variance_(self) -> np.ndarray:
+        """Variance of each component, in squared units of X; only if the model is PCA."""
+        check_is_fitted(self)
+        self._require_pca("explained_variance_")
+        return self.pca_.explained_variance_
+
+    @property
+    def singular_values_(self) -> np.ndarray:
+        """Singular values of the centred training samples; only if the model is PCA."""
+        check_is_fitted(self)
+        self._require_pca("singular_values_")
+        return self.pca_.singular_values_
+
+    @property
+    def explained_variance_ratio_(self) -> np.ndarray:
+        """Fraction of the total variance that each component adds, of shape (n_components_,).
+
+        Computed on the validation samples if there are any, otherwise on the training
+        samples; the sum is 1 - SSE / SST.
+        """
+        check_is_fitted(self)
+        if self._is_pca:
+            return self.pca_.explained_variance_ratio_
+        self._require(
+            self.bottleneck_.ordered,
+            "explained_variance_ratio_",
+            "its codes have no order; set bottleneck='ordered', or use reconstruction_error",
+        )
+        return self._statistics.explained
+
+    def truncate(self, k: int) -> Self:
+        """Return a fitted estimator with the first k components, without further training.
+
+        Parameters
+        ----------
+        k : int
+            Number of components to keep, between 1 and ``n_components_``.
+
+        Returns
+        -------
+        estimator : object
+            Estimator whose codes are the first k components of this one's codes.
+
+        Raises
+        ------
+        AttributeError
+            If the codes are not ordered.
+        """
+        check_is_fitted(self)
+        ordered = self._is_pca or self.bottleneck_.ordered
+        self._require(ordered, "truncate", "the codes have no order; set bottleneck='ordered'")
+        if not isinstance(k, Integral) or not 1 <= int(k) <= self.n_components_:
+            raise ValueError(
+                f"k must be an integer between 1 and n_components_={self.n_components_}; got {k!r}."
+            )
+        twin = copy.copy(self)
+        twin.n_components = twin.n_components_ = int(k)
+        twin.module_ = self.module_.truncated(int(k))
+        twin._statistics = self._statistics.truncated(int(k))
+        if self._is_pca:
+            twin.pca_ = truncated_pca(self.pca_, int(k), self.n_samples_)
+        return twin

@@ -1,9 +1,11 @@
-"""The deterministic autoencoder that chooses the size of its code by cross-validation."""
+"""Deterministic autoencoder with a cross-validated number of components."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -11,6 +13,7 @@ from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 from sklearn.utils.parallel import Parallel, delayed
+from torch import nn
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
@@ -24,97 +27,109 @@ from sklearn_ae._estimators.size_selection import (
 from sklearn_ae._estimators.validation import check_spec, validate_rows
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
 from sklearn_ae._utils.runtime import as_seed
+from sklearn_ae.bottlenecks import Bottleneck
+from sklearn_ae.corruptions import Corruption
+from sklearn_ae.losses import Loss
+from sklearn_ae.networks import Network
+from sklearn_ae.penalties import Penalty
 
 
 class AutoencoderTransformerCV(AutoencoderTransformer):
-    """Autoencoder whose number of components is chosen by cross-validation, in one fit per fold.
+    """Autoencoder with the number of components selected by cross-validation.
 
-    Does for ``AutoencoderTransformer`` what ``LassoCV`` does for ``Lasso``. In each
-    fold one network is trained for all sizes: its code is nested, each row is cut to
-    its first 1, 2, 4, ... components [1]_. A short warm start tunes it to each size,
-    which is scored on the fold's test rows. With the size that was chosen, an
-    ``AutoencoderTransformer`` is fitted to all rows, and this is that autoencoder.
+    Each fold trains a single network for all candidate sizes, with a nested code: each
+    training sample keeps its first 1, 2, 4, ... components [1]_. A short warm start
+    tunes it to each size, which is then scored on the fold's test samples. Finally, an
+    ``AutoencoderTransformer`` with the selected size is fitted to all samples.
 
     Parameters
     ----------
     n_components : array-like of int, int or "auto", default="auto"
-        Sizes to try. "auto" tries 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48 and 64, as far
-        as they are smaller than the training part of a fold in both directions.
+        Candidate sizes. "auto" tries 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48 and 64, if
+        smaller than both the number of training samples of a fold and the number of
+        features.
     cv : int, cross-validation generator or iterable, default=5
-        Folds, as for ``GridSearchCV``: an integer means ``KFold`` without shuffling.
+        Cross-validation strategy, as for ``GridSearchCV``: an integer specifies the
+        number of folds of ``KFold`` without shuffling.
     scoring : str, callable or None, default=None
-        ``scoring(estimator, X, y)``, higher is better, such as
-        ``sklearn_ae.metrics.explained_variance_scorer``. None is the mean
-        log-likelihood in nats, the estimator's own ``score``, from fewer draws. It can have its
-        maximum where further components code_statistics noise; reconstruction scores rise with
-        nearly every component, so that the largest size wins.
+        Scorer with the signature ``scoring(estimator, X, y)``, for example
+        ``sklearn_ae.metrics.explained_variance_scorer``. None uses the mean
+        log-likelihood in nats, as the ``score`` method does, with fewer draws. It
+        peaks once further components only encode noise, whereas reconstruction
+        scores increase with nearly every component and select the largest size.
     rule : {"best", "1se"}, default="best"
-        "best" takes the size with the highest mean score, "1se" the smallest one
+        "best" selects the size with the highest mean score, "1se" the smallest size
         within one standard error of it [2]_.
     n_jobs : int or None, default=None
-        Folds that are fitted at the same time, as joblib counts them.
+        Number of folds fitted in parallel, as in joblib.
     hidden_layer_sizes, activation, network, init, bottleneck, corruption, loss, penalty : object
-        What the autoencoder is: see ``AutoencoderTransformer``, here and below.
+        Parameters of the underlying ``AutoencoderTransformer``.
     alpha, tied_weights, whiten, batch_size, learning_rate_init : object
-        As there.
+        Parameters of the underlying ``AutoencoderTransformer``.
     max_iter : int or "auto", default="auto"
-        Epochs of the last fit, on all rows. In the folds a quarter of them (30 at least, if there
-        are) trains the nested code, and a tenth (10 at least) tunes it to each size.
+        Maximum number of epochs of the final fit. In the folds, the nested code is
+        trained for a quarter of them (at least 30) and tuned to each size for a
+        tenth (at least 10), but never for more than ``max_iter`` epochs.
     early_stopping, validation_fraction, n_iter_no_change, tol : object
-        As there.
+        Parameters of the underlying ``AutoencoderTransformer``.
     random_state, device, precision : object
-        As there; every fit draws the same numbers.
+        Parameters of the underlying ``AutoencoderTransformer``. All fits use the same
+        seed.
     callbacks, verbose : object
-        As there; they attend the last fit.
+        Used in the final fit only.
 
     Attributes
     ----------
     n_components_ : int
-        The size that was chosen.
+        The selected size.
     best_score_ : float
-        Mean score over the folds at that size.
+        Mean cross-validated score of the selected size.
     best_index_ : int
-        Its place in ``cv_results_``.
+        Index of the selected size in ``cv_results_``.
     best_params_ : dict
         ``{"n_components": n_components_}``.
     cv_results_ : dict of ndarray
-        As that of ``GridSearchCV``, sizes in increasing order: ``param_n_components``,
+        As for ``GridSearchCV``, with sizes in increasing order: ``param_n_components``,
         ``params``, ``split0_test_score``, ..., ``mean_test_score``, ``std_test_score``,
-        ``rank_test_score``, ``mean_score_time``, ``std_score_time``; ``mean_fit_time`` and
-        ``std_fit_time`` share the time of a fold's one fit among the sizes.
+        ``rank_test_score``, ``mean_score_time``, ``std_score_time``, ``mean_fit_time``
+        and ``std_fit_time``. The fit time of a fold is divided evenly among the sizes.
     scorer_ : callable
-        What scored.
+        Scorer used on the test samples.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
-        Seconds of the fit on all rows.
+        Seconds used for the final fit.
     uses_network_, n_samples_, n_iter_, best_iter_, loss_curve_, validation_loss_curve_, pca_loss_ : object
-        Those of the ``AutoencoderTransformer`` of the chosen size, here and below.
+        Attributes of the final ``AutoencoderTransformer``.
     network_, bottleneck_, corruption_, loss_, penalty_, net_, module_, pca_ : object
-        As there.
+        Attributes of the final ``AutoencoderTransformer``.
     mean_, scale_, noise_variance_, n_features_in_, feature_names_in_ : object
-        As there.
+        Attributes of the final ``AutoencoderTransformer``.
     components_, explained_variance_, explained_variance_ratio_, singular_values_ : ndarray
-        As there: for linear models, the ratio also for ordered codes.
+        As for ``AutoencoderTransformer``: available for linear models, the ratio also
+        for ordered codes.
 
     Raises
     ------
     ValueError
-        If a size is not a positive integer or too large for a fold, or no score is finite.
+        If a size is not a positive integer or too large for a fold, or if no score is
+        finite.
 
     See Also
     --------
-    AutoencoderTransformer : The autoencoder of one size.
-    sklearn.model_selection.GridSearchCV : Trains each size by itself, and tries other parameters.
+    AutoencoderTransformer : Autoencoder with a given number of components.
+    sklearn.model_selection.GridSearchCV : Trains each candidate separately, and also
+        tunes other parameters.
 
     Notes
     -----
-    The scores are those of shorter trainings. Near the best size an autoencoder that is
-    trained for one size comes out about as good; very small codes come out better.
-    Where a size shows no gain over PCA on held-out rows of a fold, PCA stands in, as for
-    an autoencoder of that size (``early_stopping``). Linear autoencoders are PCA, whose
-    sizes are exact. With sparse bottlenecks, whose codes cannot be cut, each size is
-    trained by itself, as in a grid search.
+    Scores are computed after shorter training than that of the final fit. Compared to
+    separate training for each size, they are about as good near the best size, and
+    better for very small codes. If a size shows no significant gain over PCA on
+    held-out samples of a fold, PCA is scored instead, as in an autoencoder of that size
+    (``early_stopping``). Linear autoencoders equal PCA, so that all sizes are exact.
+    Codes of sparse bottlenecks cannot be truncated; each size is then trained
+    separately, as in a grid search.
 
     References
     ----------
@@ -148,36 +163,36 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: Any = "auto",
         *,
-        cv=5,
-        scoring=None,
-        rule="best",
-        n_jobs=None,
-        hidden_layer_sizes=(256, 128),
-        activation="gelu",
-        network="dense",
-        init="pca",
-        bottleneck="identity",
-        corruption=None,
-        loss="squared_error",
-        penalty=None,
-        alpha=0.01,
-        tied_weights=False,
-        whiten=False,
-        batch_size="auto",
-        learning_rate_init=0.003,
-        max_iter="auto",
-        early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=40,
-        tol=1e-4,
-        random_state=None,
-        device="cpu",
-        precision="auto",
-        callbacks=None,
-        verbose=0,
-    ):
+        cv: Any = 5,
+        scoring: str | Callable[..., float] | None = None,
+        rule: str = "best",
+        n_jobs: int | None = None,
+        hidden_layer_sizes: int | Sequence[int] = (256, 128),
+        activation: str = "gelu",
+        network: str | Network | tuple[nn.Module, nn.Module] = "dense",
+        init: str = "pca",
+        bottleneck: str | Bottleneck = "identity",
+        corruption: str | Corruption | Callable[..., Any] | None = None,
+        loss: str | Loss = "squared_error",
+        penalty: str | Penalty | None = None,
+        alpha: float = 0.01,
+        tied_weights: bool = False,
+        whiten: bool = False,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 0.003,
+        max_iter: int | str = "auto",
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 40,
+        tol: float = 1e-4,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "cpu",
+        precision: str = "auto",
+        callbacks: Sequence[Any] | None = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             n_components,
             hidden_layer_sizes=hidden_layer_sizes,
@@ -210,15 +225,15 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         self.n_jobs = n_jobs
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Choose the number of components, and fit the autoencoder of that size to X.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Select the number of components and fit the autoencoder of that size to X.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data.
         y : array-like of shape (n_samples,), default=None
-            Handed to ``cv`` and to ``scoring``; the autoencoder does not see it.
+            Passed to ``cv`` and ``scoring``; ignored by the autoencoder.
 
         Returns
         -------
@@ -226,45 +241,46 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             The fitted estimator.
         """
         X, y = indexable(validate_rows(self, X, reset=True), y)
-        data = ArraySamples(X)
-        spec = check_spec(self._model_spec(), data, 1)
+        spec = check_spec(self._model_spec(), ArraySamples(X), 1)
         folds = list(check_cv(self.cv, y).split(X, y))
         n_train = min(len(train) for train, _ in folds)
         sizes = check_sizes(self.n_components, n_train, X.shape[1], spec.is_limited)
         scorer = mean_log_likelihood if self.scoring is None else check_scoring(self, self.scoring)
-        one = self._of_one_size()
-        silent = clone(one).set_params(callbacks=None, verbose=0)
+        final = self._single_size()
+        estimator = clone(final).set_params(callbacks=None, verbose=0)
         results = Parallel(n_jobs=self.n_jobs)(
-            delayed(score_fold)(silent, sizes, X, y, fold, scorer) for fold in folds
+            delayed(score_fold)(estimator, sizes, X, y, fold, scorer) for fold in folds
         )
         scores = np.array([fold.scores for fold in results])
         index = RULES[self.rule](scores)
         start = time.perf_counter()
-        one.set_params(n_components=sizes[index]).fit(X)
+        final.set_params(n_components=sizes[index]).fit(X)
         self.refit_time_ = time.perf_counter() - start
-        self._take_over_from(one)
+        self._copy_fitted(final)
         self.cv_results_ = tabulate(sizes, results)
-        self.best_index_, self.best_params_ = index, {"n_components": sizes[index]}
+        self.best_index_ = index
+        self.best_params_ = {"n_components": sizes[index]}
         self.best_score_ = float(scores[:, index].mean())
-        self.scorer_, self.n_splits_ = scorer, len(folds)
+        self.scorer_ = scorer
+        self.n_splits_ = len(folds)
         return self
 
-    def _of_one_size(self) -> AutoencoderTransformer:
-        """The autoencoder with this one's parameters; every fit of it draws the same numbers."""
+    def _single_size(self) -> AutoencoderTransformer:
+        """Return an autoencoder with these parameters and a fixed seed for all of its fits."""
         names = AutoencoderTransformer._get_param_names()
         shared = {name: value for name, value in self.get_params(deep=False).items() if name in names}
         return clone(AutoencoderTransformer(**shared)).set_params(random_state=as_seed(self.random_state))
 
-    def _take_over_from(self, one: AutoencoderTransformer) -> None:
-        """Be the fitted autoencoder: take all that it has learnt."""
-        params = one.get_params(deep=False)
-        for name in vars(one).keys() - params.keys():
-            setattr(self, name, getattr(one, name))
+    def _copy_fitted(self, fitted: AutoencoderTransformer) -> None:
+        """Copy the fitted attributes of the final autoencoder."""
+        params = fitted.get_params(deep=False)
+        for name in vars(fitted).keys() - params.keys():
+            setattr(self, name, getattr(fitted, name))
 
     @property
-    def partial_fit(self):
-        """Not there: the folds need all rows at once."""
+    def partial_fit(self) -> Any:
+        """Not available: cross-validation requires all samples at once."""
         raise AttributeError(
-            f"{type(self).__name__!r} object has no attribute 'partial_fit': its folds need all rows at once."
-            " Use fit, or partial_fit of an AutoencoderTransformer."
+            f"{type(self).__name__!r} object has no attribute 'partial_fit': cross-validation requires all "
+            "samples at once. Use fit, or partial_fit of an AutoencoderTransformer."
         )

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklearn_ae._data.in_memory import ArraySamples
@@ -68,20 +69,19 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), Dataset, DataLoader or iterable
-            Training data. Mapped files of more than 2**26 entries, and datasets, loaders and
-            iterables of chunks, are read in passes: nothing of the size of X is held in
-            memory. A chunk is what an array-like is, or a tuple of which it is the first
-            entry; the iterable must be one that can be iterated again, or a function that
-            makes it. Lists and whatever else can be indexed are array-likes.
+            Training data. Memory-mapped arrays with more than 2**26 entries, datasets,
+            data loaders and iterables of chunks are read sequentially once per epoch and
+            are not loaded into memory. A chunk is an array-like, or a tuple whose first
+            entry is one. Iterables must be re-iterable, or be passed as a function that
+            returns an iterator. Lists and other indexable objects are array-likes.
         y : Ignored
             Present for API consistency.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Validation rows for early stopping and the gate. None holds out
-            ``validation_fraction`` of the rows of X (2**23 entries at most where they
-            are read in passes). In a pipeline, request it
-            (``set_fit_request(X_val=True)``) and name it in
-            ``Pipeline(transform_input=["X_val"])``; otherwise it arrives
-            untransformed.
+            Validation samples for early stopping and the fallback to PCA. None holds out
+            ``validation_fraction`` of the samples of X (at most 2**23 entries of
+            out-of-core data). In a pipeline, request it with
+            ``set_fit_request(X_val=True)`` and list it in
+            ``Pipeline(transform_input=["X_val"])``, so that it is transformed like X.
 
         Returns
         -------
@@ -138,18 +138,19 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
-        """Train for one pass over a chunk of rows, as ``IncrementalPCA`` and ``MLPRegressor`` do.
+        """Train for one epoch on a chunk of samples, as in ``IncrementalPCA`` and ``MLPRegressor``.
 
-        Mean, scale and anchor are those of all rows so far; training starts at the
-        anchor of the first chunk, which must hold at least ``n_components`` rows. The
-        learning rate falls with the root of the number of steps, and what transforms
-        is an average of the last weights, so that no end has to be known. There is no
-        validation and no gate. A linear model is an ``IncrementalPCA`` of all chunks.
+        Mean, scale and initial PCA are updated with every chunk. Training starts from
+        the PCA of the first chunk, which must have at least ``n_components`` samples.
+        The number of chunks need not be known: the learning rate decays as
+        1/sqrt(step), and inference uses a moving average of the weights. There is
+        neither validation nor fallback to PCA. A linear model is an
+        ``IncrementalPCA`` of all chunks.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            A chunk of training data.
+            Chunk of training data.
         y : Ignored
             Present for API consistency.
 
@@ -192,18 +193,19 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     # -- transform ------------------------------------------------------------------
 
-    def transform(self, X):
-        """Encode rows.
+    def transform(self, X: Any) -> np.ndarray:
+        """Encode samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
         X_new : ndarray of shape (n_samples, n_components_)
-            Codes, in the units of X; whitened ones have unit variance.
+            Latent codes: in the units of X for deterministic autoencoders, unless
+            whitened, and in those of the prior for variational ones.
         """
         check_is_fitted(self)
         return self._transform(validate_large(self, X))
@@ -215,25 +217,25 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             return stacked(parts, X.shape[0])
 
     def _to_user(self, codes: np.ndarray) -> np.ndarray:
-        """Codes of the module as the user sees them."""
+        """Convert codes of the module to those that ``transform`` returns."""
         return codes
 
     def _from_user(self, Z: np.ndarray) -> np.ndarray:
-        """Undo :meth:`_to_user`."""
+        """Invert :meth:`_to_user`."""
         return Z
 
-    def inverse_transform(self, X):
-        """Decode codes.
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Decode latent codes.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components_)
-            Codes, as ``transform`` gives them.
+            Latent codes as returned by ``transform``.
 
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
-            Reconstructed rows, in the units of X.
+            Reconstructed samples, in the units of X.
         """
         check_is_fitted(self)
         return self._inverse_transform(self._check_codes(X))
@@ -242,8 +244,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if Z.shape[1] != self.n_components_:
             raise ValueError(
-                f"X has {Z.shape[1]} components, but this {type(self).__name__} has codes of "
-                f"n_components_={self.n_components_}."
+                f"X has {Z.shape[1]} components, but {type(self).__name__} is expecting "
+                f"n_components_={self.n_components_} components as input to inverse_transform."
             )
         return Z
 
@@ -254,18 +256,18 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         with torch.no_grad(), threads_for(module.n_weights, len(Z)):
             return stacked((module.reconstruct(torch.tensor(z)).numpy() for z in blocks), len(Z))
 
-    def reconstruction_error(self, X):
-        """Squared error of each row's reconstruction.
+    def reconstruction_error(self, X: Any) -> np.ndarray:
+        """Compute the squared reconstruction error of each sample.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
         error : ndarray of shape (n_samples,)
-            Summed over the columns, in squared units of X.
+            Squared error summed over the features, in squared units of X.
         """
         check_is_fitted(self)
         X = validate_large(self, X)
@@ -274,30 +276,32 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     def _squared_errors(self, X: np.ndarray) -> np.ndarray:
         return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)
 
-    def score_samples(self, X, *, n_draws=N_DRAWS, return_std=False):
-        """Log-likelihood of each row, in nats, on the scale of ``PCA.score_samples``.
+    def score_samples(
+        self, X: Any, *, n_draws: int = N_DRAWS, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Return the log-likelihood of each sample, in nats, comparable to ``PCA.score_samples``.
 
-        The decoder is taken for a latent-variable model: codes are normal, rows
-        are normal around the decoded code with variance ``noise_variance_``
-        (Bernoulli and Poisson losses: around it in their own way). The integral
-        over the code is exact where the decoder is linear, and estimated by
-        importance sampling with the same draws for every row otherwise.
+        The decoder defines a latent variable model: codes are normally distributed,
+        and samples are normally distributed around the decoded code with variance
+        ``noise_variance_`` (Bernoulli or Poisson distributed for these losses). The
+        integral over the code is exact for linear decoders and otherwise estimated
+        by importance sampling, with the same random numbers for every sample.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         n_draws : int, default=128
-            Importance samples per row.
+            Number of importance samples per sample of X.
         return_std : bool, default=False
-            Also return the standard error of each estimate (zero where exact).
+            If True, also return the standard error of each estimate.
 
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,)
-            Log-density in the units of X (log-probability for discrete losses).
+            Log-density in the units of X, or log-probability for discrete losses.
         std : ndarray of shape (n_samples,)
-            Only if ``return_std``.
+            Standard errors; zero if exact. Only returned if ``return_std`` is True.
         """
         check_is_fitted(self)
         check_positive("n_draws", n_draws)
@@ -306,26 +310,27 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         return (log_p, std) if return_std else log_p
 
     def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-        """Log-likelihood of each row and its standard error."""
+        """Return the log-likelihood of each sample and its standard error."""
         raise NotImplementedError
 
-    def score(self, X, y=None):
-        """Mean log-likelihood of the rows, in nats; higher is better.
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean log-likelihood of the samples, in nats; higher is better.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         y : Ignored
             Present for API consistency.
 
         Returns
         -------
         score : float
+            Mean log-likelihood.
         """
         return float(np.mean(self.score_samples(X)))
 
-    # -- what the methods share ---------------------------------------------------
+    # -- helpers ------------------------------------------------------------------
 
     @property
     def _n_features_out(self) -> int:
@@ -337,7 +342,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             return self.module_
         return copy.deepcopy(self.module_).to(wanted)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

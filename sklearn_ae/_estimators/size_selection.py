@@ -1,14 +1,14 @@
-"""Score every size of the code on held-out folds, with one training per fold that serves all sizes.
+"""Cross-validated scores of all candidate sizes, from one network trained per fold.
 
-    fold:  train one code, nested for all sizes -> tune it to each size, gate it against PCA, score it
+    fold:  train a nested code -> tune it to each size -> fall back to PCA if needed -> score
 
-A nested code is trained for all sizes at once [1]_: each row is cut to its first
-components, as many as the size drawn for it. A short warm start then tunes a copy to
-one size, and the gate decides, as for an autoencoder of that size, whether PCA takes
-its place.
+A nested code is trained for all sizes at once [1]_: a size is drawn for each sample,
+and only that many leading components are kept. A short warm start then tunes a copy
+to one size, which falls back to PCA under the same conditions as an autoencoder of
+that size.
 
-Linear autoencoders are PCA, which is nested as it is. Sparse bottlenecks cannot be
-cut; there each size is trained by itself.
+Linear autoencoders equal PCA, whose components are nested already. Codes of sparse
+bottlenecks cannot be truncated; each size is then trained separately.
 
 References
 ----------
@@ -36,27 +36,31 @@ from sklearn_ae._utils.compat import _safe_indexing
 from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae.bottlenecks import Ordered
 
-_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # that "auto" tries
+# Candidate sizes of n_components="auto".
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
-_NESTED_SHARE, _NESTED_LEAST = 4, 30  # a quarter of the epochs of an autoencoder of one size, but for few
+# The nested code is trained for max_iter / 4 epochs and tuned to each size for max_iter / 10,
+# but at least for these numbers of epochs.
+_NESTED_DIVISOR, _MIN_NESTED_EPOCHS = 4, 30
+_TUNING_DIVISOR, _MIN_TUNING_EPOCHS = 10, 10
 
-_TUNING_SHARE, _TUNING_LEAST = 10, 10  # and for each size a tenth more
-
-_N_DRAWS, _N_STARTS = 16, 2  # of the default score; more change it by a tenth of a nat at most
+# Importance samples and starting points of the default score; more would change it by at most
+# 0.1 nats.
+_N_DRAWS, _N_STARTS = 16, 2
 
 
 class Nested(Ordered):
-    """Ordered codes for some sizes alone; validation asks for all of them, too.
+    """Nested dropout that is restricted to given sizes, in training and in validation.
 
     Parameters
     ----------
     sizes : sequence of int
-        The largest is the width of the code.
+        Numbers of components to keep; the largest is the number of components.
     """
 
     _parameter_constraints = {"sizes": ["array-like"]}
 
-    def __init__(self, sizes: Sequence[int] = (1,)):
+    def __init__(self, sizes: Sequence[int] = (1,)) -> None:
         self.sizes = sizes
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
@@ -65,7 +69,8 @@ class Nested(Ordered):
         masks = _masks(tuple(self.sizes), a.shape[1], a.dtype, a.device)
         if len(masks) == 1:
             return a * masks
-        order = torch.randperm(len(a), generator=generator, device=a.device)  # sizes in equal shares
+        # A random permutation, not independent draws, gives each size the same share of the batch.
+        order = torch.randperm(len(a), generator=generator, device=a.device)
         shift = torch.randint(len(masks), (), generator=generator, device=a.device)
         return a * masks[(order + shift) % len(masks)]
 
@@ -74,12 +79,13 @@ class Nested(Ordered):
 
     @property
     def n_least(self) -> int:  # type: ignore[override]
+        """The smallest size."""
         return min(self.sizes)
 
 
 @lru_cache(maxsize=64)
 def _masks(sizes: tuple[int, ...], width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Ones for what each size keeps, shape (n_sizes, width)."""
+    """Return binary masks of the components that each size keeps, of shape (n_sizes, width)."""
     return (torch.arange(width, device=device) < torch.tensor(sizes, device=device)[:, None]).to(dtype)
 
 
@@ -87,17 +93,18 @@ def _masks(sizes: tuple[int, ...], width: int, dtype: torch.dtype, device: torch
 
 
 def check_sizes(n_components: Any, n_train: int, n_features: int, limited: bool) -> list[int]:
-    """The sizes to try, in increasing order.
+    """Return the candidate sizes in increasing order.
 
     Parameters
     ----------
     n_components : array-like of int, int or "auto"
-        As the user gives it.
+        The parameter of the estimator.
     n_train : int
-        Rows of the smallest training part.
+        Number of training samples of the smallest fold.
     n_features : int
+        Number of features.
     limited : bool
-        Whether a code may be larger than the data (:attr:`ModelSpec.is_limited`).
+        True if overcomplete codes are allowed (:attr:`ModelSpec.is_limited`).
     """
     largest = min(n_train, n_features)
     if isinstance(n_components, str):
@@ -108,7 +115,7 @@ def check_sizes(n_components: Any, n_train: int, n_features: int, limited: bool)
     if max(given) > largest and not limited:
         raise ValueError(
             f"n_components={max(given)} must be at most min(n_samples, n_features)={largest} of the smallest "
-            f"training part (n_samples={n_train}, n_features={n_features}). Leave it out, or use fewer folds."
+            f"training set (n_samples={n_train}, n_features={n_features}). Remove it or use more folds."
         )
     return sorted(set(given))
 
@@ -116,52 +123,64 @@ def check_sizes(n_components: Any, n_train: int, n_features: int, limited: bool)
 # -- models of all sizes -----------------------------------------------------------------
 
 
-def models_of_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
-    """Fit a model of each size to the same rows.
+def fit_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
+    """Fit a model of each size to the same samples.
 
     Parameters
     ----------
     estimator : AutoencoderTransformer
-        What it says of ``n_components`` is not looked at.
+        Unfitted estimator; its ``n_components`` is ignored.
     sizes : sequence of int
-        In increasing order.
-    X : ndarray or sparse matrix
+        Candidate sizes in increasing order.
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+        Training samples.
+
+    Returns
+    -------
+    models : list of AutoencoderTransformer
+        Fitted estimators.
     """
     spec = estimator._model_spec()
     wide = clone(estimator).set_params(n_components=sizes[-1])
     if not spec.bottleneck.identity:
-        return [_train(clone(estimator).set_params(n_components=k), X) for k in sizes]
+        return [_fit_quietly(clone(estimator).set_params(n_components=k), X) for k in sizes]
     pca = clone(wide).set_params(hidden_layer_sizes=(), network="dense", bottleneck="identity", init="pca")
     if spec.is_optimal_at_start:
-        return _cut(pca.fit(X), sizes)
-    models = _tuned(wide, sizes, X)
+        return _truncations(pca.fit(X), sizes)
+    models = _fit_nested(wide, sizes, X)
     if not spec.has_pca_objective or all(model.uses_network_ for model in models):
         return models
-    floors = _cut(pca.fit(X), sizes)  # of all rows, as for an autoencoder whose gate is shut
-    return [model if model.uses_network_ else floor for model, floor in zip(models, floors, strict=True)]
+    # As in AutoencoderTransformer, the fallback is the PCA of all samples.
+    fallbacks = _truncations(pca.fit(X), sizes)
+    pairs = zip(models, fallbacks, strict=True)
+    return [model if model.uses_network_ else fallback for model, fallback in pairs]
 
 
-def _tuned(wide: Any, sizes: Sequence[int], X: Any) -> list[Any]:
-    """Train a nested code, and tune a copy to each size."""
+def _fit_nested(wide: Any, sizes: Sequence[int], X: Any) -> list[Any]:
+    """Train a nested code and tune a copy to each size."""
     train, held_out = _split(wide, X)
     epochs = wide._training_config().resolved(train.shape[0], wide.init).max_iter
-    long, short = _part(epochs, _NESTED_SHARE, _NESTED_LEAST), _part(epochs, _TUNING_SHARE, _TUNING_LEAST)
-    wide.set_params(bottleneck=Nested(tuple(sizes)), max_iter=long, warm_start=True)
-    nested = _train(wide, train, **held_out)
+    n_nested = _fraction(epochs, _NESTED_DIVISOR, _MIN_NESTED_EPOCHS)
+    n_tuning = _fraction(epochs, _TUNING_DIVISOR, _MIN_TUNING_EPOCHS)
+    wide.set_params(bottleneck=Nested(tuple(sizes)), max_iter=n_nested, warm_start=True)
+    nested = _fit_quietly(wide, train, **held_out)
     models = []
     for k in sizes:
-        model = copy.copy(nested).set_params(bottleneck=Nested((k,)), max_iter=short)
-        models.append(_train(model, train, **held_out).truncate(k))
+        model = copy.copy(nested).set_params(bottleneck=Nested((k,)), max_iter=n_tuning)
+        models.append(_fit_quietly(model, train, **held_out).truncate(k))
     return models
 
 
-def _part(epochs: int, share: int, least: int) -> int:
-    """A share of the epochs, but not so few that nothing is learnt."""
-    return max(-(-epochs // share), min(epochs, least))
+def _fraction(epochs: int, divisor: int, minimum: int) -> int:
+    """Return ``epochs / divisor`` rounded up, but at least ``minimum`` unless there are fewer epochs."""
+    return max(-(-epochs // divisor), min(epochs, minimum))
 
 
 def _split(wide: Any, X: Any) -> tuple[Any, dict[str, Any]]:
-    """Training rows, and validation rows that all sizes share, where ``fit`` would hold out some."""
+    """Return the training samples and, if ``fit`` would hold out any, the validation samples.
+
+    All sizes share the same split.
+    """
     n_valid = n_held_out(wide._training_config(), X.shape[0], wide.init)
     if not n_valid:
         return X, {}
@@ -169,14 +188,14 @@ def _split(wide: Any, X: Any) -> tuple[Any, dict[str, Any]]:
     return X[order[n_valid:]], {"X_val": X[order[:n_valid]]}
 
 
-def _train(estimator: Any, X: Any, **fit_params: Any) -> Any:
-    """Fit without a word on convergence: the model that is kept is trained later, and will say so."""
+def _fit_quietly(estimator: Any, X: Any, **fit_params: Any) -> Any:
+    """Fit with ConvergenceWarning suppressed; the final refit emits it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return estimator.fit(X, **fit_params)
 
 
-def _cut(model: Any, sizes: Sequence[int]) -> list[Any]:
+def _truncations(model: Any, sizes: Sequence[int]) -> list[Any]:
     return [model.truncate(k) for k in sizes]
 
 
@@ -184,11 +203,20 @@ def _cut(model: Any, sizes: Sequence[int]) -> list[Any]:
 
 
 class FoldScores(NamedTuple):
-    """What one fold says of each size."""
+    """Scores of all sizes on the test samples of one fold.
 
-    scores: np.ndarray  # (n_sizes,)
-    score_times: np.ndarray  # (n_sizes,), seconds
-    fit_time: float  # seconds, of all sizes together
+    Attributes
+    ----------
+    scores : ndarray of shape (n_sizes,)
+    score_times : ndarray of shape (n_sizes,)
+        Seconds used to score each size.
+    fit_time : float
+        Seconds used to fit all sizes together.
+    """
+
+    scores: np.ndarray
+    score_times: np.ndarray
+    fit_time: float
 
 
 def score_fold(
@@ -199,28 +227,29 @@ def score_fold(
     split: tuple[np.ndarray, np.ndarray],
     scorer: Callable[..., float],
 ) -> FoldScores:
-    """Fit models of all sizes to the training rows of a split, and score them on its test rows."""
+    """Fit models of all sizes to the training samples of a split and score them on its test samples."""
     train, test = split
     start = time.perf_counter()
-    models = models_of_sizes(estimator, sizes, _safe_indexing(X, train))
+    models = fit_sizes(estimator, sizes, _safe_indexing(X, train))
     fit_time = time.perf_counter() - start
-    rows = _safe_indexing(X, test), None if y is None else _safe_indexing(y, test)
+    X_test = _safe_indexing(X, test)
+    y_test = None if y is None else _safe_indexing(y, test)
     scores, times = [], []
     for model in models:
         start = time.perf_counter()
-        scores.append(float(scorer(model, *rows)))
+        scores.append(float(scorer(model, X_test, y_test)))
         times.append(time.perf_counter() - start)
     return FoldScores(np.array(scores), np.array(times), fit_time)
 
 
 def mean_log_likelihood(estimator: Any, X: Any, y: Any = None) -> float:
-    """The estimator's own score from fewer draws, which suffice to compare sizes."""
+    """Return the estimator's ``score`` computed with fewer draws, enough to compare sizes."""
     log_p, _ = estimator._score_samples(X, _N_DRAWS, _N_STARTS)
     return float(np.mean(log_p))
 
 
 def tabulate(sizes: Sequence[int], folds: Sequence[FoldScores]) -> dict[str, Any]:
-    """Lay the scores out as ``GridSearchCV`` does in ``cv_results_``."""
+    """Return the scores in the format of ``cv_results_`` of ``GridSearchCV``."""
     scores = np.array([fold.scores for fold in folds])
     fit_times = np.array([fold.fit_time for fold in folds]) / len(sizes)
     score_times = np.array([fold.score_times for fold in folds])
@@ -231,7 +260,7 @@ def tabulate(sizes: Sequence[int], folds: Sequence[FoldScores]) -> dict[str, Any
         "std_score_time": score_times.std(axis=0),
         "param_n_components": np.ma.array(sizes, mask=False),
         "params": [{"n_components": int(k)} for k in sizes],
-        **{f"split{i}_test_score": row for i, row in enumerate(scores)},
+        **{f"split{i}_test_score": fold_scores for i, fold_scores in enumerate(scores)},
         "mean_test_score": scores.mean(axis=0),
         "std_test_score": scores.std(axis=0),
         "rank_test_score": rankdata(-scores.mean(axis=0), method="min").astype(np.int32),
@@ -242,20 +271,25 @@ def tabulate(sizes: Sequence[int], folds: Sequence[FoldScores]) -> dict[str, Any
 
 
 def best(scores: np.ndarray) -> int:
-    """Index of the size with the highest mean score; the smaller of equals.
+    """Return the index of the size with the highest mean score, the smallest one among ties.
 
     Parameters
     ----------
     scores : ndarray of shape (n_folds, n_sizes)
+        Test scores, with sizes in increasing order.
+
+    Returns
+    -------
+    index : int
     """
     mean = scores.mean(axis=0)
     if not np.isfinite(mean).any():
-        raise ValueError("No size has a finite mean score; look at what scoring returns.")
+        raise ValueError("No size has a finite mean score; check the values that scoring returns.")
     return int(np.where(np.isnan(mean), -np.inf, mean).argmax())
 
 
 def one_standard_error(scores: np.ndarray) -> int:
-    """Index of the smallest size whose mean is within one standard error of the best mean [1]_.
+    """Return the index of the smallest size within one standard error of the best mean score [1]_.
 
     References
     ----------

@@ -1,19 +1,19 @@
-"""Variational autoencoders: the transformer with a density, from which it can draw rows."""
+"""Variational autoencoders: transformers that are generative models."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
-from torch import Generator
+from torch import Generator, nn
 
 from sklearn_ae._density.vae import FittedVAE
 from sklearn_ae._estimators.base import BaseAutoencoder
-from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import total_variance
@@ -26,328 +26,172 @@ from sklearn_ae.bottlenecks import GaussianSampling
 from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
 from sklearn_ae.divergences import DIVERGENCES, KL, CallableDivergence, Divergence
 from sklearn_ae.likelihoods import LIKELIHOODS, Likelihood
+from sklearn_ae.networks import Network
 from sklearn_ae.priors import PRIORS, Prior
 
-_ACTIVE = 0.01  # variance of a component's posterior means over which it is called active
+# Components are active if the variance of their posterior mean exceeds this threshold.
+_ACTIVE = 0.01
 
 
-class GenerativeModel(LinearAttributes):
-    """Public methods of a model with a prior, a likelihood and an approximate posterior."""
-
-    # set by fit
-    pca_: Any
-    likelihood_: Any
-    mean_: np.ndarray
-    n_samples_: int
-    beta: float
-    kl_warmup: float
-    _is_pca: bool
-    _statistics: Any
-
-    @property
-    def _model(self) -> FittedVAE:
-        """The fitted module as a probability model of X."""
-        return FittedVAE(self.module_)
-
-    def posterior(self, X):
-        """Mean and standard deviation of the approximate posterior q(z | x).
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        mean : ndarray of shape (n_samples, n_components_)
-            What ``transform`` returns.
-        std : ndarray of shape (n_samples, n_components_)
-            Standard deviation of each component; 1 is the prior's.
-        """
-        check_is_fitted(self)
-        X = validate_large(self, X)
-        mean, std = self._model.moments(X)
-        return mean.astype(X.dtype), std.astype(X.dtype)
-
-    def kl_divergence(self, X):
-        """KL divergence of each row's posterior from N(0, I), in closed form.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        kl : ndarray of shape (n_samples,)
-            In nats, summed over the components: what a code tells of its row.
-        """
-        check_is_fitted(self)
-        return self._model.kl_divergence(validate_large(self, X))
-
-    def elbo(self, X, *, n_draws=N_DRAWS):
-        """Evidence lower bound of each row: expected log p(x | z) less the KL divergence.
-
-        It never exceeds the log-likelihood but by the error of its draws, and
-        equals it where the posterior is exact. ``beta`` and ``divergence``, which
-        steer the training, have no part in it; with ``prior="mixture"`` the
-        divergence is that from the mixture, averaged over the draws.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-        n_draws : int, default=128
-            Draws from the posterior, the same for every row.
-
-        Returns
-        -------
-        elbo : ndarray of shape (n_samples,)
-            In nats, in the units of X.
-        """
-        check_is_fitted(self)
-        check_positive("n_draws", n_draws)
-        return self._model.elbo(validate_large(self, X), int(n_draws))
-
-    def sample(self, n_samples=1, random_state=None, *, noise=True, return_codes=False):
-        """Draw new rows from the model.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            None takes fresh entropy.
-        noise : bool, default=True
-            Draw rows from p(x | z), which is what the density describes. False gives
-            its means, such as images without pixel noise.
-        return_codes : bool, default=False
-            Also return the codes drawn from the prior.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            In the units of X.
-        codes : ndarray of shape (n_samples, n_components_)
-            Only if ``return_codes``.
-        """
-        check_is_fitted(self)
-        check_positive("n_samples", n_samples)
-        rng = private_random_state(random_state)
-        model = self._model
-        z = model.draw_codes(int(n_samples), rng)
-        generator = Generator().manual_seed(int(rng.randint(MAX_SEED)))
-        rows = model.draw(z, generator if noise else None).astype(self.mean_.dtype)
-        return (rows, z.numpy()) if return_codes else rows
-
-    # -- attributes ---------------------------------------------------------------------
-
-    @property
-    def noise_variance_(self) -> Any:
-        """Noise variance in squared units of X: a float if shared, an array with one for each column."""
-        check_is_fitted(self)
-        module = self.module_
-        self._require(
-            module.noise is not None, "noise_variance_", f"{self.likelihood_!r} has no noise variance"
-        )
-        self._require(
-            module.noise.network is None,
-            "noise_variance_",
-            "the decoder gives each row its own; it shows in score_samples and sample",
-        )
-        variance = module.noise.common.double().exp().numpy() * self.scale_**2
-        return float(variance[0]) if self.likelihood_.noise == "shared" else variance.copy()
-
-    @property
-    def n_active_units_(self) -> int:
-        """Components whose posterior mean varies from row to row."""
-        check_is_fitted(self)
-        return int((self._code_variances() > _ACTIVE).sum())
-
-    def _code_variances(self) -> np.ndarray:
-        """Variance of each component's posterior means over the training rows."""
-        if self._is_pca:
-            noise = max(float(self.pca_.noise_variance_), np.finfo(float).tiny)
-            return 1.0 - noise / np.maximum(self.pca_.explained_variance_, noise)
-        return np.square(self._statistics.moments.root).sum(axis=0)
-
-    def _directions(self) -> np.ndarray:
-        return self.scale_ * self._loadings()
-
-    def _signal(self) -> np.ndarray:
-        return self._directions()
-
-    def _warn_of_dead_units(self) -> None:
-        """Warn where components are dead, although PCA finds more structure than there are live ones."""
-        n_active, k = self.n_active_units_, self.n_components_
-        n_structured = min(k, _n_structured(self.pca_, self.n_samples_))
-        if n_active < n_structured:
-            warn_user(
-                f"Only {n_active} of {k} components are active: the posterior of the others is the prior, "
-                f"though X has at least {n_structured} directions that stand out from noise. Lower beta"
-                f"={self.beta:g}, raise kl_warmup={self.kl_warmup:g}, keep init='pca', or set "
-                f"n_components={max(1, n_active)} if that is enough.",
-                ConvergenceWarning,
-            )
-
-
-def _n_structured(pca: Any, n: int) -> int:
-    """Number of PCA's components whose variance noise alone would hardly reach.
-
-    The largest eigenvalue that noise of variance s^2 has is about
-    s^2 (1 + sqrt(d / n))^2 (V. Marchenko, L. Pastur 1967).
-    """
-    d, variances = pca.components_.shape[1], np.asarray(pca.explained_variance_)
-    if len(variances) < min(n, d):
-        noise = float(pca.noise_variance_)
-    else:  # all are taken, and none is left for the noise: the smaller half has to tell
-        noise = float(np.sort(variances)[: max(1, len(variances) // 2)].mean())
-    noise = max(noise, 1e-10 * total_variance(pca) / d)
-    return int((variances > 1.1 * noise * (1 + math.sqrt(d / n)) ** 2).sum())
-
-
-class VAETransformer(GenerativeModel, BaseAutoencoder):
-    """Variational autoencoder that takes the place of PCA and factor analysis, with a density to draw from.
+class VAETransformer(BaseAutoencoder):
+    """Variational autoencoder with probabilistic PCA as starting point and fallback.
 
     ::
 
         z ~ N(0, I),    x | z ~ likelihood(decoder(z)),    q(z | x) = N(mu(x), sigma(x)^2)
 
-    Training maximises the ELBO, a lower bound of the log-likelihood in nats. It
-    starts at probabilistic PCA, of which a VAE with a linear decoder and one noise
-    variance is the nonlinear kin: there the posterior is exact and the bound is
-    the log-likelihood. Validation rows choose the epoch, with epoch 0
-    (probabilistic PCA) as a candidate, and decide in the end whether the networks
-    are kept at all (``uses_network_``).
+    Training maximises the ELBO, a lower bound of the log-likelihood in nats. It starts
+    at probabilistic PCA, which is the VAE with a linear decoder and one noise
+    variance: its posterior is exact, so that the bound equals the log-likelihood.
+    Early stopping keeps the best epoch on validation samples, with epoch 0
+    (probabilistic PCA) as a candidate. The networks are used only if they improve
+    significantly on it (``uses_network_``).
 
     Parameters
     ----------
     n_components : int or None, default=2
-        Size of the code. None means ``min(n_samples, n_features)``; it may be more,
-        since the divergence limits the code.
+        Number of components of the latent code. None means
+        ``min(n_samples, n_features)``; larger values are allowed, because the
+        divergence regularises the code.
     beta : float, default=1.0
-        Weight of the divergence in training. 1 is the ELBO; more compresses the
-        codes, less makes reconstructions better and the density worse.
+        Weight of the divergence during training. 1 gives the ELBO. Larger values
+        compress the codes, smaller ones improve reconstructions at the expense of the
+        density.
     likelihood : {"gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
-        How rows are distributed around the decoded code. ``Gaussian(noise="per_column")``
-        learns one noise variance per column, "shared" one for all, and "decoder" one
-        for each entry of each row. Bernoulli takes X in [0, 1], Poisson counts.
+        Distribution of a sample given its code. ``Gaussian(noise="per_column")``
+        learns one noise variance per feature, "shared" one for all features, and
+        "decoder" one for each feature of each sample. Bernoulli requires X in [0, 1],
+        Poisson requires counts.
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
-        What keeps the codes near the prior: ``BetaTC(beta=6)`` disentangles them,
-        ``MMD()`` keeps more information in them.
+        Divergence between the codes and the prior. ``BetaTC(beta=6)`` encourages
+        disentangled codes; ``MMD()`` retains more information in them.
     prior : {"normal", "mixture"} or Prior, default="normal"
-        What codes are drawn from, and weighed by in ``score_samples`` and ``elbo``, once
-        the model is trained: N(0, I), or a mixture that is fitted to the codes of the
-        training rows, which makes better samples and densities where they fall into
-        groups. Training is the same.
+        Prior used by ``sample``, ``score_samples`` and ``elbo``; training always uses
+        N(0, I). "mixture" fits a Gaussian mixture to the codes of the training
+        samples after training, which improves samples and densities if the codes are
+        clustered.
     n_importance_samples : int, default=1
-        Draws per row of the importance-weighted bound (IWAE), which is tighter the
-        more there are, and costs as many passes through the decoder.
+        Number of importance samples per sample of X in the importance-weighted bound
+        (IWAE). More of them make the bound tighter, and each requires a pass through
+        the decoder.
     kl_warmup : float, default=0.1
-        Share of the training over which the weight of the divergence rises from 0
-        to ``beta``, so that no component is given up before it is of use.
+        Fraction of the training during which the weight of the divergence increases
+        from 0 to ``beta``. The warm-up prevents posterior collapse early in training.
     hidden_layer_sizes : array-like of int, default=(256, 128)
-        Hidden layers of the encoder; the decoder mirrors them. ``()`` gives a linear
-        VAE, which equals probabilistic PCA (with ``Gaussian(noise="per_column")``,
-        factor analysis).
+        Hidden layer sizes of the encoder; the decoder mirrors them. ``()`` gives a
+        linear VAE, which is equivalent to probabilistic PCA, or to factor analysis
+        with ``Gaussian(noise="per_column")``.
     activation : {"gelu", "relu", "elu", "silu", "tanh", "logistic", "softplus", \
             "identity"}, default="gelu"
-        Nonlinearity of the hidden layers.
+        Activation function of the hidden layers.
     network : {"dense", "conv"}, Network, or pair of torch.nn.Module, default="dense"
-        Form of the networks. ``Conv(image_shape=(1, 28, 28))`` takes flat rows for
-        images; ``(encoder, decoder)`` are your own modules, of which the encoder gives
-        ``2 * n_components`` numbers: the means and then the log-variances.
+        Architecture of the networks. ``Conv(image_shape=(1, 28, 28))`` reshapes
+        samples to images. A pair ``(encoder, decoder)`` of modules is used as given;
+        the encoder must return ``2 * n_components`` values, the means followed by the
+        log-variances.
     init : {"pca", "random"}, default="pca"
-        Where training starts. "random" is the textbook network, without linear
-        path and gate.
+        Initialisation. "random" gives the textbook autoencoder, without the linear
+        path and without fallback to PCA.
     corruption : {"gaussian", "masking", "salt_and_pepper", "rayleigh"}, Corruption, \
             callable or None, default=None
-        Noise on the encoder's input in training (denoising VAE).
+        Noise added to the input of the encoder during training (denoising VAE).
     alpha : float, default=0.01
-        Decoupled weight decay (Tikhonov) on the weights of the networks.
+        Decoupled weight decay on the weights of the networks.
     tied_weights : bool, default=False
-        Decode with the transposed weights of the encoder.
+        If True, the decoder uses the transposed weights of the encoder.
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" is 64 up to 1,000 training rows, 128 up to 20,000,
-        and 256 beyond.
+        Size of minibatches. "auto" is 64 for up to 1,000 training samples, 128 for up
+        to 20,000, and 256 beyond.
     learning_rate_init : float, default=0.003
-        Peak learning rate of AdamW, after a warm-up and before a cosine decay.
+        Peak learning rate of AdamW, reached after a warm-up and followed by a cosine
+        decay.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" is as many as 4,000 steps need, and 150 at most if training starts at PCA.
+        Maximum number of epochs. "auto" plans for 4,000 optimizer steps, but no more
+        than 150 epochs with ``init="pca"``.
     early_stopping : bool, default=True
-        Hold out validation rows, keep the best epoch, and gate. Up to 1,000 rows, a
-        model that has passed is trained again on all of them, for as many epochs.
-        False trains for ``max_iter`` epochs on all rows and keeps the last one.
+        If True, hold out validation samples, restore the best epoch, and fall back to
+        PCA without a significant gain; with at most 1,000 samples, an accepted model
+        is retrained on all of them for the same number of epochs. If False, train on
+        all samples for ``max_iter`` epochs and keep the last one.
     validation_fraction : float, default=0.1
-        Share of the rows held out, unless ``fit`` is given ``X_val``.
+        Fraction of the samples to hold out for validation, unless ``X_val`` is passed
+        to ``fit``.
     n_iter_no_change : int, default=150
-        Epochs without an improvement over ``tol`` after which training stops.
+        Maximum number of epochs without an improvement of at least ``tol``.
     tol : float, default=1e-4
-        Least improvement of the validation objective, relative to the best.
+        Minimum improvement of the validation objective, relative to the best one.
     warm_start : bool, default=False
-        Go on from the previous fit, with its anchor and scale.
+        If True, continue from the previous fit, with its initial PCA and scale.
     random_state : int, RandomState instance or None, default=None
-        Decides the split, the weights, the batches and the noises. None takes
-        fresh entropy and leaves NumPy's global generator alone.
+        Controls the validation split, the initial weights, the order of the
+        minibatches and the noise. None uses fresh entropy; NumPy's global generator
+        is never used.
     device : str, default="cpu"
-        Where to train; "auto" takes cuda, mps or cpu. Rows in memory are moved there
-        once, and on cuda steps are captured as CUDA graphs, unless they run your own
-        code. A fitted model rests, transforms and scores on the CPU.
+        Training device; "auto" selects cuda, mps or cpu. Data that fit in memory are
+        copied to the device once, and on cuda training steps are captured as CUDA
+        graphs unless they run user code. Fitted models are kept on the CPU, where
+        they transform and score.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the training steps; "auto" takes bfloat16 where the hardware has it and
-        the layers are wide enough to gain. Weights are kept in float32.
+        Precision of the training steps. "auto" uses bfloat16 if the hardware supports
+        it and the layers are wide enough to benefit. Weights are kept in float32.
     callbacks : list of skorch.callbacks.Callback or None, default=None
-        Called by the training engine.
+        Callbacks invoked during training.
     verbose : int, default=0
-        1 shows a progress bar with the losses and the time left.
+        If 1, show a progress bar with the losses and the remaining time.
+
 
     Attributes
     ----------
     uses_network_ : bool
-        Whether the networks are in use. False where the model is probabilistic PCA:
-        nothing was to be gained on the validation rows, or too few could tell.
+        True if the networks are used; False if the model fell back to probabilistic
+        PCA, because validation showed no gain or there were too few samples.
     n_components_ : int
-        Size of the code.
+        Number of components of the latent code.
     n_active_units_ : int
-        Components whose posterior mean varies between the training rows (variance
-        over 0.01, where the prior's is 1).
+        Number of components whose posterior mean has a variance above 0.01 on the
+        training samples (the prior has variance 1).
     n_samples_ : int
-        Rows that the model was fitted on.
+        Number of training samples, including those held out for validation.
     mean_ : ndarray of shape (n_features,)
-        Mean of the rows that the anchor was fitted on.
+        Feature means of the samples that the initial PCA was fitted to.
     scale_ : float
-        The scalar that X was divided by, the root of the mean column variance.
+        Scalar by which X is divided: the square root of the mean feature variance.
     noise_variance_ : float or ndarray of shape (n_features,)
-        Learned noise variance of a Gaussian likelihood, in squared units of X, set
-        right on validation rows where there were any; AttributeError otherwise.
+        Noise variance of a Gaussian likelihood, in squared units of X, calibrated on
+        validation samples if there are any. Not defined for other likelihoods and
+        for ``Gaussian(noise="decoder")``.
     components_ : ndarray of shape (n_components_, n_features)
-        The decoder's matrix, where it is linear, as that of ``FactorAnalysis``.
+        Matrix of the linear decoder, as for ``FactorAnalysis``. Available for linear
+        models.
     pca_ : PCA
-        The anchor.
+        The initial PCA.
     loss_curve_, validation_loss_curve_ : list of float
-        Negative ELBO of each epoch, in nats per row, in the units of X.
+        Negative ELBO at each epoch, in nats per sample, in the units of X.
     pca_loss_ : float or None
-        Objective of PCA on the validation rows, beside ``validation_loss_curve_``. None where none were
-        held out or training did not start at PCA.
+        Objective of the initial PCA on the validation samples, comparable to
+        ``validation_loss_curve_``. None without validation samples or with
+        ``init="random"``.
     n_iter_ : int
-        Epochs run; 1 where there was nothing to train.
+        Number of epochs run; 1 if no training was needed.
     best_iter_ : int
-        Epoch whose weights were kept; 0 is probabilistic PCA.
+        Epoch of the weights that were kept; 0 is probabilistic PCA.
     net_ : skorch.NeuralNet
-        The fitted skorch net.
+        The trained skorch net.
     module_ : torch.nn.Module
-        What transforms: encoder, bottleneck and decoder in working units.
+        Encoder, bottleneck and decoder used for inference, applied to the centred and
+        scaled X.
     network_, corruption_, likelihood_, divergence_, prior_ : Option or None
-        The resolved slots.
+        The resolved options.
     n_features_in_ : int
-        Number of columns of X.
+        Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where X had any.
+        Names of features seen during fit. Defined only if X has feature names that
+        are all strings.
 
     See Also
     --------
-    AutoencoderTransformer : Smaller reconstruction errors; a density only on top.
-    sklearn.decomposition.FactorAnalysis : The linear model with a noise per column.
+    AutoencoderTransformer : Deterministic autoencoder, with smaller reconstruction errors.
+    sklearn.decomposition.FactorAnalysis : Linear model with one noise variance per feature.
 
     References
     ----------
@@ -382,6 +226,8 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],
     }
 
+    likelihood_: Likelihood
+
     _slots = {
         "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=wrapping(CallableNoise)),
         "likelihood": Slot(LIKELIHOODS, Likelihood, field="loss"),
@@ -391,35 +237,35 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int | None = 2,
         *,
-        beta=1.0,
-        likelihood="gaussian",
-        divergence="kl",
-        prior="normal",
-        n_importance_samples=1,
-        kl_warmup=0.1,
-        hidden_layer_sizes=(256, 128),
-        activation="gelu",
-        network="dense",
-        init="pca",
-        corruption=None,
-        alpha=0.01,
-        tied_weights=False,
-        batch_size="auto",
-        learning_rate_init=0.003,
-        max_iter="auto",
-        early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=150,
-        tol=1e-4,
-        warm_start=False,
-        random_state=None,
-        device="cpu",
-        precision="auto",
-        callbacks=None,
-        verbose=0,
-    ):
+        beta: float = 1.0,
+        likelihood: str | Likelihood = "gaussian",
+        divergence: str | Divergence = "kl",
+        prior: str | Prior = "normal",
+        n_importance_samples: int = 1,
+        kl_warmup: float = 0.1,
+        hidden_layer_sizes: int | Sequence[int] = (256, 128),
+        activation: str = "gelu",
+        network: str | Network | tuple[nn.Module, nn.Module] = "dense",
+        init: str = "pca",
+        corruption: str | Corruption | Callable[..., Any] | None = None,
+        alpha: float = 0.01,
+        tied_weights: bool = False,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 0.003,
+        max_iter: int | str = "auto",
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 150,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "cpu",
+        precision: str = "auto",
+        callbacks: Sequence[Any] | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_components = n_components
         self.beta = beta
         self.likelihood = likelihood
@@ -464,8 +310,177 @@ class VAETransformer(GenerativeModel, BaseAutoencoder):
 
     def _take_over(self, fitted: Any) -> None:
         super()._take_over(fitted)
-        self._warn_of_dead_units()
+        self._warn_inactive_units()
 
     def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
         codes = self._statistics.moments.landmarks
         return self._model.score_samples(X, codes, n_draws)
+
+    @property
+    def _model(self) -> FittedVAE:
+        """The fitted module as a probability model of X."""
+        return FittedVAE(self.module_)
+
+    def posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of the approximate posterior q(z | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples, n_components_)
+            Posterior means, the codes that ``transform`` returns.
+        std : ndarray of shape (n_samples, n_components_)
+            Standard deviation of each component; the prior has 1.
+        """
+        check_is_fitted(self)
+        X = validate_large(self, X)
+        mean, std = self._model.moments(X)
+        return mean.astype(X.dtype), std.astype(X.dtype)
+
+    def kl_divergence(self, X: Any) -> np.ndarray:
+        """Compute the KL divergence of each sample's posterior from N(0, I), in closed form.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        kl : ndarray of shape (n_samples,)
+            KL divergence in nats, summed over the components.
+        """
+        check_is_fitted(self)
+        return self._model.kl_divergence(validate_large(self, X))
+
+    def elbo(self, X: Any, *, n_draws: int = N_DRAWS) -> np.ndarray:
+        """Compute the evidence lower bound of each sample.
+
+        The ELBO is the expected log p(x | z) minus the KL divergence. Up to Monte
+        Carlo error, it is at most the log-likelihood, with equality if the
+        approximate posterior is exact. It does not depend on ``beta`` and
+        ``divergence``, which only affect training. With ``prior="mixture"`` the
+        divergence from the mixture is estimated from the draws.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        n_draws : int, default=128
+            Number of draws from the posterior; every sample uses the same random
+            numbers.
+
+        Returns
+        -------
+        elbo : ndarray of shape (n_samples,)
+            ELBO in nats, in the units of X.
+        """
+        check_is_fitted(self)
+        check_positive("n_draws", n_draws)
+        return self._model.elbo(validate_large(self, X), int(n_draws))
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+        *,
+        noise: bool = True,
+        return_codes: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Generate random samples from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples to generate.
+        random_state : int, RandomState instance or None, default=None
+            Controls the draws; None uses fresh entropy.
+        noise : bool, default=True
+            If True, draw from p(x | z), so that samples follow the density of the
+            model. If False, return the means of p(x | z), for example images without
+            pixel noise.
+        return_codes : bool, default=False
+            If True, also return the codes drawn from the prior.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Generated samples, in the units of X.
+        codes : ndarray of shape (n_samples, n_components_)
+            Codes of the samples. Only returned if ``return_codes`` is True.
+        """
+        check_is_fitted(self)
+        check_positive("n_samples", n_samples)
+        rng = private_random_state(random_state)
+        model = self._model
+        codes = model.draw_codes(int(n_samples), rng)
+        generator = Generator().manual_seed(int(rng.randint(MAX_SEED)))
+        X = model.draw(codes, generator if noise else None).astype(self.mean_.dtype)
+        return (X, codes.numpy()) if return_codes else X
+
+    # -- attributes ---------------------------------------------------------------------
+
+    @property
+    def noise_variance_(self) -> Any:
+        """Noise variance in squared units of X: a float if shared, otherwise one per feature."""
+        check_is_fitted(self)
+        noise = self.module_.noise
+        self._require(noise is not None, "noise_variance_", f"{self.likelihood_!r} has no noise variance")
+        self._require(
+            noise.network is None,
+            "noise_variance_",
+            "the decoder predicts one per sample, which score_samples and sample use",
+        )
+        variance = noise.common.double().exp().numpy() * self.scale_**2
+        return float(variance[0]) if self.likelihood_.noise == "shared" else variance.copy()
+
+    @property
+    def n_active_units_(self) -> int:
+        """Number of components whose posterior mean varies between samples."""
+        check_is_fitted(self)
+        return int((self._code_variances() > _ACTIVE).sum())
+
+    def _code_variances(self) -> np.ndarray:
+        """Return the variance of each component's posterior mean over the training samples."""
+        if self._is_pca:
+            noise = max(float(self.pca_.noise_variance_), np.finfo(float).tiny)
+            return 1.0 - noise / np.maximum(self.pca_.explained_variance_, noise)
+        return np.square(self._statistics.moments.root).sum(axis=0)
+
+    def _directions(self) -> np.ndarray:
+        return self.scale_ * self._loadings()
+
+    def _signal(self) -> np.ndarray:
+        return self._directions()
+
+    def _warn_inactive_units(self) -> None:
+        """Warn if fewer components are active than PCA finds directions above the noise."""
+        n_active, k = self.n_active_units_, self.n_components_
+        n_structured = min(k, _n_structured(self.pca_, self.n_samples_))
+        if n_active < n_structured:
+            warn_user(
+                f"Only {n_active} of {k} components are active: the posterior of the others equals the "
+                f"prior, although X has at least {n_structured} directions of variance above the noise. "
+                f"Decrease beta={self.beta:g}, increase kl_warmup={self.kl_warmup:g}, use init='pca', or "
+                f"set n_components={max(1, n_active)} if that is sufficient.",
+                ConvergenceWarning,
+            )
+
+
+def _n_structured(pca: Any, n: int) -> int:
+    """Return the number of principal components with more variance than noise alone would give.
+
+    The largest sample variance of white noise with variance s^2 is about
+    s^2 (1 + sqrt(d / n))^2 (V. Marchenko, L. Pastur 1967).
+    """
+    d, variances = pca.components_.shape[1], np.asarray(pca.explained_variance_)
+    if len(variances) < min(n, d):
+        noise = float(pca.noise_variance_)
+    else:  # PCA has no residual, so the smaller half of the variances serves as the noise estimate
+        noise = float(np.sort(variances)[: max(1, len(variances) // 2)].mean())
+    noise = max(noise, 1e-10 * total_variance(pca) / d)
+    return int((variances > 1.1 * noise * (1 + math.sqrt(d / n)) ** 2).sum())

@@ -1,4 +1,4 @@
-"""VAETransformer: probabilistic PCA where it is linear, better where data bend, no silent collapse."""
+"""VAETransformer: equal to probabilistic PCA if linear, better on nonlinear data, no silent collapse."""
 
 import pickle
 import warnings
@@ -10,8 +10,9 @@ import pytest
 import torch
 from scipy import linalg, sparse
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA, FactorAnalysis
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -23,12 +24,12 @@ from sklearn_ae.divergences import BetaTC
 from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.networks import Conv
 
-# few epochs suffice for what is tested here
+# The models of these tests are trained for few epochs.
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
 
 
 def quick(n_components=2, **params):
-    """A model that trains, for a moment."""
+    """A model that trains for a few epochs."""
     given = {"hidden_layer_sizes": (16,), "max_iter": 20, "random_state": 0}
     return VAETransformer(n_components, **(given | params))
 
@@ -38,7 +39,7 @@ def linear(n_components=2, **params):
 
 
 def correlated(shape=(400, 8), rank=3, seed=0):
-    """Normal rows of a few strong directions beside noise, far from zero."""
+    """Normally distributed samples with a few strong directions, noise, and a mean far from zero."""
     rng = np.random.RandomState(seed)
     n, d = shape
     loadings = np.linspace(2, 1, rank)[:, None] * rng.normal(size=(rank, d))
@@ -47,13 +48,19 @@ def correlated(shape=(400, 8), rank=3, seed=0):
 
 @pytest.fixture(scope="module")
 def bent():
-    """A model of a noisy curve that the gate has let through, its data, and rows that it has not seen."""
+    """A model of a noisy curve that uses its networks, its training data, and unseen samples."""
     rng = np.random.RandomState(0)
-    t = rng.uniform(-2, 2, 700)
-    X = np.column_stack([t, t**2, np.sin(2 * t), t**3]) + 0.1 * rng.normal(size=(700, 4))
-    model = quick(1, hidden_layer_sizes=(32,), max_iter=80).fit(X[:500])
+    t = rng.uniform(-2, 2, 500)
+    X = np.column_stack([t, t**2, np.sin(2 * t), t**3]) + 0.1 * rng.normal(size=(500, 4))
+    model = quick(1, hidden_layer_sizes=(32,), max_iter=80).fit(X[:400])
     assert model.uses_network_
-    return model, X[:500], X[500:]
+    return model, X[:400], X[400:]
+
+
+@pytest.fixture(scope="module")
+def trained(bent):
+    """A model that was trained without validation, for properties that hold after any training."""
+    return quick(1, max_iter=3, early_stopping=False).fit(bent[1])
 
 
 # -- linear: probabilistic PCA ----------------------------------------------------------
@@ -87,7 +94,7 @@ class TestLinearIsProbabilisticPCA:
         signal = np.sqrt(pca.explained_variance_ - pca.noise_variance_)
         np.testing.assert_allclose(vae.components_, signal[:, None] * pca.components_, rtol=1e-6, atol=1e-9)
 
-    def test_posterior_is_that_of_the_linear_model(self, pair):
+    def test_posterior_is_exact(self, pair):
         X, _, vae = pair
         W, noise = vae.components_, vae.noise_variance_
         covariance = linalg.inv(np.eye(len(W)) + W @ W.T / noise)
@@ -101,20 +108,20 @@ class TestLinearIsProbabilisticPCA:
         Z = np.random.RandomState(0).normal(size=(5, k))
         np.testing.assert_allclose(vae.inverse_transform(Z), vae.mean_ + Z @ vae.components_, rtol=1e-9)
 
-    def test_samples_have_its_mean_and_covariance(self, pair):
+    def test_samples_have_the_mean_and_covariance_of_the_model(self, pair):
         _, _, vae = pair
         n = 20_000
-        rows = vae.sample(n, random_state=0)
+        X_new = vae.sample(n, random_state=0)
         covariance = vae.get_covariance()
         variance = np.diag(covariance)
-        assert np.abs((rows.mean(0) - vae.mean_) / np.sqrt(variance / n)).max() < 5
+        assert np.abs((X_new.mean(0) - vae.mean_) / np.sqrt(variance / n)).max() < 5
         spread = np.sqrt((np.outer(variance, variance) + covariance**2) / n)
-        assert np.abs((np.cov(rows.T) - covariance) / spread).max() < 5.5
+        assert np.abs((np.cov(X_new.T) - covariance) / spread).max() < 5.5
 
 
-@pytest.mark.parametrize("k", [2, 5])
-def test_training_from_random_weights_finds_probabilistic_pca(k):
-    """That is the optimum of the linear ELBO (J. Lucas et al. (2019), Don't blame the ELBO!, NeurIPS)."""
+def test_training_from_random_weights_finds_probabilistic_pca():
+    """PPCA is the optimum of the linear ELBO (J. Lucas et al. (2019), Don't blame the ELBO!, NeurIPS)."""
+    k = 3
     X = correlated((600, 10), rank=k + 1)
     given = {
         "learning_rate_init": 0.03,
@@ -125,22 +132,22 @@ def test_training_from_random_weights_finds_probabilistic_pca(k):
     }
     pca, vae = PCA(k).fit(X), linear(k, init="random", **given).fit(X)
     assert vae.score(X) == pytest.approx(pca.score(X), rel=0.005)
-    assert vae.score(X) <= pca.score(X) + 1e-3  # which is the maximum
+    assert vae.score(X) <= pca.score(X) + 1e-3  # the maximum
     assert vae.noise_variance_ == pytest.approx(pca.noise_variance_, rel=0.05)
     assert linalg.subspace_angles(vae.components_.T, pca.components_.T).max() < 0.05
     covariance = pca.get_covariance()
     np.testing.assert_allclose(vae.get_covariance(), covariance, atol=0.1 * np.abs(covariance).max())
-    # and the posterior that it has found is the true one
+    # The posterior found by training is the true one.
     np.testing.assert_allclose(vae.elbo(X), vae.score_samples(X), atol=0.3)
 
 
-def test_one_noise_per_column_approaches_factor_analysis():
+def test_one_noise_variance_per_feature_approaches_factor_analysis():
     rng = np.random.RandomState(0)
     X = rng.normal(size=(800, 3)) @ rng.normal(size=(3, 10)) + rng.uniform(0.4, 2, 10) * rng.normal(
         size=(800, 10)
     )
     factors, pca = FactorAnalysis(3, tol=1e-6, max_iter=5000).fit(X), PCA(3).fit(X)
-    vae = linear(3, likelihood=Gaussian("per_column"), learning_rate_init=0.03).fit(X)
+    vae = linear(3, likelihood=Gaussian("per_column"), learning_rate_init=0.03, max_iter=80).fit(X)
     assert vae.uses_network_
     gap = factors.score(X) - pca.score(X)
     assert gap > 0.3
@@ -151,7 +158,7 @@ def test_one_noise_per_column_approaches_factor_analysis():
     assert linalg.subspace_angles(vae.components_.T, factors.components_.T).max() < 0.2
 
 
-def test_chunks_of_a_linear_model_approach_pca(digits):
+def test_partial_fit_of_a_linear_model_approaches_pca(digits):
     vae = linear(5)
     for chunk in np.array_split(digits, 6):
         vae.partial_fit(chunk)
@@ -160,98 +167,95 @@ def test_chunks_of_a_linear_model_approach_pca(digits):
     assert vae.noise_variance_ == pytest.approx(pca.noise_variance_, rel=0.1)
 
 
-# -- the defaults -------------------------------------------------------------------------
+# -- nonlinear data -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def default(digits_split):
-    return VAETransformer(8, random_state=0).fit(digits_split[0])
+def on_digits(digits_split):
+    return quick(8, hidden_layer_sizes=(64,), max_iter=30).fit(digits_split[0])
 
 
-class TestDefault:
-    def test_keeps_all_components_alive_on_digits(self, default, digits_split):
-        assert default.uses_network_
-        assert default.n_active_units_ == 8
-        mean, std = default.posterior(digits_split[1])
-        assert mean.var(0).min() > 0.5  # by far
+class TestOnDigits:
+    def test_all_components_are_active(self, on_digits, digits_split):
+        assert on_digits.uses_network_
+        assert on_digits.n_active_units_ == 8
+        mean, std = on_digits.posterior(digits_split[1])
+        assert mean.var(0).min() > 0.5
         assert std.mean(0).max() < 0.7
 
-    def test_beats_pca_in_squared_error_and_likelihood(self, default, digits_split):
+    def test_squared_error_and_likelihood_are_better_than_those_of_pca(self, on_digits, digits_split):
         train, test = digits_split
         pca = PCA(8).fit(train)
-        theirs = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1).mean()
-        assert default.reconstruction_error(test).mean() < 0.6 * theirs
-        assert default.elbo(test).mean() > pca.score(test) + 10  # so the log-likelihood is, too
-        assert default.score(test[:100]) > pca.score(test[:100]) + 10
+        pca_error = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1).mean()
+        assert on_digits.reconstruction_error(test).mean() < 0.7 * pca_error
+        assert on_digits.elbo(test).mean() > pca.score(test) + 5  # a lower bound of the log-likelihood
+        assert on_digits.score(test[:100]) > pca.score(test[:100]) + 5
 
-    def test_divergence_and_reconstruction_are_on_one_scale(self, default, digits_split):
-        """Both are sums in nats: what a code costs is about what it tells, less than the ELBO gains by it."""
+    def test_divergence_and_reconstruction_are_on_one_scale(self, on_digits, digits_split):
+        """Both are sums in nats: the code costs less than it gains over a normal without code."""
         test = digits_split[1]
-        kl = default.kl_divergence(test).mean()
-        alone = -0.5 * (np.log(2 * np.pi * test.var(0).mean()) + 1) * 64  # one variance, no code
+        kl = on_digits.kl_divergence(test).mean()
+        without_code = -0.5 * (np.log(2 * np.pi * test.var(0).mean()) + 1) * 64
         assert 8 < kl < 40
-        assert default.elbo(test).mean() - alone > kl
+        assert on_digits.elbo(test).mean() - without_code > kl
 
-    def test_posterior_noise_is_what_the_codes_leave_open(self, default, digits_split):
-        """Codes of all rows together are about the prior: their variance and the posterior's add up to 1."""
-        mean, std = default.posterior(digits_split[1])
+    def test_the_aggregate_posterior_is_close_to_the_prior(self, on_digits, digits_split):
+        """The variance of the means and the mean variance of the posterior add up to about 1."""
+        mean, std = on_digits.posterior(digits_split[1])
         np.testing.assert_allclose(mean.var(0) + np.square(std).mean(0), 1, atol=0.6)
 
 
 @pytest.fixture(scope="module")
-def default_on_curve(curve):
-    return VAETransformer(1, random_state=0).fit(curve[:400])
+def on_curve(curve):
+    return VAETransformer(1, hidden_layer_sizes=(32,), random_state=0).fit(curve[:400])
 
 
-def test_held_out_likelihood_is_far_above_that_of_pca_where_data_bend(default_on_curve, curve):
-    assert default_on_curve.uses_network_
-    assert default_on_curve.score(curve[400:]) > PCA(1).fit(curve[:400]).score(curve[400:]) + 5
+def test_held_out_likelihood_on_a_curve_is_far_above_that_of_pca(on_curve, curve):
+    assert on_curve.uses_network_
+    assert on_curve.score(curve[400:]) > PCA(1).fit(curve[:400]).score(curve[400:]) + 5
 
 
-def test_noise_of_the_default_is_that_of_the_data(default_on_curve):
-    """Else reconstructions count too little beside the divergence."""
-    assert np.sqrt(default_on_curve.noise_variance_) == pytest.approx(0.05, rel=0.4)
+def test_the_noise_variance_is_that_of_the_data(on_curve):
+    """A larger estimate would give reconstructions too little weight against the divergence."""
+    assert np.sqrt(on_curve.noise_variance_) == pytest.approx(0.05, rel=0.4)
 
 
-@pytest.mark.parametrize("name", ["bent in one column", "noise"])
-def test_held_out_likelihood_is_at_least_that_of_pca(name):
+@pytest.mark.parametrize("name", ["one nonlinear feature", "noise"])
+def test_held_out_likelihood_is_not_below_that_of_pca(name):
     rng = np.random.RandomState(0)
     X = {
-        "bent in one column": lambda: np.column_stack([correlated((600, 5)), rng.uniform(size=600) ** 2]),
+        "one nonlinear feature": lambda: np.column_stack([correlated((500, 5)), rng.uniform(size=500) ** 2]),
         "noise": lambda: rng.normal(size=(450, 6)),
     }[name]()
-    model, pca = VAETransformer(2, random_state=0).fit(X[:300]), PCA(2).fit(X[:300])
+    model, pca = quick(2).fit(X[:300]), PCA(2).fit(X[:300])
     assert model.score(X[300:]) > pca.score(X[300:]) - 1e-6
     if name == "noise":
         assert not model.uses_network_
 
 
-def test_a_shut_gate_leaves_probabilistic_pca_of_all_rows():
+def test_the_fallback_is_probabilistic_pca_of_all_samples():
     X = np.random.RandomState(1).normal(size=(400, 6)) * [6, 5, 4, 3, 2, 1] + 10
-    model, pca = quick(2).fit(X), PCA(2).fit(X)
+    model, pca = quick(2, max_iter=10).fit(X), PCA(2).fit(X)
     assert not model.uses_network_
     assert model.best_iter_ == 0
-    assert len(model.loss_curve_) == 20  # it was tried
+    assert len(model.loss_curve_) == 10  # the network was trained and rejected
     np.testing.assert_allclose(model.score_samples(X), pca.score_samples(X), rtol=1e-6)
     np.testing.assert_allclose(model.get_covariance(), pca.get_covariance(), rtol=1e-6, atol=1e-9)
-    assert quick(2, early_stopping=False).fit(X).uses_network_
+    assert quick(2, max_iter=1, early_stopping=False).fit(X).uses_network_
 
 
 FORMS = {
-    "dense": {},
-    "tied": {"tied_weights": True, "max_iter": 40},
+    "denoising, noise per feature": {"corruption": "gaussian", "likelihood": Gaussian("per_column")},
+    "tied, importance-weighted": {"tied_weights": True, "max_iter": 40, "n_importance_samples": 3},
     "convolutional": {"network": Conv((8, 8), channels=(4,)), "max_iter": 15},
     "tied convolutional": {"network": Conv((8, 8), channels=(4,)), "tied_weights": True, "max_iter": 40},
-    "denoising": {"corruption": "gaussian"},
-    "noise per column": {"likelihood": Gaussian("per_column")},
     "noise of the decoder": {"likelihood": Gaussian("decoder")},
-    "importance-weighted": {"n_importance_samples": 5},
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_trains_keeps_its_components_and_beats_pca(form, digits_split):
-    train, test = digits_split[0][:1100], digits_split[1][:100]
+def test_every_form_keeps_its_components_active_and_beats_pca(form, digits_split):
+    train, test = digits_split[0][:1100], digits_split[1][:50]
     model = quick(8, hidden_layer_sizes=(32,), **FORMS[form]).fit(train)
     assert model.uses_network_
     assert model.n_active_units_ == 8
@@ -260,18 +264,18 @@ def test_every_form_trains_keeps_its_components_and_beats_pca(form, digits_split
     assert model.elbo(test).mean() < score.mean()
 
 
-def test_your_own_modules_give_means_and_log_variances(curve):
+def test_user_modules_return_means_and_log_variances(curve):
     encoder = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 4))
     decoder = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 5))
     model = quick(2, network=(encoder, decoder), max_iter=60).fit(curve)
     assert model.uses_network_
-    assert model.score(curve) > PCA(2).fit(curve).score(curve) + 0.5
+    assert model.elbo(curve).mean() > PCA(2).fit(curve).score(curve) + 0.5
     too_narrow = nn.Linear(5, 2), nn.Linear(2, 5)
     with pytest.raises(ValueError, match=r"encoder.*must give \(2, 4\)"):
         quick(2, network=too_narrow).fit(curve)
 
 
-def test_denoising_sees_noisy_rows_in_training_alone(digits):
+def test_input_is_corrupted_in_training_only(digits):
     X = digits[:300]
     start = {"max_iter": 1, "learning_rate_init": 1e-12, "early_stopping": False}
     clean, noisy = (quick(4, corruption=c, **start).fit(X) for c in (None, "salt_and_pepper"))
@@ -280,7 +284,7 @@ def test_denoising_sees_noisy_rows_in_training_alone(digits):
     np.testing.assert_allclose(noisy.elbo(X), clean.elbo(X), rtol=1e-4)
 
 
-def test_more_components_than_columns_leave_the_rest_at_the_prior():
+def test_the_posterior_of_surplus_components_is_the_prior():
     X = correlated((400, 5), rank=2)
     model = quick(9).fit(X)
     mean, std = model.posterior(X)
@@ -294,41 +298,40 @@ def test_more_components_than_columns_leave_the_rest_at_the_prior():
 
 
 @cache
-def weighed(beta):
+def weighted(beta):
     X = correlated(seed=2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 1000 leaves no component alive
+        warnings.simplefilter("ignore", ConvergenceWarning)  # beta=1000 leaves no component active
         given = {"early_stopping": False, "max_iter": 60, "learning_rate_init": 0.01}
         return quick(3, beta=beta, **given).fit(X), X
 
 
-def test_beta_trades_reconstructions_for_a_small_divergence():
-    models, X = [weighed(beta)[0] for beta in (0.0, 1.0, 1000.0)], weighed(1.0)[1]
+def test_beta_trades_reconstruction_for_divergence():
+    models, X = [weighted(beta)[0] for beta in (0.0, 1.0, 1000.0)], weighted(1.0)[1]
     kl = [model.kl_divergence(X).mean() for model in models]
     error = [model.reconstruction_error(X).mean() for model in models]
     elbo = [model.elbo(X).mean() for model in models]
     assert kl[0] > kl[1] + 1
     assert kl[1] > 50 * kl[2]
     assert error[0] < error[1] < 0.2 * error[2]
-    assert elbo[1] > max(elbo[0], elbo[2]) + 0.3  # beta=1 is what it is the maximum of
+    assert elbo[1] > max(elbo[0], elbo[2]) + 0.3  # beta=1 maximises the ELBO
     assert [model.n_active_units_ for model in models] == [3, 3, 0]
-    # without a divergence the posterior narrows to a point
+    # Without a divergence the posterior contracts towards a point.
     assert models[0].posterior(X)[1].mean() < 0.5 * models[1].posterior(X)[1].mean()
 
 
-def test_importance_weighted_training_raises_its_own_bound(digits_split):
-    """On rows that were held out: the more samples, the nearer to the log-likelihood."""
-    train, test = digits_split
+def test_importance_weighted_training_improves_its_bound(digits_split):
+    """With more importance samples, the bound on held-out samples is closer to the log-likelihood."""
+    train, test = digits_split[0][:1000], digits_split[1]
     given = {"hidden_layer_sizes": (32,), "max_iter": 25}
-    models = [quick(8, n_importance_samples=k, **given).fit(train, X_val=test) for k in (1, 5, 20)]
+    models = [quick(8, n_importance_samples=k, **given).fit(train, X_val=test) for k in (1, 10)]
     bounds = [-min(model.validation_loss_curve_) for model in models]
     assert all(model.uses_network_ for model in models)
-    assert bounds[0] + 0.5 < bounds[1] < bounds[2] - 0.1
-    assert models[2].score(test[:100]) > models[0].score(test[:100]) + 0.1
-    assert models[2].score(test) > bounds[2] - 0.05
+    assert bounds[0] + 0.5 < bounds[1]
+    assert models[1].score(test) > bounds[1] - 0.05
 
 
-# -- collapse ---------------------------------------------------------------------------------
+# -- posterior collapse -----------------------------------------------------------------------
 
 
 def collapse_warnings(model, X):
@@ -338,11 +341,12 @@ def collapse_warnings(model, X):
     return [w for w in caught if "components are active" in str(w.message)]
 
 
-def test_dead_components_are_told_of_with_their_remedies():
+def test_inactive_components_are_reported_with_remedies():
     X = correlated()
-    model = clone(weighed(1000.0)[0])
+    model = clone(weighted(1000.0)[0])
     (warning,) = collapse_warnings(model, X)
     assert warning.category is ConvergenceWarning
+    assert warning.filename == __file__  # the line that calls fit, here in collapse_warnings
     assert model.n_active_units_ == 0
     message = str(warning.message)
     for part in (
@@ -356,29 +360,18 @@ def test_dead_components_are_told_of_with_their_remedies():
         assert part in message
 
 
-def test_the_warning_points_at_the_line_that_fits():
-    (warning,) = collapse_warnings(clone(weighed(1000.0)[0]), correlated())
-    assert warning.filename == __file__
-
-
-@pytest.mark.parametrize("init", ["pca", "random"])
-@pytest.mark.parametrize("k", [2, 5])
-def test_nothing_is_said_of_dead_components_on_pure_noise(init, k):
+@pytest.mark.parametrize(("init", "k"), [("pca", 2), ("random", 5), ("random", 8)])
+def test_pure_noise_gives_no_warning(init, k):
     X = np.random.RandomState(0).normal(size=(500, 6))
-    assert not collapse_warnings(quick(k, init=init, max_iter=30), X)
+    assert not collapse_warnings(quick(k, init=init, max_iter=20), X)
 
 
-def test_nothing_is_said_on_pure_noise_with_a_component_per_column():
-    X = np.random.RandomState(0).normal(size=(500, 6))
-    assert not collapse_warnings(quick(8, init="random", max_iter=30), X)
-
-
-def test_active_components_are_those_whose_mean_varies():
+def test_active_components_have_varying_means():
     X = correlated((400, 8), rank=2)
-    for model in (quick(5, early_stopping=False, max_iter=100), linear(5), linear(2)):
+    for model in (quick(5, early_stopping=False, max_iter=60), linear(5), linear(2)):
         varies = model.fit(X).transform(X).var(0, ddof=1) > 0.01
         assert model.n_active_units_ == varies.sum()
-    # whatever the units of the columns are
+    # The number of active components does not depend on the units of the features.
     wide = np.random.RandomState(0).normal(size=(500, 10)) * np.r_[100, 1, np.full(8, 0.01)]
     model = linear(2)
     assert not collapse_warnings(model, wide)
@@ -390,37 +383,35 @@ def test_active_components_are_those_whose_mean_varies():
 
 def test_samples_are_reproducible_and_leave_the_global_state(bent, unchanged_globals):
     model, _, _ = bent
-    rows = model.sample(50, random_state=3)
-    np.testing.assert_array_equal(model.sample(50, random_state=3), rows)
-    np.testing.assert_array_equal(model.sample(50, random_state=np.random.RandomState(3)), rows)
-    assert not np.allclose(model.sample(50, random_state=4), rows)
+    X = model.sample(50, random_state=3)
+    np.testing.assert_array_equal(model.sample(50, random_state=3), X)
+    np.testing.assert_array_equal(model.sample(50, random_state=np.random.RandomState(3)), X)
+    assert not np.allclose(model.sample(50, random_state=4), X)
     assert not np.allclose(model.sample(50), model.sample(50))
     running = np.random.RandomState(3)
     model.sample(50, random_state=running)
-    assert not np.allclose(model.sample(50, random_state=running), rows)
+    assert not np.allclose(model.sample(50, random_state=running), X)
     assert model.sample().shape == (1, 4)
 
 
-def test_samples_are_rows_of_the_same_curve(bent):
-    """As near to rows of X as held-out rows are."""
+def test_codes_of_samples_are_returned_on_request(bent):
+    model, _, _ = bent
+    means, codes = model.sample(50, random_state=3, noise=False, return_codes=True)
+    assert codes.shape == (50, 1)
+    np.testing.assert_array_equal(means, model.sample(50, random_state=3, noise=False))
+    np.testing.assert_allclose(model.inverse_transform(codes), means, rtol=1e-9)
+
+
+def test_samples_are_as_close_to_the_curve_as_unseen_data(bent):
     model, X, fresh = bent
 
-    def gaps(rows):
-        return np.sqrt(np.square(rows[:, None] - X).sum(2).min(1))
+    def distances(samples):
+        return np.sqrt(np.square(samples[:, None] - X).sum(2).min(1))
 
-    rows, means = (model.sample(400, random_state=0, noise=noise) for noise in (True, False))
-    assert np.median(gaps(means)) < 1.5 * np.median(gaps(fresh))
-    assert np.median(gaps(rows)) < 0.4 * np.median(gaps(linear(1).fit(X).sample(400, random_state=0)))
-
-
-@pytest.mark.parametrize("bad", [0, -1, 2.5, "3"])
-def test_counts_of_draws_are_checked(bad, bent):
-    model, X, _ = bent
-    with pytest.raises(ValueError, match="n_samples must be a positive integer"):
-        model.sample(bad)
-    for method in (model.elbo, model.score_samples):
-        with pytest.raises(ValueError, match="n_draws must be a positive integer"):
-            method(X, n_draws=bad)
+    samples, means = (model.sample(400, random_state=0, noise=noise) for noise in (True, False))
+    assert np.median(distances(means)) < 1.5 * np.median(distances(fresh))
+    by_pca = linear(1).fit(X).sample(400, random_state=0)
+    assert np.median(distances(samples)) < 0.4 * np.median(distances(by_pca))
 
 
 # -- bounds and scores --------------------------------------------------------------------------------
@@ -428,26 +419,26 @@ def test_counts_of_draws_are_checked(bad, bent):
 
 def test_elbo_is_below_the_log_likelihood(bent):
     model, X, fresh = bent
-    for rows in (X[:200], fresh):
-        score, std = model.score_samples(rows, return_std=True)
-        assert (model.elbo(rows) < score + 4 * std + 0.05).all()
-        assert (model.kl_divergence(rows) > 0).all()
+    for samples in (X[:100], fresh):
+        score, std = model.score_samples(samples, return_std=True)
+        assert (model.elbo(samples) < score + 4 * std + 0.05).all()
+        assert (model.kl_divergence(samples) > 0).all()
 
 
-@pytest.mark.parametrize("n_draws", [1, 2, 3, 8, 128])
-def test_few_draws_of_the_elbo_are_no_more_optimistic(n_draws):
+@pytest.mark.parametrize("n_draws", [1, 2, 3, 128])
+def test_the_elbo_of_few_draws_is_not_optimistic(n_draws):
     X = correlated()
     vae = linear(2).fit(X)
     assert vae.elbo(X, n_draws=n_draws).mean() < vae.score(X) + 0.1
-    if n_draws > 2:  # more than components: exact
+    if n_draws > 2:  # exact with more draws than components
         assert vae.elbo(X, n_draws=n_draws).mean() == pytest.approx(vae.score(X))
 
 
-def test_more_draws_make_the_score_more_certain(bent):
-    model, _, fresh = bent
-    truth = model.score_samples(fresh, n_draws=4096)
+def test_more_draws_reduce_the_standard_error(bent):
+    model, fresh = bent[0], bent[2][:50]
+    truth = model.score_samples(fresh, n_draws=2048)
     few, few_std = model.score_samples(fresh, n_draws=16, return_std=True)
-    many, many_std = model.score_samples(fresh, n_draws=512, return_std=True)
+    many, many_std = model.score_samples(fresh, n_draws=256, return_std=True)
     assert np.square(many - truth).mean() < 0.3 * np.square(few - truth).mean()
     assert many_std.mean() < 0.5 * few_std.mean()
     assert model.score(fresh) == pytest.approx(model.score_samples(fresh).mean())
@@ -459,20 +450,18 @@ def test_density_integrates_to_one():
     X = np.column_stack([t, t**2]) + 0.2 * rng.normal(size=(500, 2))
     model = quick(1, hidden_layer_sizes=(32,), max_iter=60, likelihood=Gaussian("decoder")).fit(X)
     assert model.uses_network_
-    axes = [np.linspace(low - 3, high + 3, 60) for low, high in zip(X.min(0), X.max(0), strict=True)]
+    axes = [np.linspace(low - 3, high + 3, 50) for low, high in zip(X.min(0), X.max(0), strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
     cell = np.prod([axis[1] - axis[0] for axis in axes])
     assert np.exp(model.score_samples(grid)).sum() * cell == pytest.approx(1, abs=0.03)
 
 
-@pytest.mark.parametrize("c", [2.0**20, 1e6, 1e-6])
-@pytest.mark.parametrize("noise", ["shared", "decoder"])
+@pytest.mark.parametrize(("c", "noise"), [(2.0**20, "shared"), (2.0**20, "decoder"), (1e-6, "shared")])
 def test_units_of_X_shift_the_scores_by_the_log_jacobian(c, noise, bent):
     _, X, fresh = bent
-    model = quick(1, likelihood=Gaussian(noise))
+    model = quick(1, likelihood=Gaussian(noise), max_iter=3, early_stopping=False)
     one, other = clone(model).fit(X), clone(model).fit(c * X)
-    assert one.uses_network_
-    exact = c == 2.0**20  # which rounds nothing
+    exact = c == 2.0**20  # a power of two, so that nothing is rounded
     for method in ("score_samples", "elbo"):
         shifted = getattr(one, method)(fresh[:50]) - 4 * np.log(c)
         np.testing.assert_allclose(
@@ -492,19 +481,19 @@ def test_units_of_X_shift_the_scores_by_the_log_jacobian(c, noise, bent):
     ],
     ids=["gaussian", "decoder", "bernoulli", "poisson"],
 )
-def test_nothing_overflows_with_ten_thousand_columns(likelihood, make):
+def test_nothing_overflows_with_ten_thousand_features(likelihood, make):
     X = make(np.random.RandomState(0))
     given = {"hidden_layer_sizes": (4,), "max_iter": 2, "early_stopping": False}
     model = quick(1, likelihood=likelihood, **given).fit(X)
-    score, std = model.score_samples(X[:2], n_draws=16, return_std=True)
-    elbo = model.elbo(X[:2])
+    score, std = model.score_samples(X[:2], n_draws=4, return_std=True)
+    elbo = model.elbo(X[:2], n_draws=4)
     assert np.isfinite([score, std, elbo]).all()
     assert (elbo < score + 4 * std + 1e-3).all()
     assert np.isfinite(model.kl_divergence(X)).all()
     assert np.isfinite(model.sample(2, random_state=0)).all()
 
 
-def test_far_rows_are_finite_and_ordered(bent):
+def test_scores_of_distant_samples_are_finite_and_ordered(bent):
     model, X, _ = bent
     far = X[:1] * 10.0 ** np.arange(1, 12)[:, None]
     for values in (model.score_samples(far), model.elbo(far), -model.kl_divergence(far)):
@@ -512,7 +501,7 @@ def test_far_rows_are_finite_and_ordered(bent):
     assert (np.diff(model.score_samples(far)) < 0).all()
 
 
-def test_data_of_no_variance_and_of_low_rank_score_finitely():
+def test_scores_of_constant_and_low_rank_data_are_finite():
     rng = np.random.RandomState(0)
     for X in (np.ones((50, 3)), rng.normal(size=(200, 2)) @ rng.normal(size=(2, 6))):
         for params in ({}, {"early_stopping": False}):
@@ -525,8 +514,8 @@ def test_data_of_no_variance_and_of_low_rank_score_finitely():
 # -- determinism ---------------------------------------------------------------------------------------
 
 
-def test_everything_but_sample_is_deterministic_and_by_row(bent):
-    model, X, _ = bent
+def test_methods_are_deterministic_and_treat_samples_independently(bent):
+    model, X = bent[0], bent[1][:60]
     order = np.random.RandomState(0).permutation(len(X))
     methods = {
         "transform": model.transform,
@@ -557,22 +546,21 @@ def test_codes_are_the_posterior_mean(bent):
 def test_calls_leave_the_global_state_alone(bent, unchanged_globals):
     _, X, _ = bent
     for params in ({}, {"random_state": None}, {"divergence": "mmd"}, {"likelihood": Gaussian("decoder")}):
-        model = quick(1, max_iter=2, **params).fit(X)
+        model = quick(1, max_iter=1, early_stopping=False, **params).fit(X)
         model.elbo(X[:5])
         model.score_samples(X[:5])
         model.sample(3)
         model.partial_fit(X[:100])
 
 
-def test_random_state_decides_the_result(bent):
-    _, X, _ = bent
-    model = quick(1, max_iter=3, early_stopping=False)
-    one, twin, other = (clone(model).set_params(random_state=seed).fit(X) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one.score_samples(X[:9]), twin.score_samples(X[:9]))
-    assert not np.allclose(one.score_samples(X[:9]), other.score_samples(X[:9]))
+def test_random_state_determines_the_result(bent, trained):
+    X = bent[1]
+    twin, other = (clone(trained).set_params(random_state=seed).fit(X) for seed in (0, 1))
+    np.testing.assert_array_equal(trained.score_samples(X[:9]), twin.score_samples(X[:9]))
+    assert not np.allclose(trained.score_samples(X[:9]), other.score_samples(X[:9]))
 
 
-# -- no option is ignored --------------------------------------------------------------------------------
+# -- no parameter is ignored ------------------------------------------------------------------------------
 
 
 CHANGES = [
@@ -598,33 +586,34 @@ CHANGES = [
 ]
 
 
+@cache
+def loss_curve(**change):
+    model = quick(2, max_iter=3, early_stopping=False).set_params(**change)
+    return model.fit(correlated((200, 8))).loss_curve_
+
+
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_every_parameter_has_an_effect(change):
-    X = correlated((200, 8))
-    base = quick(2, max_iter=4, early_stopping=False)
-    curves = [clone(base).set_params(**c).fit(X).loss_curve_ for c in ({}, change)]
-    assert curves[0] != curves[1]
+    assert loss_curve(**change) != loss_curve()
 
 
-# -- at home in scikit-learn -----------------------------------------------------------------------------
+# -- within scikit-learn ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("model", "grid"),
+    ("params", "grid"),
     [
-        (quick(divergence=BetaTC()), {"divergence__beta": [1.0, 10.0]}),
-        (
-            quick(likelihood=Gaussian(), early_stopping=False),
-            {"likelihood__noise": ["shared", "per_column", "decoder"]},
-        ),
-        (quick(early_stopping=False), {"beta": [1.0, 100.0]}),
-        (quick(), {"divergence": ["kl", "mmd"]}),
+        ({"divergence": BetaTC()}, {"divergence__beta": [1.0, 10.0]}),
+        ({"likelihood": Gaussian()}, {"likelihood__noise": ["shared", "per_column", "decoder"]}),
+        ({"max_iter": 20}, {"beta": [1.0, 100.0]}),
+        ({}, {"divergence": ["kl", "mmd"]}),
     ],
     ids=["divergence__beta", "likelihood__noise", "beta", "divergence"],
 )
 @pytest.mark.filterwarnings("ignore:Only")
-def test_searches_reach_the_options_and_need_no_scorer(model, grid):
+def test_searches_over_options_need_no_scorer(params, grid):
     X = correlated((200, 8)) * np.r_[np.ones(7), 5]
+    model = quick(**{"max_iter": 5, "early_stopping": False, **params})
     search = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X)
     ((name, values),) = grid.items()
     scores = search.cv_results_["mean_test_score"]
@@ -638,38 +627,28 @@ def test_searches_reach_the_options_and_need_no_scorer(model, grid):
 
 
 def test_pipeline_with_scaler_and_classifier():
-    from sklearn.datasets import load_digits
-
     X, y = load_digits(return_X_y=True)
-    pipe = make_pipeline(StandardScaler(), quick(8), LogisticRegression(max_iter=500)).fit(X[:900], y[:900])
-    assert pipe.score(X[900:1200], y[900:1200]) > 0.75
+    model = quick(8, max_iter=5, early_stopping=False)
+    pipe = make_pipeline(StandardScaler(), model, LogisticRegression(max_iter=500)).fit(X[:600], y[:600])
+    assert pipe.score(X[600:900], y[600:900]) > 0.7
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", Gaussian("decoder"), "poisson"], ids=str)
-def test_pickle_keeps_the_result_and_clone_forgets_it(likelihood):
-    X = np.random.RandomState(0).poisson(3.0, size=(150, 6)) + 0.0
-    model = quick(2, likelihood=likelihood, max_iter=3, early_stopping=False).fit(X)
+def test_pickle_keeps_the_result(likelihood):
+    X = np.random.RandomState(0).poisson(3.0, size=(100, 6)) + 0.0
+    model = quick(2, likelihood=likelihood, max_iter=2, early_stopping=False).fit(X)
     twin = pickle.loads(pickle.dumps(model))
     for method in ("transform", "elbo", "score_samples"):
         np.testing.assert_array_equal(getattr(twin, method)(X[:9]), getattr(model, method)(X[:9]))
     np.testing.assert_array_equal(twin.sample(5, random_state=0), model.sample(5, random_state=0))
-    twin.partial_fit(X)  # and can go on
-    fresh = clone(model)
-    assert repr(fresh) == repr(model)
-    for call in (
-        fresh.sample,
-        lambda: fresh.posterior(X),
-        lambda: fresh.elbo(X),
-        lambda: fresh.kl_divergence(X),
-    ):
-        with pytest.raises(NotFittedError):
-            call()
+    twin.partial_fit(X)  # training can be continued
+    assert repr(clone(model)) == repr(model)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_precision_is_kept(dtype, bent):
-    X = bent[1].astype(dtype)
-    model = quick(1).fit(X)
+def test_dtype_is_preserved(dtype, bent):
+    X = bent[1][:100].astype(dtype)
+    model = quick(1, max_iter=2, early_stopping=False).fit(X)
     Z = model.transform(X)
     results = Z, *model.posterior(X), model.inverse_transform(Z), model.sample(3, random_state=0)
     assert {result.dtype for result in results} == {np.dtype(dtype)}
@@ -681,7 +660,7 @@ def test_precision_is_kept(dtype, bent):
 
 def test_data_frames_keep_their_names(bent):
     X = pd.DataFrame(bent[1], columns=list("abcd"))
-    model = quick(2, max_iter=2).set_output(transform="pandas").fit(X)
+    model = quick(2, max_iter=1, early_stopping=False).set_output(transform="pandas").fit(X)
     assert list(model.transform(X).columns) == ["vaetransformer0", "vaetransformer1"]
     assert list(model.feature_names_in_) == list("abcd")
     for method in (model.posterior, model.elbo, model.kl_divergence, model.score_samples):
@@ -690,17 +669,19 @@ def test_data_frames_keep_their_names(bent):
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "poisson"])
-def test_sparse_rows_are_dense_rows(likelihood):
+def test_sparse_input_equals_dense(likelihood):
     X = np.random.RandomState(0).binomial(1, 0.3, size=(150, 8)) + 0.0
-    model = quick(2, likelihood=likelihood, max_iter=5, early_stopping=False).fit(sparse.csr_array(X))
+    # The initial PCAs come from different solvers, but start from the same point up to rounding.
+    start = {"max_iter": 1, "learning_rate_init": 1e-12, "early_stopping": False}
+    model = quick(2, likelihood=likelihood, **start).fit(sparse.csr_array(X))
     for method in (model.transform, model.elbo, model.kl_divergence, model.score_samples):
         np.testing.assert_allclose(method(sparse.csc_array(X[:9])), method(X[:9]), rtol=1e-10)
     dense = clone(model).fit(X)
-    # the anchors come from different solvers, so the networks differ a little
-    assert model.score(X) == pytest.approx(dense.score(X), abs=0.1)
+    assert model.score(X) == pytest.approx(dense.score(X), abs=1e-3)
+    np.testing.assert_allclose(model.loss_curve_, dense.loss_curve_, rtol=1e-3)
 
 
-def test_chunks_train_on(bent):
+def test_partial_fit_improves_the_elbo(bent):
     _, X, fresh = bent
     model = quick(1).partial_fit(X)
     first = model.elbo(fresh).mean()
@@ -710,27 +691,29 @@ def test_chunks_train_on(bent):
     assert model.n_iter_ == 41
 
 
-def test_warm_starts_go_on(bent):
+def test_warm_starts_continue_training(bent):
     _, X, fresh = bent
-    on = quick(1, max_iter=10, warm_start=True, early_stopping=False).fit(X)
-    before, first = on.elbo(fresh).mean(), on.loss_curve_[-1]
-    on.fit(X)
-    assert on.elbo(fresh).mean() > before
-    assert on.loss_curve_[0] == pytest.approx(first, abs=0.3)  # without another warm-up
+    model = quick(1, max_iter=10, warm_start=True, early_stopping=False).fit(X)
+    elbo, last_loss = model.elbo(fresh).mean(), model.loss_curve_[-1]
+    model.fit(X)
+    assert model.elbo(fresh).mean() > elbo
+    assert model.loss_curve_[0] == pytest.approx(
+        last_loss, abs=0.3
+    )  # without another warm-up of the divergence
 
 
-def test_a_warm_start_with_another_noise_says_so(bent):
-    model = quick(1, max_iter=2, warm_start=True, early_stopping=False).fit(bent[1])
+def test_a_warm_start_with_another_noise_is_refused(bent):
+    model = quick(1, max_iter=1, warm_start=True, early_stopping=False).fit(bent[1])
     model.set_params(likelihood=Gaussian("per_column"))
     with pytest.raises(ValueError, match="warm_start"):
         model.fit(bent[1])
 
 
-def test_models_without_a_common_noise_variance_say_why():
+def test_missing_attributes_name_the_reason():
     X = np.random.RandomState(0).binomial(1, 0.3, size=(60, 5)) + 0.0
     decoder = quick(1, likelihood=Gaussian("decoder"), max_iter=1, early_stopping=False).fit(X)
     discrete = quick(1, likelihood="bernoulli", max_iter=1, early_stopping=False).fit(X)
-    for model, reason in ((decoder, "each row its own"), (discrete, r"Bernoulli\(\) has no noise variance")):
+    for model, reason in ((decoder, "one per sample"), (discrete, r"Bernoulli\(\) has no noise variance")):
         with pytest.raises(AttributeError, match=rf"no attribute 'noise_variance_': .*{reason}"):
             _ = model.noise_variance_
         with pytest.raises(AttributeError, match="not linear"):
@@ -739,33 +722,8 @@ def test_models_without_a_common_noise_variance_say_why():
             model.get_covariance()
 
 
-REFUSED = [
-    ({"likelihood": "gausian"}, "likelihood='gausian'.*Did you mean 'gaussian'"),
-    ({"divergence": "betatc"}, "divergence='betatc'.*Did you mean 'beta_tc'"),
-    ({"likelihood": Gaussian("columns")}, "'noise' parameter of Gaussian"),
-    ({"divergence": BetaTC(-1.0)}, "'beta' parameter of BetaTC"),
-    ({"beta": -1.0}, "'beta' parameter of VAETransformer"),
-    ({"kl_warmup": 1.5}, "'kl_warmup' parameter"),
-    ({"n_importance_samples": 0}, "'n_importance_samples' parameter"),
-    ({"n_components": 0}, "'n_components' parameter"),
-    ({"n_components": 0.9}, "'n_components' parameter"),
-    ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs X in \[0, 1\]"),
-    ({"likelihood": "poisson"}, "likelihood='poisson' needs counts"),
-    ({"network": "conv"}, "image_shape"),
-]
-
-
-@pytest.mark.parametrize(("params", "message"), REFUSED)
-def test_bad_parameters_are_named_before_any_work(params, message):
-    X = np.random.RandomState(0).normal(size=(40, 6))
-    model = VAETransformer(**params)
-    with pytest.raises(ValueError, match=message):
-        model.fit(X)
-    assert not hasattr(model, "module_")
-
-
-def test_decoder_is_not_linear_with_a_noise_of_its_own():
-    """Even without hidden layers: the noise is an exponential of the code."""
+def test_a_decoder_with_its_own_noise_is_not_linear():
+    """Even without hidden layers, the noise variance is an exponential of the code."""
     X = correlated((200, 5))
     model = linear(2, likelihood=Gaussian("decoder"), max_iter=3, early_stopping=False).fit(X)
     with pytest.raises(AttributeError, match="not linear"):

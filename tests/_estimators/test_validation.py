@@ -1,0 +1,123 @@
+"""Invalid parameters and data are refused before training, with messages that name the remedy."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_ae import AutoencoderTransformer, VAETransformer
+from sklearn_ae.corruptions import GaussianNoise
+from sklearn_ae.divergences import BetaTC
+from sklearn_ae.likelihoods import Gaussian
+from sklearn_ae.networks import Conv
+
+X = np.random.RandomState(0).normal(size=(40, 6))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return AutoencoderTransformer(2, hidden_layer_sizes=()).fit(X)
+
+
+REFUSED = [
+    ({"n_components": 0}, "n_components"),
+    ({"n_components": "mle"}, r"n_components=0.95"),
+    ({"n_components": 7}, r"between 1 and min\(n_samples, n_features\)=6"),
+    ({"n_components": 0.9}, "bottleneck='ordered'"),
+    ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
+    ({"activation": "gelo"}, "activation"),
+    ({"bottleneck": "order"}, "Did you mean 'ordered'"),
+    ({"corruption": GaussianNoise(-1)}, "scale"),
+    ({"loss": "binary_cross_entropy"}, "MinMaxScaler"),
+    ({"loss": "poisson"}, "squared_error"),
+    ({"network": "conv"}, "image_shape"),
+    ({"network": Conv((2, 2))}, "features"),
+    ({"device": "abacus"}, "device"),
+    ({"max_iter": 0}, "max_iter"),
+    ({"validation_fraction": 1.0}, "validation_fraction"),
+]
+REFUSED_BY_VAE = [
+    ({"likelihood": "gausian"}, "likelihood='gausian'.*Did you mean 'gaussian'"),
+    ({"divergence": "betatc"}, "divergence='betatc'.*Did you mean 'beta_tc'"),
+    ({"likelihood": Gaussian("columns")}, "'noise' parameter of Gaussian"),
+    ({"divergence": BetaTC(-1.0)}, "'beta' parameter of BetaTC"),
+    ({"beta": -1.0}, "'beta' parameter of VAETransformer"),
+    ({"kl_warmup": 1.5}, "'kl_warmup' parameter"),
+    ({"n_importance_samples": 0}, "'n_importance_samples' parameter"),
+    ({"n_components": 0}, "'n_components' parameter"),
+    ({"n_components": 0.9}, "'n_components' parameter"),
+    ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs X in \[0, 1\]"),
+    ({"likelihood": "poisson"}, "likelihood='poisson' needs counts"),
+    ({"network": "conv"}, "image_shape"),
+    ({"divergence": "mmd", "n_importance_samples": 2}, "n_importance_samples=1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("cls", "params", "message"),
+    [
+        *[(AutoencoderTransformer, *case) for case in REFUSED],
+        *[(VAETransformer, *case) for case in REFUSED_BY_VAE],
+    ],
+)
+def test_invalid_parameters_are_named_before_training(cls, params, message):
+    model = cls(**params)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(model)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_are_refused(bad):
+    with_bad = X.copy()
+    with_bad[4, 1] = bad
+    with pytest.raises(ValueError, match="NaN|infinity"):  # noqa: RUF043
+        AutoencoderTransformer().fit(with_bad)
+
+
+def test_a_single_sample_is_refused():
+    with pytest.raises(ValueError, match="minimum of 2"):
+        AutoencoderTransformer(1).fit(X[:1])
+
+
+def test_wrong_numbers_of_features_and_components_are_refused(fitted):
+    with pytest.raises(ValueError, match="6 features"):
+        fitted.transform(X[:, :3])
+    with pytest.raises(ValueError, match="n_components_=2"):
+        fitted.inverse_transform(X[:, :3])
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2.5, "3"])
+def test_numbers_of_draws_are_positive_integers(bad, fitted):
+    vae = VAETransformer(2, hidden_layer_sizes=()).fit(X)
+    with pytest.raises(ValueError, match="n_samples must be a positive integer"):
+        vae.sample(bad)
+    for method in (vae.elbo, vae.score_samples, fitted.score_samples):
+        with pytest.raises(ValueError, match="n_draws must be a positive integer"):
+            method(X, n_draws=bad)
+
+
+def test_validation_samples_with_other_features_are_named():
+    with pytest.raises(ValueError, match="X_val"):
+        AutoencoderTransformer(2).fit(X, X_val=X[:, :3])
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_text_features_are_named_with_a_remedy(make):
+    frame = make({"width": [1.0, 2.0, 3.0], "colour": ["red", "green", "red"], "kind": ["a", "b", "b"]})
+    with pytest.raises(ValueError, match=r"not numeric: 'colour', 'kind'\. Encode them first"):
+        AutoencoderTransformer(1).fit(frame)
+
+
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAETransformer])
+def test_unfitted_models_are_refused(cls):
+    model = cls()
+    methods = [model.transform, model.inverse_transform, model.score_samples, model.reconstruction_error]
+    if cls is VAETransformer:
+        methods += [model.posterior, model.elbo, model.kl_divergence, lambda X: model.sample()]
+    for method in methods:
+        with pytest.raises(NotFittedError):
+            method(X)
