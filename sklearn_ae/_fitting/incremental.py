@@ -20,7 +20,6 @@ from sklearn_ae._fitting.pipeline import (
     fit_context,
     inference_copy,
     summarize,
-    training_context,
 )
 from sklearn_ae._model.initialization import (
     ModelSpec,
@@ -32,6 +31,7 @@ from sklearn_ae._model.objectives import make_objective
 from sklearn_ae._model.pca import InitialPCA, as_incremental, with_chunk
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import TrainingConfig
+from sklearn_ae._utils.runtime import forked_global_rng, threads_for
 
 _PART = 100  # minimum number of samples of an update of the initial PCA
 _REMEMBERED = 1_000  # minimum number of earlier samples that the statistics represent
@@ -52,7 +52,7 @@ def fit_chunk(
     """
     split = Split(samples, None, samples, seed)
     config = config.resolved(samples.shape[0], spec.init)
-    with fit_context():
+    with fit_context(), forked_global_rng(spec.runs_user_code, seed, config.device):
         if previous is None or spec.is_optimal_at_start:
             start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))
             net = new_net(
@@ -64,7 +64,7 @@ def fit_chunk(
         else:
             start = _continued(samples, spec, previous)
             net = previous.net
-        with training_context(start, split, config):
+        with threads_for(start.module.n_weights, int(config.batch_size)):
             accepted = _train_one_epoch(start, net, split, config)
             fitted = replace(summarize(accepted, split), n_samples=n_samples_seen(start, samples))
     return fitted if previous is None or fitted.is_pca else _joined(fitted, previous)

@@ -171,13 +171,14 @@ def fit(
         split = hold_out(data, X_val, spec, config, rng)
         if previous is not None:
             check_same_shape(previous, spec, data.shape[1])
-        start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
         config = config.resolved(split.train.shape[0], spec.init)
-        with training_context(start, split, config):
-            trained = train(start, split, config, previous)
-            accepted = fall_back_to_pca(trained, split, config)
-            accepted = refit_on_all_samples(accepted, split, config)
-            return summarize(accepted, split)
+        with forked_global_rng(spec.runs_user_code, split.seed, config.device):
+            start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
+            with threads_for(start.module.n_weights, int(config.batch_size)):
+                trained = train(start, split, config, previous)
+                accepted = fall_back_to_pca(trained, split, config)
+                accepted = refit_on_all_samples(accepted, split, config)
+                return summarize(accepted, split)
 
 
 @contextlib.contextmanager
@@ -188,17 +189,6 @@ def fit_context() -> Iterator[None]:
     the initial PCA depend on the number of BLAS threads.
     """
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
-        yield
-
-
-@contextlib.contextmanager
-def training_context(start: Start, split: Split, config: TrainingConfig) -> Iterator[None]:
-    """Limit the threads of small networks, and seed torch's global generator for user code."""
-    batch_size: Any = config.batch_size
-    with (
-        threads_for(start.module.n_weights, batch_size),
-        forked_global_rng(start.runs_user_code, split.seed, config.device),
-    ):
         yield
 
 

@@ -21,16 +21,15 @@ from torch.nn.utils import skip_init
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
 from sklearn_ae._model.pca import InitialPCA, initial_pca
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
-from sklearn_ae.corruptions import CallableNoise, Corruption, FeatureStats
-from sklearn_ae.divergences import KL, CallableDivergence, Divergence
+from sklearn_ae.corruptions import Corruption, FeatureStats
+from sklearn_ae.divergences import KL, Divergence
 from sklearn_ae.likelihoods import Gaussian
-from sklearn_ae.losses import CallableLoss, SquaredError
+from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
-from sklearn_ae.penalties import CallablePenalty, Penalty
+from sklearn_ae.penalties import Penalty
 from sklearn_ae.priors import Prior
 
 _N_PROBES = 32  # samples on which the start is compared with PCA
-_USER_CODE = (CallableNoise, CallableLoss, CallablePenalty, CallableDivergence, Modules)
 
 
 @dataclass(frozen=True)
@@ -95,17 +94,16 @@ class ModelSpec:
         return self.divergence is None and all(o is None or o.rotation_invariant for o in options)
 
     @property
-    def uses_global_rng(self) -> bool:
-        """Whether user code may draw from torch's global generator."""
-        return any(isinstance(option, _USER_CODE) for option in self.options)
+    def runs_user_code(self) -> bool:
+        """Whether an option is not the package's own, so that it may draw from torch's global generator."""
+        return not all(option is None or option._is_own() for option in self.options)
 
     def is_capturable(self, width: int) -> bool:
         """Return whether a step for codes of this width runs without a device-to-host synchronisation.
 
         User code is assumed to need one.
         """
-        own = all(option is None or option._is_own() for option in self.options)
-        return own and not (self.penalty is not None and self.penalty.decomposes(width))
+        return not (self.runs_user_code or (self.penalty is not None and self.penalty.decomposes(width)))
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,6 @@ class Start:
     is_pca: bool  # measured: the untrained module encodes and decodes as PCA does
     is_optimal: bool  # PCA, and no training can improve on it
     has_pca_objective: bool
-    runs_user_code: bool
     is_capturable: bool
 
     @classmethod
@@ -131,7 +128,6 @@ class Start:
             is_pca=is_pca,
             is_optimal=is_pca and spec.is_optimal_at_start,
             has_pca_objective=spec.has_pca_objective,
-            runs_user_code=spec.uses_global_rng,
             is_capturable=spec.is_capturable(module.width),
         )
 
