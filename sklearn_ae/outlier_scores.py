@@ -194,6 +194,9 @@ class Auto(OutlierScore):
             return Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)
         return Neighbors(n_neighbors=1)
 
+    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
+        return self.resolve_auto(robust=False).fit_scores(samples, rng)
+
 
 class Reconstruction(OutlierScore):
     """Squared reconstruction error, summed over the features, in squared units of X.

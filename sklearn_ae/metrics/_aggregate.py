@@ -1,12 +1,12 @@
-"""Density of the codes of all rows together: the aggregate posterior, the mean of q(z | x) over the rows.
+"""Density of the aggregate posterior: the mean of q(z | x) over the samples.
 
-Several estimates of the density are blended, with the weights under which draws from
-the posteriors are likeliest. Each judges a draw without the row that it was drawn
-for, so the cross-entropy is no less than the entropy in expectation, whatever the
-estimates are. They complement each other: kernels are exact where posteriors
-overlap, mixtures bridge the gaps where they do not, kernels that are stretched along
-their neighbours suit thin curved sheets, and the product of the components'
-densities suits codes that are independent, or were until they were mixed linearly.
+Several estimates of the density are blended, with the weights that maximise the
+likelihood of draws from the posteriors. Each is evaluated at a draw without the sample
+that it was drawn for, so that the expected cross-entropy is no less than the entropy,
+whatever the estimates are. They complement each other: kernels are exact where
+posteriors overlap, mixtures bridge the gaps where they do not, kernels stretched along
+their neighbours suit thin curved sheets, and the product of the components' densities
+suits codes that are independent, or linear mixtures of independent ones.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 
-from sklearn_ae._utils.gaussian import LOG_2PI, fit_mixture
+from sklearn_ae._utils.gaussian import LOG_2PI
+from sklearn_ae.metrics._normals import NormalMixture, Normals, log_sum_exp
 from sklearn_ae.metrics._posteriors import Posteriors
 
-_SIZES = (1, 2, 4, 8, 16, 32)  # of the mixtures
-_MAX_ITER = 50
-_N_NEIGHBORS = (10, 30)  # along which kernels are stretched
-_STRETCH, _ROUND = 0.5, 0.015  # shares of the neighbours' covariance, and of its mean variance, in a kernel
-_FLOOR = 1e-3  # of a stretched kernel's variances, relative to those of a round one
-_N_FOLDS = 5
-_BLOCK_VALUES = 2**20
+_MIXTURE_SIZES = (1, 2, 4, 8, 16, 32)
+_OVERFIT = 0.2  # Nats below the best mixture at which larger ones are left out
+_MAX_ITER_ICA = 50
+_N_NEIGHBORS = (10, 30)  # Neighbours along which kernels are stretched
+_STRETCH = 0.5  # Share of the neighbours' covariance in a stretched kernel
+_ROUND = 0.015  # Share of the neighbours' mean variance in a stretched kernel
+_FLOOR = 1e-3  # Floor on the variances of a stretched kernel, relative to those of a round one
+_N_FOLDS = 10
+_BLOCK_VALUES = 2**17  # Number of values that fit the cache
 
 
 class Aggregate:
@@ -38,17 +41,19 @@ class Aggregate:
     ----------
     posteriors : Posteriors
     draws : ndarray of shape (n_draws, n, r)
-        As :meth:`Posteriors.draws` gives them.
+        Draws returned by :meth:`Posteriors.draws`.
     rng : RandomState
 
     Attributes
     ----------
     joint : ndarray
-        Under the blend, of u.
+        Log-density of u under the blend.
     product : ndarray
-        Under the product of the components' densities, of u; minus infinity where there is none.
+        Log-density of u under the product of the components' densities; minus infinity if there is
+        none.
     mixture : ndarray
-        Under the posteriors of these n rows and no others, the draw's own included; none for points.
+        Log-density of u under the mean of the posteriors of these n samples, the draw's own included;
+        not set for deterministic posteriors.
 
     References
     ----------
@@ -60,21 +65,22 @@ class Aggregate:
         covariances = q.roots @ q.roots.transpose(0, 2, 1)
         self.product = _product(q, draws)
         estimates = [self.product, *_held_out(q, covariances, draws, rng)]
-        if not q.points:
-            others, own = _under_each_other(Kernels(q.means, covariances), draws)
+        if not q.deterministic:
+            others, own = _under_posteriors(Normals(q.means, covariances), draws)
             self.mixture = np.logaddexp(own, others + np.log(n - 1)) - np.log(n)
-            normal, expected = _gaussian(q.means, covariances, draws)
+            normal, expected = _single_normal(q.means, covariances, draws)
             self._controls = np.stack([normal.ravel() - expected, own.ravel() - q.negentropy()])
             estimates.append(others)
-        if q.own:
+        if q.from_model:
             estimates.append(_log_standard_normal(q, draws))
         usable = [e for e in estimates if not np.isneginf(e).all()]
         self.joint = blend(np.stack([e.ravel() for e in usable])).reshape(draws.shape[:2])
 
     def mean(self, log_density: np.ndarray) -> float:
-        """Mean over rows and posteriors: that of the draws, but for the part of their error that is known.
+        """Return the mean over samples and posteriors, estimated from the draws with control variates.
 
-        Regression on two log-densities whose means are known: a row's own posterior, and a normal one.
+        The controls are two log-densities whose means are known: those under the sample's own
+        posterior, and under one normal distribution.
         """
         centred = self._controls - self._controls.mean(axis=1, keepdims=True)
         slopes = np.linalg.lstsq(centred.T, log_density.ravel() - log_density.mean(), rcond=None)[0]
@@ -82,7 +88,10 @@ class Aggregate:
 
 
 def blend(log_densities: np.ndarray, n_iter: int = 100) -> np.ndarray:
-    """Log-density (m,) of the likeliest mixture of densities (c, m), by expectation maximisation."""
+    """Return the log-density (m,) of the most likely mixture of densities (c, m).
+
+    The weights are found by expectation maximisation.
+    """
     top = log_densities.max(axis=0)
     densities = np.exp(log_densities - top)
     weights = np.full(len(densities), 1.0 / len(densities))
@@ -91,110 +100,89 @@ def blend(log_densities: np.ndarray, n_iter: int = 100) -> np.ndarray:
     return top + np.log(weights @ densities)
 
 
-class Kernels:
-    """Normal distributions with means (n, r) and covariances (n, r, r), all evaluated by one product."""
-
-    def __init__(self, means: np.ndarray, covariances: np.ndarray):
-        precisions = np.linalg.inv(covariances)
-        slopes = np.einsum("nij,nj->ni", precisions, means)
-        constants = np.linalg.slogdet(covariances)[1] + np.einsum("ni,ni->n", slopes, means)
-        self._rows, self._columns = np.triu_indices(means.shape[1])
-        twice = np.where(self._rows == self._columns, 1.0, 2.0)
-        quadratic = precisions[:, self._rows, self._columns] * twice
-        constants += means.shape[1] * LOG_2PI
-        self._weights = -0.5 * np.column_stack([quadratic, -2.0 * slopes, constants]).T
-
-    def blocks(self, points: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Parts of points (m, r), and their log-densities under each kernel."""
-        size = max(1, _BLOCK_VALUES // self._weights.shape[1])
-        for start in range(0, len(points), size):
-            x = points[start : start + size]
-            squares = x[:, self._rows] * x[:, self._columns]
-            yield slice(start, start + len(x)), np.column_stack([squares, x, np.ones(len(x))]) @ self._weights
-
-    def log_density(self, points: np.ndarray) -> np.ndarray:
-        """Log-density of points under all kernels with equal weights."""
-        values = [_log_sum(log_q) - np.log(log_q.shape[1]) for _, log_q in self.blocks(points)]
-        return np.concatenate(values)
-
-
-def _log_sum(log_q: np.ndarray) -> np.ndarray:
-    """Logarithm of the sum of the exponentials of each row; scipy's is several times slower."""
-    top = log_q.max(axis=1, keepdims=True)
-    return top[:, 0] + np.log(np.exp(log_q - top).sum(axis=1))
-
-
-def _under_each_other(kernels: Kernels, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-densities of the draws under the mean of the other rows' kernels, and under their own."""
+def _under_posteriors(normals: Normals, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log-densities of draws under the other samples' posteriors, and under their own."""
     m, n, r = draws.shape
     others, own = np.empty(m * n), np.empty(m * n)
-    for part, log_q in kernels.blocks(draws.reshape(-1, r)):
-        mine = np.arange(len(log_q)), np.arange(part.start, part.stop) % n
-        own[part] = log_q[mine]
-        log_q[mine] = -np.inf
-        others[part] = _log_sum(log_q) - np.log(n - 1)
+    for part, log_q in normals.blocks(draws.reshape(-1, r)):
+        diagonal = np.arange(len(log_q)), np.arange(part.start, part.stop) % n
+        own[part] = log_q[diagonal]
+        log_q[diagonal] = -np.inf
+        others[part] = log_sum_exp(log_q) - np.log(n - 1)
     return others.reshape(m, n), own.reshape(m, n)
 
 
-def _gaussian(means: np.ndarray, covariances: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, float]:
-    """Log-density of the draws under one normal distribution with the moments of all, and its mean."""
+def _single_normal(means: np.ndarray, covariances: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the log-density of draws under the normal with the overall moments, and its expectation."""
     r = means.shape[1]
     covariance = np.cov(means.T, bias=True).reshape(r, r) + covariances.mean(axis=0)
-    kernel = Kernels(np.zeros((1, r)), covariance[None])
-    constant = -0.5 * (np.linalg.slogdet(covariance)[1] + r * (LOG_2PI + 1))
+    normal = Normals(np.zeros((1, r)), covariance[None])
+    expected = -0.5 * (np.linalg.slogdet(covariance)[1] + r * (LOG_2PI + 1))
     centred = (draws - means.mean(axis=0)).reshape(-1, r)
-    return kernel.log_density(centred).reshape(draws.shape[:2]), float(constant)
+    return normal.log_density(centred).reshape(draws.shape[:2]), float(expected)
 
 
 def _log_standard_normal(q: Posteriors, draws: np.ndarray) -> np.ndarray:
-    """Log-density of the draws under the prior N(0, I) of z; minus infinity where components are constant."""
+    """Return the log-density of draws under the prior N(0, I) of z; minus infinity if u has none."""
     if not q.coordinates.varying.all() or q.coordinates.dependent:
         return np.full(draws.shape[:2], -np.inf)
     z = q.codes(draws)
     return q.coordinates.log_det - 0.5 * (np.square(z).sum(axis=2) + z.shape[2] * LOG_2PI)
 
 
-# -- estimates from other rows --------------------------------------------------------------
+# -- estimates from the other folds ---------------------------------------------------------
 
 
 def _held_out(
     q: Posteriors, covariances: np.ndarray, draws: np.ndarray, rng: np.random.RandomState
 ) -> list[np.ndarray]:
-    """Log-densities under estimates from the rows of the other folds: a mixture, and widened kernels."""
+    """Return the log-densities under mixtures, products and kernels fitted to the other folds.
+
+    Mixtures of several sizes are returned. Choosing the best one would make the estimate
+    discontinuous in the samples.
+    """
     m, n, r = draws.shape
-    estimates = np.empty((3 + len(_N_NEIGHBORS), m, n))
-    n_components = None
-    for fold in np.array_split(rng.permutation(n), _N_FOLDS):
+    folds = np.array_split(rng.permutation(n), _N_FOLDS)
+    sizes, tolerance = _mixture_sizes(n - len(folds[0]), r), _OVERFIT
+    parts = []
+    for fold in folds:
         rest = np.setdiff1d(np.arange(n), fold)
         train, test = draws[:2, rest].reshape(-1, r), draws[:, fold].reshape(-1, r)
-        if n_components is None:
-            n_components = _n_components(train, test, len(rest), rng)
-        densities = [fit_mixture(train, n_components, rng, _MAX_ITER).score_samples(test)]
+        densities = _mixtures(train, test, sizes, tolerance, rng)
+        sizes, tolerance = sizes[: len(densities)], np.inf  # The first fold decides for all
         densities.append(_rotated_product(q, rest, train, test, rng))
-        for widths in _widths(q.means[rest], q.points):
-            densities.append(Kernels(q.means[rest], covariances[rest] + widths).log_density(test))
-        estimates[:, :, fold] = np.reshape(densities, (-1, m, len(fold)))
-    return list(estimates)
+        for widths in _kernel_covariances(q.means[rest], q.deterministic):
+            densities.append(Normals(q.means[rest], covariances[rest] + widths).log_density(test))
+        parts.append(np.reshape(densities, (-1, m, len(fold))))
+    order = np.argsort(np.concatenate(folds))
+    return list(np.concatenate(parts, axis=2)[:, :, order])
 
 
-def _n_components(train: np.ndarray, test: np.ndarray, n_rows: int, rng: np.random.RandomState) -> int:
-    """Size of the mixture under which held-out draws are likeliest."""
-    best, chosen = -np.inf, 1
-    for size in _SIZES:
-        if size > 4 * chosen or (size > 1 and n_rows < 2 * size * (train.shape[1] + 1)):
+def _mixture_sizes(n_train: int, r: int) -> list[int]:
+    """Return the sizes that leave at least twice as many samples as a component needs."""
+    return [size for size in _MIXTURE_SIZES if size == 1 or 2 * size * (r + 1) <= n_train]
+
+
+def _mixtures(
+    train: np.ndarray, test: np.ndarray, sizes: list[int], tolerance: float, rng: np.random.RandomState
+) -> list[np.ndarray]:
+    """Return the log-densities under mixtures, up to the first size that is clearly overfitted."""
+    densities: list[np.ndarray] = []
+    best = -np.inf
+    for size in sizes:
+        densities.append(NormalMixture(train, size, rng).log_density(test))
+        best = max(best, densities[-1].mean())
+        if densities[-1].mean() < best - tolerance:
             break
-        score = fit_mixture(train, size, rng, _MAX_ITER).score(test)
-        if score > best:
-            best, chosen = score, size
-    return chosen
+    return densities
 
 
-def _widths(means: np.ndarray, points: bool) -> Iterator[np.ndarray]:
-    """Covariances by which kernels are widened: the same all around, and along their neighbours."""
+def _kernel_covariances(means: np.ndarray, deterministic: bool) -> Iterator[np.ndarray]:
+    """Iterate over covariances to widen kernels by: one for all, then those along their neighbours."""
     n, r = means.shape
-    everywhere = 0.25 * n ** (-2.0 / (r + 4)) * np.eye(r)  # half of Scott's width
-    floor = (_FLOOR if points else 0.0) * everywhere  # where many points are the same
-    yield everywhere
+    round_kernel = 0.25 * n ** (-2.0 / (r + 4)) * np.eye(r)  # Half of Scott's bandwidth
+    floor = (_FLOOR if deterministic else 0.0) * round_kernel  # Many codes may be equal
+    yield round_kernel
     for n_neighbors in _N_NEIGHBORS:
         nearest = NearestNeighbors(n_neighbors=min(n_neighbors, n - 1)).fit(means)
         gaps = means[nearest.kneighbors(return_distance=False)] - means[:, None]
@@ -203,65 +191,68 @@ def _widths(means: np.ndarray, points: bool) -> Iterator[np.ndarray]:
         yield _STRETCH * spread + _ROUND * size * np.eye(r) + floor
 
 
-# -- components one by one ------------------------------------------------------------------
+# -- products of one-dimensional densities --------------------------------------------------
 
 
 def _product(q: Posteriors, draws: np.ndarray) -> np.ndarray:
-    """Log-density of the draws if the components were independent, as a density of u."""
+    """Return the log-density of u if the components of the code were independent."""
     if q.coordinates.dependent:
         return np.full(draws.shape[:2], -np.inf)
     z, means, variances = q.codes(draws), q.codes(q.means), q.component_variances()
-    k = z.shape[-1]
-    columns = [_component(z[..., j].ravel(), means[:, j], variances[:, j], own=True) for j in range(k)]
+    columns = [
+        _component(z[..., j].ravel(), means[:, j], variances[:, j], leave_out=True)
+        for j in range(z.shape[-1])
+    ]
     return np.sum(columns, axis=0).reshape(draws.shape[:2]) + q.coordinates.log_det
 
 
 def _rotated_product(
     q: Posteriors, rest: np.ndarray, train: np.ndarray, test: np.ndarray, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Log-density of draws of other rows if independent components had been mixed linearly."""
+    """Return the log-density of test draws if the codes were rotated independent components."""
     axes = _independent_axes(train, rng)
     z, means = test @ axes.T, q.means[rest] @ axes.T
     variances = np.square(q.roots[rest].transpose(0, 2, 1) @ axes.T).sum(axis=1)
-    return np.sum(
-        [_component(z[:, j], means[:, j], variances[:, j], own=False) for j in range(len(axes))], axis=0
-    )
+    columns = [_component(z[:, j], means[:, j], variances[:, j], leave_out=False) for j in range(len(axes))]
+    return np.sum(columns, axis=0)
 
 
 def _independent_axes(train: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Orthogonal axes, in rows, along which whitened draws are about independent; converged or not."""
-    ica = FastICA(whiten=False, max_iter=_MAX_ITER, tol=1e-3, random_state=rng)
+    """Return orthonormal axes along which whitened draws are nearly independent, converged or not."""
+    ica = FastICA(whiten=False, max_iter=_MAX_ITER_ICA, tol=1e-3, random_state=rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return np.linalg.qr(ica.fit(train).components_.T)[0].T
 
 
-def _component(z: np.ndarray, means: np.ndarray, variances: np.ndarray, own: bool) -> np.ndarray:
-    """Log-density of draws (m,) of one component: rows' posteriors, those widened, and a normal.
+def _component(z: np.ndarray, means: np.ndarray, variances: np.ndarray, *, leave_out: bool) -> np.ndarray:
+    """Return the log-density (m,) of draws of one component.
 
-    ``own`` says that the draws are those of the same rows, in turn, each of which is left out for its own.
+    It blends the posteriors of the samples, the same widened, and a normal density. With
+    ``leave_out`` the draws are those of the same samples in turn, each of which is left out of the
+    density of its own draws.
     """
     centre, spread = means.mean(), means.var() + variances.mean()
     scale = np.sqrt(spread)
     z, means, variances = (z - centre) / scale, (means - centre) / scale, variances / spread
-    width = 0.9 * len(means) ** -0.2  # Silverman's
+    width = 0.9 * len(means) ** -0.2  # Silverman's bandwidth
     widths = (0.0, 0.3 * width, width) if variances.any() else (0.3 * width, width)
-    kernels = [_under_kernels(z, means, np.sqrt(variances + h**2), own) for h in widths]
+    kernels = [_under_kernels(z, means, np.sqrt(variances + h**2), leave_out=leave_out) for h in widths]
     return blend(np.stack([-0.5 * (np.square(z) + LOG_2PI), *kernels])) - np.log(scale)
 
 
-def _under_kernels(z: np.ndarray, means: np.ndarray, stds: np.ndarray, own: bool) -> np.ndarray:
-    """Log-density of draws (m,) under the mean of rows' normal distributions."""
+def _under_kernels(z: np.ndarray, means: np.ndarray, stds: np.ndarray, *, leave_out: bool) -> np.ndarray:
+    """Return the log-density (m,) of draws under the mean of normal kernels, in single precision."""
     n = len(means)
-    x, a = z.astype(np.float32), means.astype(np.float32)  # twice as fast, and exact enough
+    x, a = z.astype(np.float32), means.astype(np.float32)  # Accurate enough, and twice as fast
     rate, height = (np.sqrt(0.5) / stds).astype(np.float32), (1.0 / stds).astype(np.float32)
-    total, size = np.empty(len(x)), max(1, _BLOCK_VALUES // (8 * n))  # in the cache
+    total, size = np.empty(len(x)), max(1, _BLOCK_VALUES // n)
     for start in range(0, len(x), size):
         gap = (x[start : start + size, None] - a) * rate
         np.exp(np.negative(np.square(gap, out=gap), out=gap), out=gap)
-        if own:
-            rows = np.arange(len(gap))
-            gap[rows, (start + rows) % n] = 0.0
+        if leave_out:
+            draw = np.arange(len(gap))
+            gap[draw, (start + draw) % n] = 0.0
         total[start : start + size] = gap @ height
     with np.errstate(divide="ignore"):
-        return np.log(total) - np.log(n - own) - 0.5 * LOG_2PI
+        return np.log(total) - np.log(n - leave_out) - 0.5 * LOG_2PI

@@ -1,37 +1,51 @@
-"""How much codes tell of their rows, and how the components share it.
+"""Information in codes, and the information that their components share.
 
-The measures take any fitted transformer with ``transform`` and
-``inverse_transform``, pipelines among them. Where the model or the last step of the
-pipeline has a ``posterior``, as ``VAETransformer``, the code is the random variable
-q(z | x). Otherwise :func:`mutual_information`, which would be infinite, reads the
-decoder g as a density, ``x | z ~ N(g(z), sigma^2 I)``, as in probabilistic PCA; the
-other measures take the codes as they are.
+The measures take any fitted transformer with ``transform`` and ``inverse_transform``,
+including pipelines. If the model or the last step of the pipeline has a ``posterior``,
+such as ``VAETransformer``, the code is the random variable q(z | x). Otherwise
+:func:`mutual_information`, which would be infinite, reads the decoder g as a density,
+``x | z ~ N(g(z), sigma^2 I)``, as in probabilistic PCA; the other measures use the codes
+as they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import entropy
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.utils import check_array, check_consistent_length, check_scalar
 
-from sklearn_ae._utils.runtime import private_random_state
+from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae._utils.transformers import encode
 from sklearn_ae.metrics._aggregate import Aggregate
 from sklearn_ae.metrics._posteriors import (
-    MIN_ROWS,
-    own_posterior,
+    MIN_SAMPLES,
+    Posteriors,
+    count_samples,
+    model_posterior,
     posteriors,
-    posteriors_or_points,
-    some_rows,
+    posteriors_or_codes,
+    subsample,
 )
 
 
-def mutual_information(model, X, *, n_draws=2, max_samples=2000, return_lower=False, random_state=None):
-    r"""Mutual information of rows and codes, in nats: how *informative* a representation is.
+def mutual_information(
+    model: Any,
+    X: Any,
+    *,
+    n_draws: int = 2,
+    n_repeats: int = 4,
+    max_samples: int = 2000,
+    return_lower: bool = False,
+    return_std: bool = False,
+    random_state: Any = None,
+) -> float | tuple[float, ...]:
+    r"""Estimate the mutual information of samples and codes, in nats: how *informative* codes are.
 
     .. math:: I(x; z) = E_x \, KL(q(z | x) \,\|\, q(z)), \qquad q(z) = E_x \, q(z | x)
 
@@ -40,55 +54,63 @@ def mutual_information(model, X, *, n_draws=2, max_samples=2000, return_lower=Fa
     model : object
         Fitted transformer with ``inverse_transform``.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows, at least 10; held-out ones for models that fit their training rows closely.
+        At least 10 samples; held-out ones for models that fit their training data closely.
     n_draws : int, default=2
-        Draws from the posterior of each row.
+        Number of draws from the posterior of each sample, in each repetition.
+    n_repeats : int, default=4
+        Number of repetitions with different draws and folds, whose mean is returned.
     max_samples : int, default=2000
-        Of more rows, so many are chosen at random. Time grows as n^2 + n k^2, memory as n k^2.
+        Maximum number of samples that a repetition uses, chosen at random. Time grows as
+        n^2 + n k^2, memory as n k^2.
     return_lower : bool, default=False
         Also return a lower bound.
+    return_std : bool, default=False
+        Also return the standard error of ``information``.
     random_state : int, RandomState instance or None, default=None
-        Decides draws, folds and the choice of rows. None takes fresh entropy.
+        Determines the draws, the folds and the choice of samples. None uses fresh entropy.
 
     Returns
     -------
     information : float
-        In expectation an upper bound. Infinite where the decoder gives the rows back
-        without error, as PCA with all components.
+        Upper bound in expectation. Infinite if the decoder reconstructs X without error, as PCA with
+        all components does.
     lower : float
-        Only if ``return_lower``: in expectation a lower bound, no more than log(n_samples).
+        Lower bound in expectation, at most log(n_samples). Only if ``return_lower``.
+    std : float
+        Standard error due to the draws, the folds and the choice of samples, computed from the
+        repetitions. It does not include that X is a sample itself. Only if ``return_std``.
 
     Raises
     ------
     ValueError
-        If X has fewer than 10 rows, or a parameter is out of range.
+        If X has fewer than 10 samples, or a parameter is out of range.
 
     See Also
     --------
-    total_correlation : How far the components are from independent.
+    total_correlation : Dependence between the components.
 
     Notes
     -----
     Models without a ``posterior`` are given that of the decoder's Gauss-Newton
     approximation: precision ``J'J / sigma^2 + S^-1`` with J the decoder's Jacobian at
-    the code, by finite differences, ``sigma^2`` the residuals' variance by PCA's formula
+    the code, by finite differences, ``sigma^2`` the residual variance by PCA's formula
     ``SSE / (n (d - k))`` with k the rank of J, and S the covariance of the codes less the
     noise's share in it. For PCA this is the posterior of probabilistic PCA, and for normal data the
     information is ``1/2 sum_i log(lambda_i / sigma^2)``. For discrete losses it is an
     approximation.
 
-    The density q(z) is not known. Any density m in its place gives an upper bound, too
+    The density q(z) is not known. Any other density m gives an upper bound that is too
     large by KL(q(z) || m) [1]_ [2]_. Here m blends kernels, Gaussian mixtures and products of
-    one-dimensional densities, none of which has seen the row that it judges (a row's
-    kernel left out is the bound of [2]_); for models with a posterior also N(0, I), so the
-    estimate exceeds the mean of ``kl_divergence`` by the error of the draws at most. The
-    excess is about ``n_components**2 / (4 n)`` for normal codes. It is largest where
-    posteriors are narrow and codes fill many dimensions in a way that is far from
-    normal: a code on three independent circles with 2,000 rows and noise of a tenth of
-    their radius, which tells 8.2 nats, is said to tell 8.7.
+    one-dimensional densities, each fitted without the sample that it is evaluated at (leaving out
+    only its own kernel gives the bound of [2]_). For models with a posterior it also includes N(0, I),
+    so that the estimate exceeds the mean of ``kl_divergence`` by no more than its own error. The
+    excess is about ``n_components**2 / (4 n)`` for normal codes. It is largest if posteriors are
+    narrow and the codes fill many dimensions in a way that is far from normal: for a code on three
+    independent circles with 2,000 samples and noise of a tenth of their radius the estimate is 8.7
+    nats; the true value is 8.2.
 
-    The lower bound puts the n posteriors themselves for q(z): it is the information on
-    which of these rows was coded [3]_. Close to log(n) it says only that there is more.
+    The lower bound uses the n posteriors themselves as q(z): it is the information about which of these
+    samples was encoded [3]_. A bound close to log(n) is not informative.
 
     References
     ----------
@@ -102,26 +124,42 @@ def mutual_information(model, X, *, n_draws=2, max_samples=2000, return_lower=Fa
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.decomposition import PCA
     >>> from sklearn_ae.metrics import mutual_information
-    >>> X = load_digits().data[:600]
-    >>> information = mutual_information(PCA(n_components=4).fit(X), X, random_state=0)
-    >>> 4.5 < information < 4.7
-    True
+    >>> X = load_digits().data[:300]
+    >>> pca = PCA(n_components=4).fit(X)
+    >>> information, std = mutual_information(pca, X, return_std=True, random_state=0)
+    >>> print(f"{information:.1f} nats, standard error below 0.05: {std < 0.05}")
+    4.6 nats, standard error below 0.05: True
     """
-    _check(n_draws, max_samples)
-    rng = private_random_state(random_state)
-    q = posteriors(model, *some_rows(max_samples, rng, X))
+    _check_options(n_draws=n_draws, n_repeats=n_repeats, max_samples=max_samples, return_std=return_std)
+    repetitions = _repetitions(posteriors, model, X, n_repeats, max_samples, random_state)
+    bounds = np.array([_information_bounds(q, n_draws, rng) for q, rng in repetitions])
+    upper, std = _mean_and_error(bounds[:, 0])
+    lower = max(0.0, min(float(bounds[:, 1].mean()), upper))
+    found = (upper, *((lower,) if return_lower else ()), *((std,) if return_std else ()))
+    return found if len(found) > 1 else upper
+
+
+def _information_bounds(q: Posteriors, n_draws: int, rng: np.random.RandomState) -> tuple[float, float]:
+    """Return an upper and a lower bound of the information."""
     n, r = q.means.shape
-    if q.points:
-        upper, lower = (np.inf, float(np.log(n))) if r else (0.0, 0.0)
-        return (upper, lower) if return_lower else upper
+    if q.deterministic:
+        return (np.inf, np.log(n)) if r else (0.0, 0.0)
     aggregate = Aggregate(q, q.draws(n_draws, rng), rng)
-    upper = max(0.0, q.negentropy() - aggregate.mean(aggregate.joint))
-    lower = max(0.0, min(q.negentropy() - aggregate.mean(aggregate.mixture), upper, float(np.log(n))))
-    return (upper, lower) if return_lower else upper
+    upper = q.negentropy() - aggregate.mean(aggregate.joint)
+    return upper, min(q.negentropy() - aggregate.mean(aggregate.mixture), np.log(n))
 
 
-def total_correlation(model, X, *, n_draws=2, max_samples=2000, random_state=None):
-    r"""Total correlation of the components of the code, in nats: how *entangled* they are, without labels.
+def total_correlation(
+    model: Any,
+    X: Any,
+    *,
+    n_draws: int = 2,
+    n_repeats: int = 4,
+    max_samples: int = 2000,
+    return_std: bool = False,
+    random_state: Any = None,
+) -> float | tuple[float, ...]:
+    r"""Estimate the total correlation of the code's components, in nats: how *entangled* they are.
 
     .. math:: TC = KL\Big(q(z) \,\Big\|\, \prod_j q(z_j)\Big)
 
@@ -130,38 +168,45 @@ def total_correlation(model, X, *, n_draws=2, max_samples=2000, random_state=Non
     model : object
         Fitted transformer with ``inverse_transform``.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows, at least 10.
+        At least 10 samples.
     n_draws : int, default=2
-        Draws from the posterior of each row, where the model has one.
+        Number of draws from the posterior of each sample, in each repetition, if the model has one.
+    n_repeats : int, default=4
+        Number of repetitions with different draws and folds, whose mean is returned.
     max_samples : int, default=2000
-        Of more rows, so many are chosen at random. Time grows as n^2 + n k^2, memory as n k^2.
+        Maximum number of samples that a repetition uses, chosen at random. Time grows as
+        n^2 + n k^2, memory as n k^2.
+    return_std : bool, default=False
+        Also return the standard error of ``correlation``.
     random_state : int, RandomState instance or None, default=None
-        Decides draws, folds and the choice of rows. None takes fresh entropy.
+        Determines the draws, the folds and the choice of samples. None uses fresh entropy.
 
     Returns
     -------
     correlation : float
-        0 where the components are independent, infinite where some are linear
-        functions of others. Constant components do not count.
+        0 if the components are independent, infinite if some are linear functions of others.
+        Constant components do not count.
+    std : float
+        Standard error due to the draws, the folds and the choice of samples, computed from the
+        repetitions. It does not include that X is a sample itself. Only if ``return_std``.
 
     Raises
     ------
     ValueError
-        If X has fewer than 10 rows, or a parameter is out of range.
+        If X has fewer than 10 samples, or a parameter is out of range.
 
     See Also
     --------
-    mutual_information : How q(z) is estimated.
-    sklearn_ae.divergences.BetaTC : Training with a weight on it.
+    mutual_information : The estimate of q(z) is described there.
+    sklearn_ae.divergences.BetaTC : Training with a weight on the total correlation.
 
     Notes
     -----
-    For models with a ``posterior`` q(z) is the distribution of draws from it, for others
-    that of the codes. It is the difference of two cross-entropies (see
-    :func:`mutual_information`), of which that of the joint density is too large by more:
-    where many components depend on each other in a complicated way the estimate is too
-    small. PCA's codes are uncorrelated, and still have a total correlation where the data
-    are not normal.
+    No labels are needed. For models with a ``posterior``, q(z) is the distribution of draws from it,
+    for others that of the codes. The estimate is the difference of two cross-entropies (see
+    :func:`mutual_information`). That of the joint density is too large by more, so that the
+    estimate is too small if many components depend on each other in a complicated way. PCA's codes
+    are uncorrelated, but have a positive total correlation unless the data are normal.
 
     References
     ----------
@@ -183,62 +228,83 @@ def total_correlation(model, X, *, n_draws=2, max_samples=2000, random_state=Non
     >>> total_correlation(rotated, sources @ [[1, 1], [1, -1]], random_state=0) > 0.05
     True
     """
-    _check(n_draws, max_samples)
-    rng = private_random_state(random_state)
-    q = posteriors_or_points(model, *some_rows(max_samples, rng, X))
+    _check_options(n_draws=n_draws, n_repeats=n_repeats, max_samples=max_samples, return_std=return_std)
+    repetitions = _repetitions(posteriors_or_codes, model, X, n_repeats, max_samples, random_state)
+    values = np.array([_correlation(q, n_draws, rng) for q, rng in repetitions])
+    correlation, std = _mean_and_error(values)
+    return (correlation, std) if return_std else correlation
+
+
+def _correlation(q: Posteriors, n_draws: int, rng: np.random.RandomState) -> float:
     if q.coordinates.dependent:
         return np.inf
     if q.means.shape[1] < 2:
         return 0.0
     aggregate = Aggregate(q, q.draws(n_draws, rng), rng)
     excess = aggregate.joint - aggregate.product
-    return max(0.0, float(excess.mean()) if q.points else aggregate.mean(excess))
+    return float(excess.mean()) if q.deterministic else aggregate.mean(excess)
 
 
 def mutual_information_gap(
-    model, X, factors, *, discrete_factors="auto", n_bins=20, max_samples=10_000, random_state=None
-):
-    r"""Mutual information gap: whether each known factor is in one component, and in no other.
+    model: Any,
+    X: Any,
+    factors: ArrayLike,
+    *,
+    discrete_factors: Any = "auto",
+    n_bins: int = 20,
+    n_repeats: int = 4,
+    max_samples: int = 10_000,
+    return_std: bool = False,
+    random_state: Any = None,
+) -> float | tuple[float, ...]:
+    r"""Mutual information gap: how exclusively single components encode the known factors.
 
     .. math:: MIG = \frac{1}{K} \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}
 
-    with z_(1) and z_(2) the components that tell most of factor v_k, one by one.
+    with z_(1) and z_(2) the components that have the most information about factor v_k.
 
     Parameters
     ----------
     model : object
         Fitted transformer with ``inverse_transform``.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows, at least 10.
+        At least 10 samples.
     factors : array-like of shape (n_samples,) or (n_samples, n_factors)
-        What generated the rows, or is known of them, such as labels.
+        Factors that generated the samples, or known properties of them, such as labels.
     discrete_factors : {"auto"}, bool or array-like of bool of shape (n_factors,), default="auto"
-        Which factors are discrete. "auto" takes those for it that are not numbers, or have no more
-        than ``n_bins`` different values. Continuous ones are cut into bins.
+        Discrete factors are used as they are, others in bins. "auto" regards all factors as discrete
+        that are not numbers or have at most ``n_bins`` values.
     n_bins : int, default=20
-        Bins of a continuous factor, each with as many rows.
+        Number of bins for factors that are not discrete, with as many samples each.
+    n_repeats : int, default=4
+        Number of repetitions with different draws, whose mean is returned.
     max_samples : int, default=10_000
-        Of more rows, so many are chosen at random.
+        Maximum number of samples that a repetition uses, chosen at random.
+    return_std : bool, default=False
+        Also return the standard error of ``gap``.
     random_state : int, RandomState instance or None, default=None
-        Decides draws, ties and the choice of rows. None takes fresh entropy.
+        Determines the draws, ties and the choice of samples. None uses fresh entropy.
 
     Returns
     -------
     gap : float
-        From 0 to 1. 1 where each factor is a function of one component and the others
-        tell nothing of it. A single component has no second: the gap is all of its share.
+        Between 0 and 1. 1 if each factor is a function of one component and the others have no
+        information about it. With a single component, its share of the factor's entropy.
+    std : float
+        Standard error due to the draws, ties and the choice of samples, computed from the
+        repetitions. It does not include that X is a sample itself. Only if ``return_std``.
 
     Raises
     ------
     ValueError
-        If a factor is constant, or the numbers of rows differ.
+        If a factor is constant, or the numbers of samples differ.
 
     Notes
     -----
-    Information is estimated from nearest neighbours [2]_, which needs no bins for the
-    codes: with as many rows, histograms are biased several times as much. For models
-    with a ``posterior`` a code is a draw from it, as in [1]_, so that what is smaller than
-    the posterior's noise does not count; otherwise it is what ``transform`` gives.
+    The information is estimated from nearest neighbours [2]_, which needs no bins for the
+    codes: with as many samples, the bias of histograms is several times as large. For models
+    with a ``posterior`` a code is a draw from it, as in [1]_, so that differences smaller than
+    the posterior's noise do not count; for others it is the output of ``transform``.
 
     References
     ----------
@@ -261,27 +327,63 @@ def mutual_information_gap(
     True
     """
     check_scalar(n_bins, "n_bins", Integral, min_val=2)
-    check_scalar(max_samples, "max_samples", Integral, min_val=MIN_ROWS)
+    _check_options(n_repeats=n_repeats, max_samples=max_samples, return_std=return_std)
     columns = _factor_columns(factors)
     discrete = _are_discrete(discrete_factors, columns, n_bins)
     check_consistent_length(X, *columns)
-    rng = private_random_state(random_state)
-    X, *columns = some_rows(max_samples, rng, X, *columns)
-    labels = [_labels(column, discrete[i], n_bins, i) for i, column in enumerate(columns)]
-    codes = _codes(model, X, rng)
-    return float(np.mean([_gap(codes, values, rng) for values in labels]))
+    gaps = []
+    for rng in _generators(n_repeats, random_state):
+        part, *chosen = subsample(max_samples, rng, X, *columns)
+        labels = [_labels(column, discrete[i], n_bins, i) for i, column in enumerate(chosen)]
+        codes = _codes(model, part, rng)
+        gaps.append(np.mean([_gap(codes, values, rng) for values in labels]))
+    gap, std = _mean_and_error(np.array(gaps))
+    return (gap, std) if return_std else gap
 
 
-def _check(n_draws: Any, max_samples: Any) -> None:
+# -- repetitions --------------------------------------------------------------------------
+
+
+def _check_options(*, n_repeats: Any, max_samples: Any, return_std: Any, n_draws: Any = 1) -> None:
     check_scalar(n_draws, "n_draws", Integral, min_val=1)
-    check_scalar(max_samples, "max_samples", Integral, min_val=MIN_ROWS)
+    check_scalar(n_repeats, "n_repeats", Integral, min_val=1)
+    check_scalar(max_samples, "max_samples", Integral, min_val=MIN_SAMPLES)
+    if return_std and n_repeats < 2:
+        raise ValueError("return_std=True needs at least two repetitions: pass n_repeats=2 or more.")
+
+
+def _generators(n_repeats: int, random_state: Any) -> Iterator[np.random.RandomState]:
+    for seed in private_random_state(random_state).randint(MAX_SEED, size=n_repeats):
+        yield np.random.RandomState(seed)
+
+
+def _repetitions(
+    make: Callable[[Any, Any], Posteriors],
+    model: Any,
+    X: Any,
+    n_repeats: int,
+    max_samples: int,
+    random_state: Any,
+) -> Iterator[tuple[Posteriors, np.random.RandomState]]:
+    """Iterate over posteriors and generators; all use the same posteriors if they use all samples."""
+    shared = make(model, X) if count_samples(X) <= max_samples else None
+    for rng in _generators(n_repeats, random_state):
+        yield (make(model, *subsample(max_samples, rng, X)) if shared is None else shared), rng
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Return the mean, which is not negative, and its standard error; infinite values have none."""
+    mean = max(0.0, float(values.mean()))
+    if len(values) < 2 or not np.isfinite(mean):
+        return mean, 0.0
+    return mean, float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 # -- factors ------------------------------------------------------------------------------
 
 
 def _factor_columns(factors: Any) -> list[np.ndarray]:
-    """Each factor as an array; columns of data frames keep their types."""
+    """Return each factor as an array; columns of data frames keep their types."""
     if np.ndim(factors) not in (1, 2):
         raise ValueError(f"factors must have 1 or 2 dimensions; got {np.ndim(factors)}.")
     if np.ndim(factors) == 1:
@@ -297,32 +399,32 @@ def _are_discrete(wanted: Any, columns: list[np.ndarray], n_bins: int) -> list[b
     flags = np.ravel(wanted)
     if flags.dtype != bool or len(flags) not in (1, len(columns)):
         raise ValueError(
-            f"discrete_factors must be 'auto', a bool, or {len(columns)} of them, one for each factor; got "
-            f"{wanted!r}."
+            f"discrete_factors must be 'auto', a bool, or a list of {len(columns)}, one for each factor; "
+            f"got {wanted!r}."
         )
     return np.broadcast_to(flags, len(columns)).tolist()
 
 
 def _labels(column: np.ndarray, discrete: bool, n_bins: int, index: int) -> np.ndarray:
-    """A factor as integers from 0: its values, or its bins with as many rows each."""
+    """Return a factor as integers from 0: its distinct values, or bins with as many samples each."""
     if not discrete:
         values = check_array(column, ensure_2d=False, dtype=np.float64, input_name="factors")
         edges = np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1])
         column = np.searchsorted(edges, values, side="right")
     labels = np.unique(column, return_inverse=True)[1].ravel()
     if not labels.any():
-        raise ValueError(f"Factor {index} is constant, so it holds no information: leave it out.")
+        raise ValueError(f"Factor {index} is constant and has no information: leave it out.")
     return labels
 
 
 def _codes(model: Any, X: Any, rng: np.random.RandomState) -> np.ndarray:
-    """Codes of rows; draws from the posterior where there is one."""
-    own = own_posterior(model, X)
+    """Return draws from the model's posterior, or the codes of a model without one."""
+    own = model_posterior(model, X)
     return encode(model, X, "X") if own is None else own[0] + own[1] * rng.standard_normal(own[0].shape)
 
 
 def _gap(codes: np.ndarray, labels: np.ndarray, rng: np.random.RandomState) -> float:
-    """How much more the best component tells than the second, in shares of the factor's entropy."""
+    """Return the information of the best component less the second's, in shares of the entropy."""
     most = float(entropy(np.bincount(labels)))
     information = mutual_info_classif(codes, labels, discrete_features=False, random_state=rng)
     second, first = np.sort(np.concatenate([[0.0], np.clip(information, 0.0, most)]))[-2:]

@@ -1,10 +1,10 @@
-"""Posterior of the code given a row: a model's own, or that of the decoder read as a density.
+"""Posteriors of the codes: the model's own, or those of its decoder read as a density.
 
-A code that is a function of its row tells infinitely much of it. What it tells
-beyond the noise is finite: rows are read as ``x | z ~ N(g(z), sigma^2 I)`` with g
-the decoder, as probabilistic PCA and ``score_samples`` read them, and the code of a
-row as what it says of z. Codes are kept in whitened coordinates u, in which one
-floor fits all units and null directions are gone.
+The mutual information with a deterministic code is infinite; read as a noisy channel,
+the decoder makes it finite. Samples are modelled as ``x | z ~ N(g(z), sigma^2 I)`` with
+g the decoder, as in probabilistic PCA and ``score_samples``, and the code of a sample
+as an observation of z. Codes are kept in whitened coordinates u, which have no null
+directions, so that one floor on the variances suits all units.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sklearn_ae._utils.gaussian import LOG_2PI
 from sklearn_ae._utils.pipelines import before_last_step, last_step
 from sklearn_ae._utils.transformers import decode, encode
 
-MIN_ROWS = 10
-_STEP = 1e-3  # of the finite differences, in standard deviations of the codes
-_BLOCK_VALUES = 2**22  # decoded at a time
-_NULL = 1e-12  # variance of a direction, relative to the largest, under which there is none
-_EXACT = 1e-10  # share of the variance under which residuals are rounding errors
-_BLIND = 1e-9  # squared effect of a direction on decoded rows, relative to the largest, that is none
-_MAX_INFORMATION = 1e12  # of a row about a whitened direction: beyond it rounding errors decide
-_FLOOR = 1e-8  # least share of the codes' variance that is not noise
+MIN_SAMPLES = 10
+_STEP = 1e-3  # Step of the finite differences, in standard deviations of the codes
+_BLOCK_VALUES = 2**22  # Number of values decoded at a time
+_NULL = 1e-12  # Relative variance below which a direction counts as null
+_EXACT = 1e-10  # Share of the variance below which residuals are rounding errors
+_UNSEEN = 1e-9  # Relative squared effect below which the decoder ignores a direction
+_MAX_INFORMATION = 1e12  # Precision of a whitened direction above which rounding errors dominate
+_FLOOR = 1e-8  # Smallest share of the codes' variance that is not noise
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Coordinates:
     inverse : ndarray of shape (k, r)
         ``u = (z - mean) @ inverse``.
     varying : ndarray of bool, shape (k,)
-        The components that are not constant.
+        Mask of the components that are not constant.
     """
 
     mean: np.ndarray
@@ -50,31 +50,47 @@ class Coordinates:
     varying: np.ndarray
 
     @classmethod
-    def of(cls, mean: np.ndarray, covariance: np.ndarray) -> Coordinates:
-        """Those in which this covariance is the identity."""
+    def whitening(cls, mean: np.ndarray, covariance: np.ndarray) -> Coordinates:
+        """Return the coordinates in which this covariance is the identity.
+
+        They are given by the symmetric square root of the correlation, which is continuous. The
+        eigenvectors are not: those of nearly uncorrelated codes depend on rounding errors.
+        """
         variance = np.diag(covariance)
         varying = variance > np.finfo(float).eps ** 2 * np.maximum(mean**2, variance.max(initial=0.0))
         scale = np.sqrt(np.where(varying, variance, 1.0))
         correlation = covariance / np.outer(scale, scale) * np.outer(varying, varying)
         size, axes = np.linalg.eigh(correlation)
         kept = size > _NULL * max(size[-1], np.finfo(float).tiny)
-        root = np.sqrt(size[kept])
-        return cls(mean, (axes[:, kept] * root).T * scale, axes[:, kept] / root / scale[:, None], varying)
+        root, axes = np.sqrt(size[kept]), axes[:, kept]
+        rotation = axes.T @ _canonical_basis(axes, varying)
+        basis = rotation.T @ (axes * root).T * scale
+        inverse = (axes / root) @ rotation / scale[:, None]
+        return cls(mean, basis, inverse, varying)
 
     @property
     def dependent(self) -> bool:
-        """Whether some components are linear functions of others."""
+        """True if some components are linear functions of others."""
         return len(self.basis) < int(self.varying.sum())
 
     @property
     def log_det(self) -> float:
-        """Logarithm of the volume of z per volume of u, where no components are dependent."""
+        """Logarithm of the volume of z per volume of u, if no components are dependent."""
         return float(np.linalg.slogdet(self.basis[:, self.varying])[1])
+
+
+def _canonical_basis(axes: np.ndarray, varying: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis (k, r) that depends on the span of the axes only, and continuously."""
+    if axes.shape[1] == varying.sum():
+        return np.eye(len(varying))[:, varying]
+    generic = np.random.RandomState(0).standard_normal(axes.shape)
+    basis, upper = np.linalg.qr(axes @ (axes.T @ generic))
+    return basis * np.sign(np.diag(upper))
 
 
 @dataclass(frozen=True)
 class Posteriors:
-    """Normal posteriors of the codes of n rows, in whitened coordinates.
+    """Normal posteriors of the codes of n samples, in whitened coordinates.
 
     Attributes
     ----------
@@ -82,55 +98,60 @@ class Posteriors:
     roots : ndarray of shape (n, r, r)
         Lower-triangular L with L L' the covariance.
     coordinates : Coordinates
-    points : bool
-        Whether a row determines its code, so that the covariances are zero.
-    own : bool
-        Whether the model has posteriors itself, and with them a prior N(0, I).
+    deterministic : bool
+        True if a sample determines its code, so that the covariances are zero.
+    from_model : bool
+        True if the posteriors are the model's own. It then has the prior N(0, I) as well.
     """
 
     means: np.ndarray
     roots: np.ndarray
     coordinates: Coordinates
-    points: bool
-    own: bool
+    deterministic: bool
+    from_model: bool
 
     def draws(self, n_draws: int, rng: np.random.RandomState) -> np.ndarray:
-        """Draws of shape (n_draws, n, r), in pairs on either side of the mean; points are drawn once."""
-        if self.points:
+        """Return antithetic draws of shape (n_draws, n, r), or the codes once if deterministic."""
+        if self.deterministic:
             return self.means[None]
         normal = rng.standard_normal(((n_draws + 1) // 2, *self.means.shape))
         normal = np.concatenate([normal, -normal])[:n_draws]
         return self.means + np.einsum("nij,mnj->mni", self.roots, normal)
 
     def negentropy(self) -> float:
-        """Mean over the rows of E log q(u | x)."""
+        """Return the mean over the samples of E log q(u | x)."""
         log_det = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1).mean()
         return float(-log_det - 0.5 * self.means.shape[1] * (LOG_2PI + 1))
 
     def codes(self, u: np.ndarray) -> np.ndarray:
-        """Components that vary, of coordinates (..., r)."""
-        where = self.coordinates
-        return where.mean[where.varying] + u @ where.basis[:, where.varying]
+        """Return the varying components of the codes with coordinates (..., r)."""
+        varying = self.coordinates.varying
+        return self.coordinates.mean[varying] + u @ self.coordinates.basis[:, varying]
 
     def component_variances(self) -> np.ndarray:
-        """Posterior variance of each component that varies, of shape (n, k)."""
+        """Return the posterior variances of the varying components, of shape (n, k)."""
         basis = self.coordinates.basis[:, self.coordinates.varying]
         return np.square(np.einsum("nij,ik->njk", self.roots, basis)).sum(axis=1)
 
 
-def some_rows(max_samples: int, rng: np.random.RandomState, X: Any, *others: Any) -> list[Any]:
-    """X and what has as many rows; a random choice of rows where there are more."""
+def count_samples(X: Any) -> int:
+    """Return the number of samples; raise ValueError if there are fewer than ``MIN_SAMPLES``."""
     n = X.shape[0] if hasattr(X, "shape") else len(X)
-    if n < MIN_ROWS:
-        raise ValueError(f"X must have at least {MIN_ROWS} rows, whose codes are compared; got {n}.")
-    if n <= max_samples:
+    if n < MIN_SAMPLES:
+        raise ValueError(f"X must have at least {MIN_SAMPLES} samples to compare their codes; got {n}.")
+    return n
+
+
+def subsample(max_samples: int, rng: np.random.RandomState, X: Any, *others: Any) -> list[Any]:
+    """Return X and the arrays beside it, or the same random choice from all of them."""
+    if count_samples(X) <= max_samples:
         return [X, *others]
     chosen = resample(X, *others, replace=False, n_samples=max_samples, random_state=rng)
     return chosen if others else [chosen]
 
 
-def own_posterior(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Means and standard deviations by the model's ``posterior``, where it has one."""
+def model_posterior(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return means and standard deviations from the model's ``posterior``, or None without one."""
     last = last_step(model)
     if not hasattr(last, "posterior"):
         return None
@@ -139,61 +160,65 @@ def own_posterior(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def posteriors(model: Any, X: Any) -> Posteriors:
-    """Posteriors of the codes of rows X: the model's own ones, or those of its decoder."""
-    own = own_posterior(model, X)
-    return _own(*own) if own is not None else _of_decoder(model, X)
+    """Return the model's own posteriors of the codes of X, or those of its decoder."""
+    own = model_posterior(model, X)
+    return _from_model(*own) if own is not None else _from_decoder(model, X)
 
 
-def posteriors_or_points(model: Any, X: Any) -> Posteriors:
-    """The model's own posteriors of the codes of rows X, or else the codes as they are."""
-    own = own_posterior(model, X)
-    return _own(*own) if own is not None else _points(encode(model, X, "X"))
+def posteriors_or_codes(model: Any, X: Any) -> Posteriors:
+    """Return the model's own posteriors of the codes of X, or the codes as deterministic posteriors."""
+    own = model_posterior(model, X)
+    return _from_model(*own) if own is not None else _from_codes(encode(model, X, "X"))
 
 
-def _own(mean: np.ndarray, std: np.ndarray) -> Posteriors:
-    where = Coordinates.of(mean.mean(axis=0), _covariance(mean) + np.diag(np.square(std).mean(axis=0)))
-    scaled = where.inverse.T * std[:, None]
+def _from_model(mean: np.ndarray, std: np.ndarray) -> Posteriors:
+    covariance = _covariance(mean) + np.diag(np.square(std).mean(axis=0))
+    coordinates = Coordinates.whitening(mean.mean(axis=0), covariance)
+    scaled = coordinates.inverse.T * std[:, None]
     roots = _lower_root(scaled @ scaled.transpose(0, 2, 1))
-    return Posteriors((mean - where.mean) @ where.inverse, roots, where, points=False, own=True)
+    means = (mean - coordinates.mean) @ coordinates.inverse
+    return Posteriors(means, roots, coordinates, deterministic=False, from_model=True)
 
 
-def _points(codes: np.ndarray) -> Posteriors:
+def _from_codes(codes: np.ndarray) -> Posteriors:
     codes = codes.astype(np.float64)
-    where = Coordinates.of(codes.mean(axis=0), _covariance(codes))
-    u = (codes - where.mean) @ where.inverse
-    return Posteriors(u, np.zeros((*u.shape, u.shape[1])), where, points=True, own=False)
+    coordinates = Coordinates.whitening(codes.mean(axis=0), _covariance(codes))
+    u = (codes - coordinates.mean) @ coordinates.inverse
+    roots = np.zeros((*u.shape, u.shape[1]))
+    return Posteriors(u, roots, coordinates, deterministic=True, from_model=False)
 
 
 def _covariance(codes: np.ndarray) -> np.ndarray:
     return np.cov(codes.T, bias=True).reshape(codes.shape[1], -1)
 
 
-def _of_decoder(model: Any, X: Any) -> Posteriors:
-    """Gauss-Newton posteriors: precision ``J'J / sigma^2 + S^-1``, and the mean between code and prior mean.
+def _from_decoder(model: Any, X: Any) -> Posteriors:
+    """Return Gauss-Newton posteriors with precision ``J'J / sigma^2 + S^-1``.
 
-    The code counts as an estimate of z with information ``J'J / sigma^2``. S is the covariance of the
-    codes less the noise's share in it, as in probabilistic PCA.
+    The code is an estimate of z with information ``J'J / sigma^2``, and the posterior mean lies
+    between it and the prior mean. S is the covariance of the codes less the noise's share in it, as in
+    probabilistic PCA.
     """
     codes = encode(model, X, "X").astype(np.float64)
-    points = _points(codes)
-    u, where = points.means, points.coordinates
-    rows = check_array(dense(X), dtype=np.float64, input_name="X")
-    error = np.square(rows - decode(model, codes, np.float64)).sum(axis=1).mean()
-    if not u.size or error <= _EXACT * rows.var(axis=0).sum():
-        return points
-    power, axes = np.linalg.eigh(_squared_jacobians(model, codes, where))
-    seen = power > _BLIND * np.maximum(power[:, -1:], np.finfo(float).tiny)
-    noise = error / max(1.0, rows.shape[1] - seen.sum(axis=1).mean())  # PCA's formula
+    exact = _from_codes(codes)
+    u, coordinates = exact.means, exact.coordinates
+    X = check_array(dense(X), dtype=np.float64, input_name="X")
+    error = np.square(X - decode(model, codes, np.float64)).sum(axis=1).mean()
+    if not u.size or error <= _EXACT * X.var(axis=0).sum():
+        return exact
+    power, axes = np.linalg.eigh(_squared_jacobians(model, codes, coordinates))
+    seen = power > _UNSEEN * np.maximum(power[:, -1:], np.finfo(float).tiny)
+    noise = error / max(1.0, X.shape[1] - seen.sum(axis=1).mean())  # As in probabilistic PCA
     information = np.where(seen, np.minimum(power / noise, _MAX_INFORMATION), 0.0)
-    prior = np.linalg.inv(_signal(information, axes))
+    prior = np.linalg.inv(_signal_covariance(information, axes))
     weight = (axes * information[:, None]) @ axes.transpose(0, 2, 1)
     means = np.linalg.solve(weight + prior, weight @ u[..., None])[..., 0]
     roots = _lower_root(np.linalg.inv(weight + prior))
-    return Posteriors(means, roots, where, points=False, own=False)
+    return Posteriors(means, roots, coordinates, deterministic=False, from_model=False)
 
 
 def _lower_root(covariances: np.ndarray) -> np.ndarray:
-    """Cholesky factors, floored at standard deviations of 1e-6 of the codes'."""
+    """Return Cholesky factors, floored at 1e-6 standard deviations of the codes."""
     size, axes = np.linalg.eigh(covariances)
     root = axes * np.sqrt(np.maximum(size, 1.0 / _MAX_INFORMATION))[:, None]
     upper = np.linalg.qr(root.transpose(0, 2, 1), mode="r")
@@ -201,11 +226,11 @@ def _lower_root(covariances: np.ndarray) -> np.ndarray:
     return (upper * sign).transpose(0, 2, 1)
 
 
-def _squared_jacobians(model: Any, codes: np.ndarray, where: Coordinates) -> np.ndarray:
-    """J'J of the decoder in whitened coordinates at each code, by central differences: (n, r, r)."""
-    r = len(where.basis)
+def _squared_jacobians(model: Any, codes: np.ndarray, coordinates: Coordinates) -> np.ndarray:
+    """Return J'J (n, r, r) of the decoder in whitened coordinates, by central differences."""
+    r = len(coordinates.basis)
     n_features = decode(model, codes[:1], np.float64).shape[1]
-    steps = _STEP * np.concatenate([where.basis, -where.basis])
+    steps = _STEP * np.concatenate([coordinates.basis, -coordinates.basis])
     size = max(1, _BLOCK_VALUES // (2 * max(r, 1) * n_features))
     parts = []
     for start in range(0, len(codes), size):
@@ -215,12 +240,12 @@ def _squared_jacobians(model: Any, codes: np.ndarray, where: Coordinates) -> np.
     return np.concatenate(parts)
 
 
-def _signal(information: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Prior covariance: the identity less the mean of the noise's covariance, floored.
+def _signal_covariance(information: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return the prior covariance: the identity less the mean covariance of the noise, floored.
 
-    Directions in which the decoder is blind tell nothing of the noise, and take no share of it.
+    Directions that the decoder ignores carry no estimate of the noise, and are left out of it.
     """
-    part = np.where(information > 0, 1.0 / np.maximum(information, 1.0), 0.0)
-    share = np.mean((axes * part[:, None]) @ axes.transpose(0, 2, 1), axis=0)
+    variance = np.where(information > 0, 1.0 / np.maximum(information, 1.0), 0.0)
+    share = np.mean((axes * variance[:, None]) @ axes.transpose(0, 2, 1), axis=0)
     size, basis = np.linalg.eigh(share)
     return (basis * np.maximum(1.0 - size, _FLOOR)) @ basis.T
