@@ -1,4 +1,4 @@
-"""Divergences: closed forms, unbiased estimates, and what each does to the codes of known factors."""
+"""Divergences: closed forms, unbiased estimates, the effect on codes, and those that a user defines."""
 
 import math
 
@@ -14,9 +14,17 @@ from torch.distributions import kl_divergence as torch_kl
 
 from sklearn_ae import VAETransformer
 from sklearn_ae._utils.gaussian import kl_per_component, log_normal
-from sklearn_ae.divergences import DIVERGENCES, KL, MMD, BetaTC, total_correlation
+from sklearn_ae.divergences import (
+    DIVERGENCES,
+    KL,
+    MMD,
+    BetaTC,
+    CallableDivergence,
+    Divergence,
+    total_correlation,
+)
 
-# few epochs suffice for what is tested here
+# a few epochs suffice for the properties tested here
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
 
 
@@ -31,13 +39,13 @@ def posteriors(n=60, k=3, seed=0):
     return mu, log_var, mu + (0.5 * log_var).exp() * normal
 
 
-def on(divergence, mu, log_var, z, n_rows=None, seed=0):
-    return divergence(mu, log_var, z, n_rows or len(z), generator(seed))
+def on(divergence, mu, log_var, z, n_samples=None, seed=0):
+    return divergence(mu, log_var, z, n_samples or len(z), generator(seed))
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
 class TestEveryDivergence:
-    def test_gives_a_number_per_row_and_a_gradient(self, name):
+    def test_is_a_number_per_sample_with_a_gradient(self, name):
         mu, log_var, z = posteriors()
         mu.requires_grad_()
         value = on(DIVERGENCES[name](), mu, log_var, z + mu - mu.detach())
@@ -47,11 +55,11 @@ class TestEveryDivergence:
         assert (gradient != 0).any()
 
     def test_takes_randomness_from_its_generator_alone(self, name, unchanged_globals):
-        divergence, rows = DIVERGENCES[name](), posteriors()
-        assert torch.equal(on(divergence, *rows), on(divergence, *rows))
+        divergence, batch = DIVERGENCES[name](), posteriors()
+        assert torch.equal(on(divergence, *batch), on(divergence, *batch))
 
     @pytest.mark.parametrize("size", [1e-6, 1e3])
-    def test_is_finite_for_posteriors_that_are_far_apart_or_all_the_same(self, name, size):
+    def test_is_finite_for_distant_and_for_equal_posteriors(self, name, size):
         mu, log_var, z = (size * part for part in posteriors())
         log_var = log_var.clamp(-23, 10).requires_grad_()
         value = on(DIVERGENCES[name](), mu, log_var, z)
@@ -60,7 +68,7 @@ class TestEveryDivergence:
             assert torch.autograd.grad(value.sum(), log_var)[0].isfinite().all()
 
     def test_takes_a_batch_of_one(self, name):
-        assert on(DIVERGENCES[name](), *posteriors(1), n_rows=1).isfinite().all()
+        assert on(DIVERGENCES[name](), *posteriors(1), n_samples=1).isfinite().all()
 
 
 # -- KL -----------------------------------------------------------------------------
@@ -93,7 +101,7 @@ def exact_total_correlation(mu, log_var, z):
     return joint - sum(q.log_prob(column) for q, column in zip(columns, z.T, strict=True))
 
 
-def test_total_correlation_of_all_rows_is_exact():
+def test_total_correlation_of_all_samples_is_exact():
     mu, log_var, z = posteriors(300)
     expected = exact_total_correlation(mu, log_var, z)
     torch.testing.assert_close(total_correlation(mu, log_var, z, 300), expected)
@@ -101,10 +109,10 @@ def test_total_correlation_of_all_rows_is_exact():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 def test_total_correlation_is_that_of_normal_codes(correlation):
-    """Of 5,000 rows 512 stand for all; the codes together are normal with a known correlation."""
+    """512 of 5,000 samples represent all; the aggregate posterior is normal with a known correlation."""
     covariance = torch.full((3, 3), correlation).double().fill_diagonal_(1.0)
     closed = -0.5 * float(torch.logdet(covariance))
-    share = 0.05  # of the variance within each posterior
+    share = 0.05  # the part of the variance within each posterior
     with torch.random.fork_rng():
         torch.manual_seed(0)
         mu = MultivariateNormal(torch.zeros(3).double(), covariance - share * torch.eye(3)).sample((5000,))
@@ -113,8 +121,8 @@ def test_total_correlation_is_that_of_normal_codes(correlation):
     assert float(total_correlation(mu, log_var, z, 5000).mean()) == pytest.approx(closed, abs=0.12)
 
 
-def test_total_correlation_of_batches_is_nearer_to_that_of_all_rows_than_the_papers():
-    """Minibatch-weighted sampling gives a row's own posterior the weight of every other in the batch."""
+def test_total_correlation_of_batches_has_a_smaller_bias_than_the_estimate_of_the_paper():
+    """Minibatch-weighted sampling gives a sample's own posterior the same weight as every other one."""
     n, size = 2000, 100
     mu, log_var, z = posteriors(n, 3)
     mu, log_var = mu @ torch.tensor([[1.0, 0.8, 0.0], [0, 0.6, 0], [0, 0, 1]]).double(), log_var - 1.0
@@ -127,19 +135,19 @@ def test_total_correlation_of_batches_is_nearer_to_that_of_all_rows_than_the_pap
     assert abs(ours - exact) < 0.3 * abs(papers - exact)
 
 
-def weighted_sampling(mu, log_var, z, n_rows):
+def weighted_sampling(mu, log_var, z, n_samples):
     """R. Chen et al. (2018), equation (S6)."""
     log_q = log_normal(z[:, None], mu, log_var)
-    constant = math.log(len(z) * n_rows)
+    constant = math.log(len(z) * n_samples)
     return log_q.sum(2).logsumexp(1) - constant - (log_q.logsumexp(1) - constant).sum(1)
 
 
-def test_beta_weighs_the_total_correlation_and_nothing_else():
-    rows = posteriors()
-    kl, tc = on(KL(), *rows), total_correlation(*rows, 60)
+def test_beta_weights_the_total_correlation_alone():
+    batch = posteriors()
+    kl, tc = on(KL(), *batch), total_correlation(*batch, 60)
     for beta in (0.0, 1.0, 6.0):
-        torch.testing.assert_close(on(BetaTC(beta), *rows), kl + (beta - 1) * tc)
-    assert torch.equal(on(BetaTC(1.0), *rows), kl)
+        torch.testing.assert_close(on(BetaTC(beta), *batch), kl + (beta - 1) * tc)
+    assert torch.equal(on(BetaTC(1.0), *batch), kl)
 
 
 # -- maximum mean discrepancy -----------------------------------------------------------
@@ -191,12 +199,12 @@ def test_discrepancy_grows_with_what_sets_the_codes_apart():
 
 
 def test_mmd_adds_its_terms():
-    rows = posteriors()
-    one = on(MMD(1.0), *rows)
+    batch = posteriors()
+    one = on(MMD(1.0), *batch)
     assert one.unique().numel() == 1  # it is one of all rows
-    torch.testing.assert_close(on(MMD(30.0), *rows), 30 * one)
-    torch.testing.assert_close(on(MMD(30.0, kl=0.2), *rows), 30 * one + 0.2 * on(KL(), *rows))
-    torch.testing.assert_close(on(MMD(0.0, kl=1.0), *rows), on(KL(), *rows))
+    torch.testing.assert_close(on(MMD(30.0), *batch), 30 * one)
+    torch.testing.assert_close(on(MMD(30.0, kl=0.2), *batch), 30 * one + 0.2 * on(KL(), *batch))
+    torch.testing.assert_close(on(MMD(0.0, kl=1.0), *batch), on(KL(), *batch))
 
 
 # -- on data ----------------------------------------------------------------------------
@@ -290,3 +298,39 @@ def test_importance_weights_are_for_the_kl_divergence_alone(divergence):
     ):
         model.fit(np.random.RandomState(0).normal(size=(40, 5)))
     assert not hasattr(model, "module_")
+
+
+# -- divergences of the user's --------------------------------------------------------
+
+
+class Renyi(Divergence):
+    """Half the squared norm of the means, and no more than the contract asks for."""
+
+    def __call__(self, mu, log_var, z, n_samples, generator):
+        return 0.5 * mu.square().sum(1)
+
+
+def squared_norm(mu, log_var):
+    return 0.5 * mu.square().sum(1)
+
+
+def test_a_function_and_a_class_of_the_user_train_alike(factors):
+    X = factors[0][:200]
+    models = [fit(X, divergence, max_iter=4) for divergence in (Renyi(), CallableDivergence(squared_norm))]
+    assert models[0].loss_curve_ == models[1].loss_curve_
+    assert np.isfinite(models[0].score_samples(X[:10])).all()
+
+
+def test_a_function_that_computes_the_kl_divergence_is_the_plain_model(factors):
+    X = factors[0][:200]
+    mine = CallableDivergence(lambda mu, log_var: kl_per_component(mu, log_var).sum(1))
+    assert fit(X, mine, max_iter=3).loss_curve_ == fit(X, max_iter=3).loss_curve_
+
+
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [(lambda mu, log_var: mu.square(), r"shape \(60, 3\)"), (lambda mu, log_var: 1.0, "float")],
+)
+def test_a_function_must_return_a_divergence_per_sample(function, got):
+    with pytest.raises(ValueError, match=rf"passed as divergence must return .* shape \(60,\); got {got}"):
+        on(CallableDivergence(function), *posteriors())

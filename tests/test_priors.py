@@ -1,4 +1,4 @@
-"""Priors: the mixture agrees with scikit-learn, and is a prior of the fitted model."""
+"""Priors: the mixture agrees with scikit-learn, and serves a fitted model, as one of the user's does."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ from sklearn.mixture import GaussianMixture
 
 from sklearn_ae import VAETransformer
 from sklearn_ae._density.vae import FittedVAE
-from sklearn_ae.priors import FittedMixture, Mixture, StandardNormal
+from sklearn_ae.priors import FittedMixture, FittedPrior, Mixture, Prior, StandardNormal
 
 
 def groups(n, k=2, seed=0):
-    """Codes in three groups, together with about mean 0 and variance 1."""
+    """Return codes in three groups, with mean 0 and variance 1 in all, approximately."""
     rng = np.random.RandomState(seed)
     centres = 1.3 * np.array([[1, 0], [-0.5, 0.87], [-0.5, -0.87]]) @ np.eye(2, k)
     return centres[rng.randint(3, size=n)] + 0.25 * rng.normal(size=(n, k))
@@ -26,7 +26,7 @@ def mixture():
 
 @pytest.fixture(scope="module")
 def grouped():
-    """Rows in three groups, on a curved sheet in six columns."""
+    """Samples in three groups, on a curved surface in six dimensions."""
     z = groups(600)
     X = np.column_stack([z, np.sin(2 * z), z**2])
     return X + 0.05 * np.random.RandomState(1).normal(size=X.shape)
@@ -49,20 +49,20 @@ def test_density_is_that_of_scikit_learn(mixture):
     )
 
 
-def test_pull_is_the_gradient_and_a_positive_curvature(mixture):
+def test_derivatives_are_the_gradient_and_a_positive_curvature(mixture):
     z = torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     z.requires_grad_()
     prior = FittedMixture.of(mixture)
     (expected,) = torch.autograd.grad(-prior.log_prob(z).sum(), z)
-    gradient, curvature = prior.pull(z)
+    gradient, curvature = prior.derivatives(z)
     torch.testing.assert_close(gradient, expected)
     assert (torch.linalg.eigvalsh(curvature) > 0).all()
     alone = GaussianMixture(1, random_state=0).fit(groups(500))
-    _, curvature = FittedMixture.of(alone).pull(z)
+    _, curvature = FittedMixture.of(alone).derivatives(z)
     np.testing.assert_allclose(curvature[0].detach(), alone.precisions_[0], rtol=1e-10)
 
 
-def test_draws_have_the_mixture_s_moments(mixture):
+def test_draws_have_the_moments_of_the_mixture(mixture):
     drawn = FittedMixture.of(mixture).draw(50_000, np.random.RandomState(0))
     expected = mixture.sample(50_000)[0]
     np.testing.assert_allclose(drawn.mean(0), expected.mean(0), atol=0.03)
@@ -70,20 +70,20 @@ def test_draws_have_the_mixture_s_moments(mixture):
     assert mixture.score(drawn) == pytest.approx(mixture.score(expected), abs=0.03)
 
 
-def test_held_out_codes_choose_the_number_of_components():
+def test_validation_codes_select_the_number_of_components():
     codes, held_out = groups(600), groups(200, seed=1)
     assert 3 <= len(Mixture().fit(codes, held_out, codes).means) <= 16
     assert len(Mixture(max_components=2).fit(codes, held_out, codes).means) == 2
     assert StandardNormal().fit(codes, held_out, codes) is None
 
 
-def test_normal_codes_stay_normal():
+def test_normal_codes_keep_the_standard_normal():
     rng = np.random.RandomState(0)
     codes, held_out = rng.normal(size=(400, 3)), rng.normal(size=(400, 3))
     assert Mixture().fit(codes, held_out, codes) is None
 
 
-def test_training_is_the_same(grouped, fitted):
+def test_training_does_not_depend_on_the_prior(grouped, fitted):
     codes = [model.transform(grouped) for model in fitted.values()]
     np.testing.assert_array_equal(*codes)
     assert fitted["mixture"].validation_loss_curve_ == fitted["normal"].validation_loss_curve_
@@ -103,16 +103,16 @@ def test_score_agrees_with_draws_from_the_prior(grouped, fitted, prior):
     std = np.sqrt(model.noise_variance_)
     log_p = norm.logpdf(test[:, None], model.inverse_transform(z), std).sum(2)
     naive = logsumexp(log_p, axis=1) - np.log(len(z))
-    trusted = np.exp(2 * logsumexp(log_p, axis=1) - logsumexp(2 * log_p, axis=1)) > 200  # effective draws
-    assert trusted.sum() > 20
-    error = (model.score_samples(test) - naive)[trusted]
+    accurate = np.exp(2 * logsumexp(log_p, axis=1) - logsumexp(2 * log_p, axis=1)) > 200  # effective draws
+    assert accurate.sum() > 20
+    error = (model.score_samples(test) - naive)[accurate]
     assert abs(error.mean()) < 0.02
     assert np.abs(error).max() < 0.3
     assert (model.elbo(test) < model.score_samples(test) + 0.01).all()
 
 
 def test_samples_come_from_the_groups(grouped, fitted):
-    """Between groups there are no rows, and a normal prior draws some there."""
+    """There are no samples between the groups, but a normal prior draws some there."""
     reach = np.linalg.norm(grouped[:, :2], axis=1).min()
     between = {
         prior: np.mean(np.linalg.norm(model.sample(2000, random_state=0)[:, :2], axis=1) < reach)
@@ -121,8 +121,54 @@ def test_samples_come_from_the_groups(grouped, fitted):
     assert between["mixture"] < 0.5 * between["normal"]
 
 
-def test_pca_keeps_its_density():
+def test_a_model_that_is_pca_keeps_its_density():
     X = np.random.RandomState(0).normal(size=(300, 6)) @ np.random.RandomState(1).normal(size=(6, 6))
     model = VAETransformer(2, prior="mixture", hidden_layer_sizes=(), random_state=0).fit(X)
     assert model.module_.prior is None
     np.testing.assert_allclose(model.score_samples(X), model.pca_.score_samples(X), rtol=1e-8)
+
+
+# -- a prior of the user's ------------------------------------------------------------
+
+
+class FittedDiagonal(FittedPrior):
+    """Independent normal components, and no more than the contract asks for."""
+
+    def __init__(self, mean, std):
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(mean))
+        self.register_buffer("std", torch.from_numpy(std))
+
+    def log_prob(self, z):
+        return torch.distributions.Normal(self.mean, self.std).log_prob(z).sum(-1)
+
+    def draw(self, n, rng):
+        return self.mean.numpy() + self.std.numpy() * rng.standard_normal((n, len(self.mean)))
+
+
+class Diagonal(Prior):
+    def fit(self, codes, validation_codes, all_codes):
+        return FittedDiagonal(all_codes.mean(0), all_codes.std(0))
+
+
+def test_a_prior_of_the_user_serves_scores_and_samples(grouped):
+    params = {"hidden_layer_sizes": (16,), "max_iter": 15, "early_stopping": False, "random_state": 0}
+    X = grouped[:200]
+    model = VAETransformer(2, prior=Diagonal(), **params).fit(X)
+    prior = model.module_.prior
+    assert type(prior) is FittedDiagonal
+    z = prior.draw(100_000, np.random.RandomState(0))
+    log_p = norm.logpdf(X[:20, None], model.inverse_transform(z), np.sqrt(model.noise_variance_)).sum(2)
+    naive = logsumexp(log_p, axis=1) - np.log(len(z))
+    accurate = np.exp(2 * logsumexp(log_p, axis=1) - logsumexp(2 * log_p, axis=1)) > 200
+    assert accurate.sum() > 10
+    assert np.abs(model.score_samples(X[:20]) - naive)[accurate].max() < 0.3
+    codes = model.sample(4000, random_state=0, return_codes=True)[1]
+    np.testing.assert_allclose(codes.mean(0), prior.mean, atol=0.1)
+
+
+def test_default_derivatives_of_a_prior():
+    z = torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gradient, curvature = FittedDiagonal(np.array([1.0, 0.0]), np.array([0.5, 2.0])).derivatives(z)
+    torch.testing.assert_close(gradient, (z - torch.tensor([1.0, 0.0])) / torch.tensor([0.25, 4.0]))
+    torch.testing.assert_close(curvature, torch.eye(2).double().expand(20, 2, 2))
