@@ -1,0 +1,155 @@
+"""Streaming inputs: which source they are opened as, and which are refused before training."""
+
+import numpy as np
+import pytest
+import torch
+from out_of_core import FORMS, Chunks, quick, thirds
+from scipy import sparse
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from sklearn_ae import AEOutlierDetector
+from sklearn_ae._data.sources import ChunkSource, LoaderSource
+from sklearn_ae._data.streams import open_stream, samples_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def check(chunk):
+    samples = samples_of(chunk)
+    return samples.toarray() if sparse.issparse(samples) else np.asarray(samples)
+
+
+STREAMS = {
+    "chunks": ChunkSource,
+    "tuples": ChunkSource,
+    "sparse chunks": ChunkSource,
+    "function": ChunkSource,
+    "dataset": LoaderSource,
+    "loader": LoaderSource,
+    "loader of chunks": ChunkSource,
+}
+
+
+@pytest.mark.parametrize("form", STREAMS)
+def test_every_stream_yields_all_samples_in_every_pass(form):
+    X = np.arange(200.0)[:, None] * [1.0, -1.0, 2.0]
+    source = open_stream(FORMS[form](X, None), check)
+    assert type(source) is STREAMS[form]
+    assert source.shape == X.shape
+    for _ in range(2):
+        found = np.concatenate(list(source.chunks()))
+        if type(source) is LoaderSource:  # in random order
+            assert not np.array_equal(found, X)
+            found = found[np.argsort(found[:, 0])]
+        np.testing.assert_array_equal(found, X)
+    np.testing.assert_array_equal(source[np.array([3, 150])], X[[3, 150]])
+
+
+class Stream(IterableDataset):
+    """Iterable dataset of single samples."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def __iter__(self):
+        return iter(self.X)
+
+
+@pytest.mark.parametrize("form", [Stream, lambda X: DataLoader(Stream(X), 30)], ids=["dataset", "loader"])
+def test_iterable_datasets_yield_samples(form, digits, few_are_many):
+    source = open_stream(form(digits[:300]), check)
+    np.testing.assert_array_equal(np.concatenate(list(source.chunks())), digits[:300])
+    assert quick(3, max_iter=1).fit(form(digits[:300])).n_samples_ == 300
+
+
+def test_empty_chunks_are_skipped():
+    X = np.arange(12.0).reshape(6, 2)
+    source = open_stream(Chunks(X[:0], X[:4], X[:0], X[4:]), check)
+    assert [len(chunk) for chunk in source.chunks()] == [4, 2]
+
+
+def test_samples_are_the_first_entry_of_a_pair():
+    X = np.eye(3)
+    for chunk in (X, (X, np.arange(3)), [X, np.arange(3)]):
+        assert samples_of(chunk) is X
+    tensor = torch.ones(2, 3, requires_grad=True)
+    np.testing.assert_array_equal(samples_of(tensor), np.ones((2, 3)))
+
+
+# -- refusals -----------------------------------------------------------------------------
+
+
+def bad_chunk(change):
+    X = np.random.RandomState(0).normal(size=(60, 4))
+    return Chunks(X, X, change(X.copy()))
+
+
+def with_nan(X):
+    X[7, 2] = np.nan
+    return X
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (bad_chunk(with_nan), "NaN"),
+        (bad_chunk(lambda X: X[:, :3]), "features"),
+        (bad_chunk(lambda X: np.full(X.shape, "a")), "could not convert|not numeric"),
+        (bad_chunk(lambda X: X[0]), "2D"),
+        (Chunks(), "iterated again"),
+        ((c for c in [np.eye(9)]), "only once"),
+        (iter([np.eye(9)]), "partial_fit"),
+        (DataLoader([np.eye(9)] * 3, batch_size=None, shuffle=True), "shuffle=False"),
+    ],
+    ids=["nan", "features", "text", "1D", "empty", "generator", "iterator", "shuffled chunks"],
+)
+def test_bad_streams_raise_an_error_before_training(X, message, few_are_many, monkeypatch):
+    def train(*args, **kwargs):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr("sklearn_ae._fitting.pipeline.train", train)
+    model = quick(2)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X)
+    assert not hasattr(model, "module_")
+
+
+class Named(Dataset):
+    """Dataset of dicts, as many datasets are."""
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        return {"pixels": torch.zeros(4)}
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (Named(), TypeError, "items of X are of type dict.*collate_fn"),
+        (TensorDataset(torch.zeros(20, 1, 4, 4)), ValueError, r"shape \(20, 1, 4, 4\).*flatten"),
+        (lambda: 5, TypeError, "X is a function that returns a int.*iterable of chunks"),
+    ],
+    ids=["dicts", "images", "no iterable"],
+)
+def test_streams_without_samples_raise_an_error_with_the_remedy(X, error, message):
+    with pytest.raises(error, match=message):
+        quick(2).fit(X)
+
+
+def test_lists_are_arrays(curve):
+    ours, plain = (quick(1, max_iter=2).fit(X) for X in (curve.tolist(), curve))
+    np.testing.assert_array_equal(ours.transform(curve), plain.transform(curve))
+
+
+@pytest.mark.parametrize("method", ["transform", "reconstruction_error", "score_samples", "partial_fit"])
+def test_other_methods_refuse_streams(method, curve):
+    model = quick(1, max_iter=1).fit(curve)
+    with pytest.raises(TypeError, match="one chunk at a time"):
+        getattr(model, method)(thirds(curve))
+
+
+def test_the_detector_refuses_streams(curve):
+    with pytest.raises(TypeError, match="only fit of AutoencoderTransformer"):
+        AEOutlierDetector().fit(thirds(curve))

@@ -1,0 +1,296 @@
+"""Optimisation: automatic sizes, AdamW, averaged weights and the best epoch."""
+
+import copy
+import pickle
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklearn_ae import AutoencoderTransformer
+from sklearn_ae._training.optimization import (
+    BestEpoch,
+    FusedAdamW,
+    OnlineAverage,
+    StopTraining,
+    WeightAverage,
+    batch_size_and_epochs,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
+
+
+# -- automatic sizes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "init", "size", "epochs"),
+    [
+        (50, "pca", 50, 150),
+        (1_000, "pca", 64, 150),
+        (1_001, "pca", 128, 150),
+        (20_000, "pca", 128, 26),  # 4,000 steps of 157 batches
+        (20_001, "pca", 256, 51),
+        (10**7, "pca", 256, 1),
+        (1_000, "random", 64, 250),
+        (50, "random", 50, 4_000),
+    ],
+)
+def test_automatic_batch_size_and_number_of_epochs(n_samples, init, size, epochs):
+    assert batch_size_and_epochs("auto", "auto", n_samples, init) == (size, epochs)
+    assert batch_size_and_epochs(32, 7, n_samples, init) == (32, 7)
+
+
+def test_batches_are_no_larger_than_the_data():
+    assert batch_size_and_epochs(64, 3, 10, "pca") == (10, 3)
+
+
+def test_a_config_is_resolved_into_a_new_one():
+    config = AutoencoderTransformer()._training_config()
+    resolved = config.resolved(500, "pca")
+    assert (config.batch_size, config.max_iter) == ("auto", "auto")
+    assert (resolved.batch_size, resolved.max_iter) == (64, 150)
+    assert resolved.alpha == config.alpha
+
+
+# -- AdamW --------------------------------------------------------------------------------
+
+
+def problem(optimizer_class):
+    """Return a small network and its optimizer with two groups of parameters."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 5))
+    weights = [p for p in net.parameters() if p.ndim > 1]
+    biases = [p for p in net.parameters() if p.ndim == 1]
+    groups = [{"params": weights, "weight_decay": 0.3}, {"params": biases, "weight_decay": 0.0}]
+    return net, optimizer_class(groups, lr=0.02, fused=True)
+
+
+def backward(net, step):
+    x = torch.randn(16, 5, generator=torch.Generator().manual_seed(step))
+    (net(x) - x).square().mean().backward()
+
+
+def same(net, other):
+    return all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("frozen_at", [None, 0, 3])
+def test_steps_equal_those_of_torch(frozen_at):
+    """Bit for bit, also if the learning rate changes and a parameter is frozen for some steps."""
+    (net, quick), (twin, usual) = problem(FusedAdamW), problem(torch.optim.AdamW)
+    for step in range(8):
+        for model, optimizer in ((net, quick), (twin, usual)):
+            model[0].bias.requires_grad_(frozen_at is None or not frozen_at <= step < frozen_at + 2)
+            for group in optimizer.param_groups:
+                group["lr"] = 0.02 / (1 + step)
+            optimizer.zero_grad() if optimizer is usual else optimizer.clear_gradients()
+            backward(model, step)
+            optimizer.step() if optimizer is usual else optimizer.advance()
+        assert same(net, twin)
+    assert not same(net, problem(FusedAdamW)[0])
+
+
+@pytest.mark.parametrize("carry", ["pickle", "deepcopy", "load_state_dict"])
+def test_steps_continue_from_a_copy(carry):
+    """The state is that of torch and part of the optimizer."""
+    (net, quick), (twin, usual) = problem(FusedAdamW), problem(torch.optim.AdamW)
+    for step in range(6):
+        if step == 3 and carry == "load_state_dict":
+            quick.load_state_dict(copy.deepcopy(quick.state_dict()))
+        elif step == 3:
+            both = (net, quick)
+            net, quick = pickle.loads(pickle.dumps(both)) if carry == "pickle" else copy.deepcopy(both)
+        quick.clear_gradients()
+        usual.zero_grad()
+        backward(net, step)
+        backward(twin, step)
+        quick.advance()
+        usual.step()
+        assert same(net, twin)
+
+
+def test_learning_rates_are_multiplied_per_group():
+    weights = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))]
+    groups = [{"params": [p], "lr_multiplier": factor} for p, factor in zip(weights, (1.0, 3.0), strict=True)]
+    optimizer = FusedAdamW(groups, lr=0.1, fused=True)
+    optimizer.set_rate(0.02)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.02, 0.06]
+
+
+def test_the_first_fit_of_a_process_does_not_import_torchs_compiler(first_fit):
+    """Importing it takes longer than fitting a small model, in every process of joblib."""
+    assert not first_fit["imports_compiler"]
+
+
+# -- averaged weights -----------------------------------------------------------------------
+
+
+class Line(nn.Module):
+    """Module whose single weight a test sets to the number of the step."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def set(self, value):
+        with torch.no_grad():
+            self.weight.fill_(float(value))
+
+
+def test_weight_average_covers_about_a_tenth_of_the_steps():
+    line = Line()
+    average = WeightAverage(line, 1_000)
+    for step in range(1, 1_001):
+        line.set(step)
+        average.update(step)
+    average.swap()
+    assert 1_000 - 150 < float(line.weight) < 1_000 - 50
+    average.swap()
+    assert float(line.weight) == 1_000
+
+
+def test_weight_average_is_the_weights_themselves_in_a_short_training():
+    line = Line()
+    average = WeightAverage(line, 2)
+    for step in (1, 2):
+        line.set(step)
+        average.update(step)
+    average.swap()
+    assert float(line.weight) == 2
+
+
+def test_weight_average_follows_weights_after_a_swap():
+    """Validation swaps the weights twice, and training continues."""
+    plain, swapped = Line(), Line()
+    averages = WeightAverage(plain, 50), WeightAverage(swapped, 50)
+    for step in range(1, 51):
+        for line, average in zip((plain, swapped), averages, strict=True):
+            line.set(step)
+            average.update(step)
+        averages[1].swap()
+        averages[1].swap()
+    for average in averages:
+        average.swap()
+    assert torch.equal(plain.weight, swapped.weight)
+
+
+class OpenEnded:
+    """Net without training, whose weight counts the steps of all calls."""
+
+    lr = 0.01
+
+    def __init__(self):
+        self.module_ = Line()
+        self.rates = []
+        self.optimizer_ = SimpleNamespace(set_rate=self.rates.append)
+
+    def run(self, callback, n_steps):
+        """Return the weight at the first and after the last step of a call."""
+        callback.on_train_begin(self)
+        first = float(self.module_.weight)
+        for _ in range(n_steps):
+            callback.on_batch_begin(self)
+            self.module_.set(float(self.module_.weight) + 1)
+            callback.on_batch_end(self)
+        last = float(self.module_.weight)
+        callback.on_train_end(self)
+        return first, last
+
+
+def test_open_ended_training_averages_a_tenth_of_all_steps_and_continues_from_the_weights():
+    net, callback = OpenEnded(), OnlineAverage()
+    assert net.run(callback, 400) == (0, 400)
+    assert 400 - 60 < float(net.module_.weight) < 400 - 20  # the average is left in the module
+    callback = pickle.loads(pickle.dumps(callback))
+    assert net.run(callback, 400) == (400, 800)
+    assert 800 - 110 < float(net.module_.weight) < 800 - 50
+
+
+def test_open_ended_learning_rate_warms_up_and_decays_with_the_root_of_the_step():
+    net, callback = OpenEnded(), OnlineAverage()
+    for n_steps in (37, 20_000):  # the number of calls has no effect
+        net.run(callback, n_steps)
+    rates = np.array(net.rates)
+    assert rates[0] == pytest.approx(1e-4)
+    peak = int(rates.argmax())
+    assert (np.diff(rates[: peak + 1]) > 0).all()
+    assert (np.diff(rates[peak:]) < 0).all()
+    assert 90 <= peak <= 110
+    assert rates[16_000] / rates[4_000] == pytest.approx(np.sqrt(5 / 17), rel=1e-3)
+
+
+# -- best epoch -----------------------------------------------------------------------------
+
+
+class Scripted:
+    """Net whose only weight counts the epochs, and whose validation losses are given."""
+
+    averaged = staticmethod(nullcontext)
+
+    def __init__(self, losses, best):
+        self.module_ = Line()
+        self.losses = losses
+        self.best = best
+
+    def run(self):
+        """Return the best epoch, the epoch of the restored weights, and the last epoch."""
+        self.best.on_train_begin(self)
+        stopped = len(self.losses)
+        for epoch, loss in enumerate(self.losses, start=1):
+            self.module_.set(epoch)
+            self.history = {(-1, "valid_loss"): loss, (-1, "epoch"): epoch}
+            try:
+                self.best.on_epoch_end(self)
+            except StopTraining:
+                stopped = epoch
+                break
+        self.best.on_train_end(self)
+        return self.best.best_epoch_, int(self.module_.weight), stopped
+
+
+@pytest.mark.parametrize(
+    ("first", "losses", "best"),
+    [
+        (5.0, [4, 3, 2], 3),
+        (5.0, [4, 1, 2], 2),
+        (0.5, [4, 1, 2], 0),
+        (-1.0, [-2, -4, -3], 2),
+        (1.0, [1, 1], 0),
+    ],
+    ids=["last", "middle", "untrained", "negative", "ties"],
+)
+def test_best_weights_are_restored_with_the_untrained_model_as_a_candidate(first, losses, best):
+    assert Scripted(losses, BestEpoch(99, 0.0, first)).run() == (best, best, len(losses))
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "tol", "stopped", "best"),
+    [
+        ([9, 9, 9, 9, 9, 9], 3, 0.0, 4, 1),
+        ([8, 9, 9, 7, 9, 9, 9, 1], 3, 0.0, 7, 4),
+        (
+            [9.99, 9.98, 9.97, 9.96],
+            3,
+            0.05,
+            3,
+            3,
+        ),  # small gains make a best epoch, but do not extend training
+        ([9.6, 9.3, 9.0, 8.7], 3, 0.05, 4, 4),  # unless they add up
+        ([9, 8, 7], np.inf, 0.0, 3, 3),
+    ],
+)
+def test_training_stops_after_some_epochs_without_an_improvement(losses, patience, tol, stopped, best):
+    assert Scripted(losses, BestEpoch(patience, tol, 10.0)).run() == (best, best, stopped)
+
+
+def test_the_averaged_weights_are_those_kept():
+    class Averaged(Scripted):
+        def averaged(self):
+            self.module_.set(-7)
+            return nullcontext()
+
+    assert Averaged([1.0], BestEpoch(9, 0.0, 2.0)).run() == (1, -7, 1)
