@@ -44,7 +44,11 @@ WITH_CODE = [
     CONTRIBUTING,
     *(page for page in PAGES if "```python" in page.read_text(encoding="utf-8")),
 ]
-FAST = {README, CONTRIBUTING} | {ROOT / "docs" / page for page in ("guide/big_data.md",)}
+IN_MAKE_TEST = {
+    README,
+    CONTRIBUTING,
+    ROOT / "docs" / "guide" / "big_data.md",
+}  # the others run in `make check`
 CODE_BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.?\d*")
 SLOT_MODULES = [
@@ -90,7 +94,9 @@ def last_digit(number: str) -> float:
 @pytest.mark.parametrize(
     "document",
     [
-        pytest.param(page, id=str(page.relative_to(ROOT)), marks=() if page in FAST else pytest.mark.slow)
+        pytest.param(
+            page, id=str(page.relative_to(ROOT)), marks=() if page in IN_MAKE_TEST else pytest.mark.slow
+        )
         for page in WITH_CODE
     ],
 )
