@@ -14,10 +14,11 @@ from sklearn_ae.corruptions import CORRUPTIONS
 from sklearn_ae.divergences import DIVERGENCES
 from sklearn_ae.likelihoods import LIKELIHOODS, Gaussian
 from sklearn_ae.losses import LOSSES
+from sklearn_ae.metrics import explained_variance_scorer
 from sklearn_ae.networks import NETWORKS
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, Mahalanobis, Neighbors
 from sklearn_ae.penalties import L1, PENALTIES, Contractive
-from sklearn_ae.priors import PRIORS
+from sklearn_ae.priors import PRIORS, Mixture
 
 REGISTRIES = {
     "bottleneck": BOTTLENECKS,
@@ -57,18 +58,23 @@ ESTIMATORS = [
     ),
     small(penalty=Contractive(0.1) + L1(0.1), hidden_layer_sizes=(), whiten=True),
     AutoencoderTransformerCV(hidden_layer_sizes=()),
-    small(AutoencoderTransformerCV, n_components=[1, 2], cv=2),
+    small(AutoencoderTransformerCV, cv=2, scoring=explained_variance_scorer),
     VAETransformer(),
     VAETransformer(n_components=None, hidden_layer_sizes=()),
-    small(VAETransformer, likelihood=Gaussian("per_column"), hidden_layer_sizes=(), prior="mixture"),
+    small(VAETransformer, likelihood=Gaussian("per_column"), hidden_layer_sizes=(), prior=Mixture(max_components=2)),
     small(VAETransformer, likelihood=Gaussian("decoder"), divergence="beta_tc", corruption="gaussian"),
     small(VAETransformer, divergence="mmd", init="random", early_stopping=True),
     small(VAETransformer, tied_weights=True, n_importance_samples=2),
     AEOutlierDetector(),
-    AEOutlierDetector(VAETransformer(hidden_layer_sizes=()), robust=False),
+    AEOutlierDetector(VAETransformer(hidden_layer_sizes=()), robust=False, n_estimators=2),
     AEOutlierDetector(small(), outlier_score="reconstruction", n_estimators=1),
-    AEOutlierDetector(small(), outlier_score="log_likelihood", n_estimators=2),
-    AEOutlierDetector(small(), outlier_score=Neighbors(3) | Mahalanobis(), robust=False),
+    AEOutlierDetector(small(hidden_layer_sizes=()), outlier_score="log_likelihood", n_estimators=2),
+    AEOutlierDetector(
+        small(hidden_layer_sizes=()),
+        outlier_score=Neighbors(3) | Mahalanobis(),
+        robust=False,
+        n_estimators=2,
+    ),
 ]
 
 
