@@ -1,4 +1,4 @@
-"""TODO"""
+"""Dense and sparse arrays, as a whole and in blocks of samples."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-BLOCK_VALUES = 2**21  # entries of X that are read at a time
+BLOCK_VALUES = 2**21  # Number of entries of X read at a time
 
 
 def dense(X: Any) -> np.ndarray:
-    """Rows as an array, whether or not they are sparse."""
+    """Return X as a dense array if it is sparse, and otherwise as it is."""
     return X.toarray() if sparse.issparse(X) else X
 
 
 def sample_blocks(X: Any, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
-    """Dense parts of X with so many entries, or one row."""
+    """Iterate over dense blocks of samples with about ``n_values`` entries each."""
     if hasattr(X, "blocks"):
         yield from X.blocks(n_values)
         return
@@ -27,10 +27,10 @@ def sample_blocks(X: Any, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
 
 
 def stacked(parts: Iterable[Any], n: int) -> np.ndarray:
-    """Parts of n rows, arrays or tensors, below each other.
+    """Return the concatenation of arrays or tensors with n samples in all.
 
-    Each is copied at once: small parts that stay alive would keep the allocator from
-    using the memory around them for the next block again.
+    Each is copied immediately: small parts that stay alive would keep the allocator from
+    reusing the memory around them.
     """
     whole, start = np.empty(0), 0
     for part in map(np.asarray, parts):

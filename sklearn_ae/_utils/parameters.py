@@ -1,4 +1,4 @@
-"""TODO"""
+"""Validation of parameters that are not those of an estimator."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array, check_scalar
 
-# -- parameters ---------------------------------------------------------------------------
-
 
 def finite_vector(values: Any, name: str) -> np.ndarray:
+    """Return a vector of finite numbers, or raise an error that names the parameter."""
     if np.ndim(values) != 1:
         raise ValueError(f"{name} must have 1 dimension; got {np.ndim(values)}.")
     return check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
 
 
 def finite_number(value: Any, name: str) -> float:
+    """Return a finite number, or raise an error that names the parameter."""
     check_scalar(value, name, Real)
     if not np.isfinite(value):
         raise ValueError(f"{name} must be finite; got {value!r}.")
@@ -25,6 +25,7 @@ def finite_number(value: Any, name: str) -> float:
 
 
 def index(component: Any, n_components: int, name: str) -> int:
+    """Return the index of a component, or raise an error that names the parameter."""
     if not isinstance(component, (int, np.integer)) or not 0 <= component < n_components:
         raise ValueError(
             f"{name} must be an integer from 0 to {n_components - 1}, since the code has {n_components} "
@@ -34,19 +35,20 @@ def index(component: Any, n_components: int, name: str) -> int:
 
 
 def check_density(density: Any) -> None:
+    """Raise an error unless the density is a known name, or has ``fit`` and ``sample``."""
     if isinstance(density, str) and density not in ("gaussian", "mixture"):
         raise ValueError(
-            f"density={density!r} is not known; valid strings are 'gaussian' and 'mixture'. An estimator "
-            "with fit and sample, such as KernelDensity(), is one, too."
+            f"density={density!r} is not known; use 'gaussian', 'mixture' or an estimator with fit and "
+            "sample, such as KernelDensity()."
         )
     if not isinstance(density, str) and not (hasattr(density, "fit") and hasattr(density, "sample")):
         raise TypeError(
-            f"density={density!r} has no fit and sample: pass 'gaussian', 'mixture', or an estimator that "
+            f"density={density!r} has no fit and sample: use 'gaussian', 'mixture' or an estimator that "
             "has both, such as KernelDensity()."
         )
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Refuse a count that is not a positive integer."""
+    """Raise ValueError unless the value is a positive integer."""
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be a positive integer; got {value!r}.")

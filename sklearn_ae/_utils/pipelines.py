@@ -1,4 +1,4 @@
-"""Pipelines as models: their ends, the rows that reach the last step, names in tables and figures."""
+"""First and last steps of pipelines, the input of the last step, and names in tables and figures."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from sklearn.pipeline import Pipeline
 
 
 def first_step(model: Any) -> Any:
-    """The model itself, or the estimator at the start of a pipeline."""
+    """Return the first estimator of a pipeline, or the model itself."""
     return first_step(model[0]) if isinstance(model, Pipeline) else model
 
 
 def last_step(model: Any) -> Any:
-    """The model itself, or the estimator at the end of a pipeline."""
+    """Return the last estimator of a pipeline, or the model itself."""
     return last_step(model.steps[-1][1]) if isinstance(model, Pipeline) else model
 
 
 def before_last_step(model: Any, X: Any) -> Any:
-    """Rows as they reach :func:`last_step`."""
+    """Return X transformed to the input of :func:`last_step`."""
     if not isinstance(model, Pipeline):
         return X
     return before_last_step(model[-1], model[:-1].transform(X) if len(model) > 1 else X)
 
 
 def by_class(models: Iterable[Any]) -> dict[str, Any]:
-    """Models by name: that of the class (of a pipeline, the last step's), numbered where these are equal."""
+    """Return models by the names of their classes (of a pipeline, its last step), numbered if equal."""
     named: dict[str, Any] = {}
     for model in models:
         name = base = type(last_step(model)).__name__

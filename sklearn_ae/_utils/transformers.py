@@ -1,4 +1,4 @@
-"""TODO"""
+"""Encoding and decoding with any fitted transformer, with errors that name the parameter."""
 
 from __future__ import annotations
 
@@ -10,51 +10,49 @@ from sklearn.utils import check_array
 
 from sklearn_ae._utils.arrays import dense
 
-# -- rows and codes -----------------------------------------------------------------------
-
 
 def kind(model: Any) -> str:
-    """What a model is, for errors: its class, or that it is itself one."""
+    """Return a description of a model for error messages."""
     return f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
 
 
 def check_decoder(model: Any, name: str = "model") -> None:
-    """Refuse what cannot encode and decode; ``name`` is the parameter that it was passed as."""
-    missing = [name for name in ("transform", "inverse_transform") if not hasattr(model, name)]
+    """Raise TypeError unless the model, passed as parameter ``name``, can encode and decode."""
+    missing = [method for method in ("transform", "inverse_transform") if not hasattr(model, method)]
     if missing or isinstance(model, type):
         raise TypeError(
             f"{name} must be a fitted transformer with transform and inverse_transform; got {kind(model)}"
-            f"{' without ' + ' and '.join(missing) if missing else ', not an instance'}. Use for instance "
+            f"{' without ' + ' and '.join(missing) if missing else ', not an instance'}. Use, for instance, "
             "PCA, AutoencoderTransformer, or a Pipeline of steps that all have inverse_transform."
         )
 
 
 def encode(model: Any, X: Any, name: str) -> np.ndarray:
-    """Codes of rows, as a float array of shape (n_samples, n_components)."""
+    """Return the codes of samples as a float array of shape (n_samples, n_components)."""
     check_decoder(model)
     if np.ndim(X) not in (1, 2):
-        raise ValueError(f"{name} must have 1 dimension (one row) or 2; got {np.ndim(X)}.")
+        raise ValueError(f"{name} must have 1 dimension (one sample) or 2; got {np.ndim(X)}.")
     try:
-        codes = model.transform(X if np.ndim(X) == 2 else _as_rows(X))
+        codes = model.transform(X if np.ndim(X) == 2 else _as_2d(X))
     except Exception as error:
         error.add_note(f"Raised by {type(model).__name__}.transform for {name}.")
         raise
     return check_array(dense(codes), dtype=[np.float64, np.float32], input_name=f"transform({name})")
 
 
-def _as_rows(x: Any) -> Any:
-    """One row in two dimensions; a row of a DataFrame keeps its names."""
+def _as_2d(x: Any) -> Any:
+    """Return a single sample in two dimensions; a row of a DataFrame keeps its feature names."""
     if hasattr(x, "to_frame") and hasattr(x, "iloc"):
         return x.to_frame().T.infer_objects()
     return (x if sparse.issparse(x) else np.asarray(x)).reshape(1, -1)
 
 
 def numeric_rows(X: Any, name: str = "X") -> np.ndarray:
-    """Rows as a float array, whether or not they are sparse or a data frame."""
+    """Return samples, possibly sparse or in a data frame, as a float array."""
     return check_array(dense(X), dtype=[np.float64, np.float32], input_name=name)
 
 
 def decode(model: Any, codes: np.ndarray, dtype: Any) -> np.ndarray:
-    """Decode codes of shape (..., n_components)."""
-    rows = np.asarray(dense(model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(dtype))))
-    return rows.reshape(*codes.shape[:-1], rows.shape[-1])
+    """Return the decoded samples of codes of shape (..., n_components)."""
+    decoded = np.asarray(dense(model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(dtype))))
+    return decoded.reshape(*codes.shape[:-1], decoded.shape[-1])

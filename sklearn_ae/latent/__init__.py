@@ -1,62 +1,75 @@
-"""Latent space of any fitted transformer that can decode: walk it, sweep it, draw from it.
+"""Interpolation, traversal, attributes and sampling in the latent space of any transformer.
 
-    rows -- transform --> codes -- change --> codes -- inverse_transform --> rows
+    samples -- transform --> codes -- change --> codes -- inverse_transform --> samples
 
-Each function encodes rows, changes the codes and decodes them. It asks a model for
-nothing but ``transform`` and ``inverse_transform``: this package's autoencoders have
-them, and so do PCA, ``KernelPCA(fit_inverse_transform=True)`` and pipelines of such.
+Each function encodes samples, changes the codes and decodes them. A model needs only
+``transform`` and ``inverse_transform``, such as this package's autoencoders, PCA,
+``KernelPCA(fit_inverse_transform=True)`` and pipelines of these.
 
-Rows of two dimensions reach the model as they are: DataFrames keep their names,
-sparse matrices stay sparse, and the model validates them; a note on its error names
-the parameter. Results are NumPy arrays, whatever ``set_output`` says, and have the
-axis of rows where the input had it. Codes are decoded in the precision they came in.
+Two-dimensional input is passed to the model unchanged: DataFrames keep their feature
+names, sparse matrices stay sparse, and the model validates them; a note on its error
+names the parameter. Results are NumPy arrays regardless of ``set_output``, and have a
+samples axis if the input has one. Codes are decoded in the precision of ``transform``.
 
-Models with the methods ``sample`` and ``posterior``, as ``VAETransformer``, and
-pipelines that end in one are taken to have a standard normal prior on their
+Models with the methods ``sample`` and ``posterior``, such as ``VAETransformer``, and
+pipelines that end in one are assumed to have a standard normal prior on their
 ``n_components_`` components. Only :func:`sample_latent` is random.
 """
 
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_scalar
 
 from sklearn_ae._utils.parameters import check_density, finite_number, finite_vector, index
 from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae._utils.transformers import decode, encode
-from sklearn_ae.latent._codes import check_method, code_quantiles, code_vector, levels, two_components, walk
+from sklearn_ae.latent._codes import check_method, code_quantiles, code_vector, levels, path, two_components
 from sklearn_ae.latent._densities import draw_from_estimator, draw_gaussians
 
+__all__ = [
+    "apply_attribute",
+    "attribute_vector",
+    "interpolate",
+    "latent_grid",
+    "sample_latent",
+    "traverse",
+]
 
-def interpolate(model, X_start, X_end, n_steps=10, method="linear"):
-    """Walk from rows to other rows through the latent space.
+
+def interpolate(
+    model: Any, X_start: Any, X_end: Any, n_steps: int = 10, method: str = "linear"
+) -> np.ndarray:
+    """Interpolate between samples in the latent space.
 
     Parameters
     ----------
     model : object
         Fitted transformer with ``inverse_transform``.
     X_start, X_end : {array-like, sparse matrix} of shape (n_features,) or (n_samples, n_features)
-        Where the walks start and end.
+        Samples at the start and the end of the paths.
     n_steps : int, default=10
-        Rows of a walk, both ends included.
+        Number of points on a path, both ends included.
     method : {"linear", "spherical"}, default="linear"
-        "linear" goes straight from code to code. "spherical" turns about the origin at
-        constant speed [1]_, and the length changes linearly. It suits models with a normal
-        prior, whose codes are nearly all far from the origin that a straight walk would cut
-        past [2]_. A code of zero takes the other's direction.
+        "linear" connects the codes by straight lines. "spherical" rotates about the origin at
+        constant speed [1]_ while the length changes linearly. It suits models with a normal
+        prior, nearly all of whose codes are far from the origin, unlike the middle of a straight
+        line [2]_. A code of zero takes the other's direction.
 
     Returns
     -------
-    rows : ndarray of shape (n_steps, n_features) or (n_samples, n_steps, n_features)
+    decoded : ndarray of shape (n_steps, n_features) or (n_samples, n_steps, n_features)
         Decoded codes, from the reconstruction of X_start to that of X_end.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, the numbers of rows differ, or "spherical" meets
-        opposite codes, between which no great circle is the shortest.
+        If a parameter is out of range, the numbers of samples differ, or codes for "spherical" are
+        opposite, so that no great circle between them is the shortest.
 
     References
     ----------
@@ -78,33 +91,33 @@ def interpolate(model, X_start, X_end, n_steps=10, method="linear"):
     check_scalar(n_steps, "n_steps", Integral, min_val=2)
     check_method(method)
     start, end = encode(model, X_start, "X_start"), encode(model, X_end, "X_end")
-    rows = decode(model, walk(start, end, n_steps, method), np.result_type(start, end))
-    return rows[0] if np.ndim(X_start) == np.ndim(X_end) == 1 else rows
+    decoded = decode(model, path(start, end, n_steps, method), np.result_type(start, end))
+    return decoded[0] if np.ndim(X_start) == np.ndim(X_end) == 1 else decoded
 
 
-def traverse(model, x, component, values):
-    """Set one component of a row's code to each of several values.
+def traverse(model: Any, x: Any, component: int, values: ArrayLike) -> np.ndarray:
+    """Vary one component of a sample's code.
 
     Parameters
     ----------
     model : object
         Fitted transformer with ``inverse_transform``.
     x : {array-like, sparse matrix} of shape (n_features,) or (1, n_features)
-        The row.
+        A single sample.
     component : int
         Index of the component, from 0.
     values : array-like of shape (n_values,)
-        What the component is set to, in the units of the code.
+        Values of the component, in the units of the code.
 
     Returns
     -------
-    rows : ndarray of shape (n_values, n_features)
-        Decoded codes.
+    decoded : ndarray of shape (n_values, n_features)
+        Decoded codes, one for each value.
 
     Raises
     ------
     ValueError
-        If x is not one row, the code has no such component, or a value is not finite.
+        If x is not a single sample, the code has no such component, or a value is not finite.
 
     Examples
     --------
@@ -117,44 +130,51 @@ def traverse(model, x, component, values):
     """
     code = encode(model, x, "x")
     if len(code) != 1:
-        raise ValueError(f"x must be one row; got {len(code)}. Call traverse once for each.")
+        raise ValueError(f"x must be a single sample; got {len(code)}. Call traverse for each of them.")
     values = finite_vector(values, "values")
     codes = np.repeat(code, len(values), axis=0)
     codes[:, index(component, code.shape[1], "component")] = values
     return decode(model, codes, code.dtype)
 
 
-def latent_grid(model, n=20, *, X=None, components=(0, 1), quantile_range=(0.05, 0.95)):
-    """Sweep the plane of two components in steps of equal probability.
+def latent_grid(
+    model: Any,
+    n: int = 20,
+    *,
+    X: Any = None,
+    components: Any = (0, 1),
+    quantile_range: Any = (0.05, 0.95),
+) -> Bunch:
+    """Decode a grid of codes in the plane of two components, in steps of equal probability.
 
     Parameters
     ----------
     model : object
-        Fitted transformer with ``inverse_transform``, and with two components at least.
+        Fitted transformer with ``inverse_transform`` and at least two components.
     n : int, default=20
-        Points along each of the two components.
+        Number of points along each of the two components.
     X : {array-like, sparse matrix} of shape (n_samples, n_features), default=None
-        Rows whose codes give the quantiles, and the medians at which the other components
-        stay. None takes both from the prior N(0, I), for models that have one: those with
-        the methods ``sample`` and ``posterior``, as ``VAETransformer``.
+        Samples whose codes determine the quantiles, and the medians at which the other components
+        are fixed. None uses those of the prior N(0, I) of models with the methods ``sample`` and
+        ``posterior``, such as ``VAETransformer``.
     components : pair of int, default=(0, 1)
-        The two components.
+        Indices of the two components.
     quantile_range : pair of float, default=(0.05, 0.95)
         The lowest and the highest quantile.
 
     Returns
     -------
     grid : Bunch
-        ``rows`` of shape (n, n, n_features), laid out as a scatter plot: the first
-        component grows to the right (along the second axis), the second one upwards, so
+        ``rows`` of shape (n, n, n_features): the decoded codes, laid out like a scatter plot. The first
+        component increases to the right (along the second axis), the second one upwards, so
         that the first axis starts at its largest value. ``codes`` of shape
-        (n, n, n_components): what was decoded. ``grid_values``: the values of the first
+        (n, n, n_components): the codes that were decoded. ``grid_values``: the values of the first
         component, ascending, and of the second one, descending.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, or X is missing where there is no prior.
+        If a parameter is out of range, or X is None and the model has no prior.
 
     Examples
     --------
@@ -165,7 +185,7 @@ def latent_grid(model, n=20, *, X=None, components=(0, 1), quantile_range=(0.05,
     >>> grid = latent_grid(PCA(n_components=2).fit(X), n=10, X=X)
     >>> grid.rows.shape
     (10, 10, 64)
-    >>> grid.rows.reshape(10, 10, 8, 8).swapaxes(1, 2).reshape(80, 80).shape  # one picture of all
+    >>> grid.rows.reshape(10, 10, 8, 8).swapaxes(1, 2).reshape(80, 80).shape  # One image of all
     (80, 80)
     """
     check_scalar(n, "n", Integral, min_val=2)
@@ -177,25 +197,25 @@ def latent_grid(model, n=20, *, X=None, components=(0, 1), quantile_range=(0.05,
     return Bunch(rows=decode(model, codes, centre.dtype), codes=codes, grid_values=(right, up))
 
 
-def attribute_vector(model, X_with, X_without):
-    """Direction in the latent space from rows without an attribute to rows with it.
+def attribute_vector(model: Any, X_with: Any, X_without: Any) -> np.ndarray:
+    """Return the latent direction from samples without an attribute to samples with it.
 
     Parameters
     ----------
     model : object
         Fitted transformer with ``inverse_transform``.
     X_with, X_without : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows with the attribute and rows without it. Their numbers may differ.
+        Samples with and without the attribute. Their numbers may differ.
 
     Returns
     -------
     vector : ndarray of shape (n_components,)
-        Mean code of the rows with the attribute less that of the others.
+        Mean code of the samples with the attribute less that of the others.
 
     Raises
     ------
     ValueError
-        If the model does not take the rows.
+        If the model does not accept the samples.
 
     References
     ----------
@@ -217,29 +237,29 @@ def attribute_vector(model, X_with, X_without):
     return with_it.mean(axis=0) - without.mean(axis=0)
 
 
-def apply_attribute(model, X, vector, strength=1.0):
-    """Move the codes of rows along a vector, such as :func:`attribute_vector` gives.
+def apply_attribute(model: Any, X: Any, vector: ArrayLike, strength: float = 1.0) -> np.ndarray:
+    """Shift the codes of samples along a vector, such as the result of :func:`attribute_vector`.
 
     Parameters
     ----------
     model : object
         Fitted transformer with ``inverse_transform``.
     X : {array-like, sparse matrix} of shape (n_samples, n_features) or (n_features,)
-        Rows.
+        Samples to change.
     vector : array-like of shape (n_components,)
-        What is added to each code.
+        Vector to add to each code.
     strength : float, default=1.0
-        How often it is added; a negative number takes the attribute away.
+        Factor of the vector; negative values remove the attribute.
 
     Returns
     -------
-    rows : ndarray of shape (n_samples, n_features) or (n_features,)
+    decoded : ndarray of shape (n_samples, n_features) or (n_features,)
         Decoded codes.
 
     Raises
     ------
     ValueError
-        If the vector is not as long as a code, or a number is not finite.
+        If the vector has not as many entries as a code, or a number is not finite.
 
     Examples
     --------
@@ -252,47 +272,55 @@ def apply_attribute(model, X, vector, strength=1.0):
     """
     codes = encode(model, X, "X")
     step = finite_number(strength, "strength") * code_vector(vector, codes.shape[1])
-    rows = decode(model, codes + step, codes.dtype)
-    return rows[0] if np.ndim(X) == 1 else rows
+    decoded = decode(model, codes + step, codes.dtype)
+    return decoded[0] if np.ndim(X) == 1 else decoded
 
 
-def sample_latent(model, X, n_samples=1, *, density="gaussian", random_state=None, return_codes=False):
-    """Draw new rows: fit a density to the codes of X, draw codes from it, and decode them.
+def sample_latent(
+    model: Any,
+    X: Any,
+    n_samples: int = 1,
+    *,
+    density: Any = "gaussian",
+    random_state: Any = None,
+    return_codes: bool = False,
+) -> Any:
+    """Draw new samples: fit a density to the codes of X, draw codes from it, and decode them.
 
-    Makes a generative model of any transformer, PCA included. A variational
-    autoencoder has a density of its own; draw from it with its ``sample``.
+    This turns any transformer, including PCA, into a generative model. A variational
+    autoencoder has its own density: use its method ``sample``.
 
     Parameters
     ----------
     model : object
         Fitted transformer with ``inverse_transform``.
     X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
-        Rows whose codes the density is fitted to, such as the training rows.
+        Samples to whose codes the density is fitted, such as the training data.
     n_samples : int, default=1
-        Number of rows to draw.
+        Number of samples to draw.
     density : {"gaussian", "mixture"} or estimator, default="gaussian"
-        "gaussian" has mean and covariance of the codes, however few and dependent they
-        are. "mixture" is a ``GaussianMixture`` of 1, 2, 4, 8, 16 or 32 components, those
-        with the least BIC among the sizes that leave twice as many rows per component as
-        it needs for a covariance. Of an estimator with ``fit`` and ``sample``, such as
-        ``KernelDensity``, a clone is fitted.
+        "gaussian" has the mean and covariance of the codes, which may be few or linearly dependent.
+        "mixture" is a ``GaussianMixture`` of 1, 2, 4, 8, 16 or 32 components, with the lowest BIC
+        among the sizes that leave twice as many samples per component as its covariance
+        needs. An estimator with ``fit`` and ``sample``, such as ``KernelDensity``, is cloned and
+        fitted.
     random_state : int, RandomState instance or None, default=None
-        Decides the draws, also those of an estimator whose own ``random_state`` is None.
-        None takes fresh entropy and leaves NumPy's global generator alone.
+        Determines the draws, also those of an estimator whose own ``random_state`` is None.
+        None uses fresh entropy, and does not affect NumPy's global generator.
     return_codes : bool, default=False
         Also return the codes that were drawn.
 
     Returns
     -------
-    rows : ndarray of shape (n_samples, n_features)
-        New rows, in random order.
+    decoded : ndarray of shape (n_samples, n_features)
+        New samples, in random order.
     codes : ndarray of shape (n_samples, n_components)
-        Only if ``return_codes``.
+        Drawn codes. Only if ``return_codes``.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, or the density draws no codes of the right width.
+        If a parameter is out of range, or the density draws codes of the wrong shape.
     TypeError
         If the density has no ``fit`` and ``sample``.
 
@@ -312,6 +340,6 @@ def sample_latent(model, X, n_samples=1, *, density="gaussian", random_state=Non
     codes = encode(model, X, "X")
     draw = draw_gaussians if isinstance(density, str) else draw_from_estimator
     drawn = draw(codes, density, n_samples, rng)
-    drawn = drawn[rng.permutation(n_samples)]  # mixtures draw component by component
-    rows = decode(model, drawn, codes.dtype)
-    return (rows, drawn) if return_codes else rows
+    drawn = drawn[rng.permutation(n_samples)]  # Mixtures draw component by component
+    decoded = decode(model, drawn, codes.dtype)
+    return (decoded, drawn) if return_codes else decoded

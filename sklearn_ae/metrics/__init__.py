@@ -1,4 +1,4 @@
-"""How good a reducer is: scorers for searches, and reducers side by side."""
+"""Evaluation of dimensionality reduction: scorers, comparison of models, properties of codes."""
 
 from sklearn_ae.metrics._information import mutual_information, mutual_information_gap, total_correlation
 from sklearn_ae.metrics._reducers import compare_reducers
@@ -10,7 +10,6 @@ from sklearn_ae.metrics._scorers import (
 )
 
 __all__ = [
-    "noise_sensitivity",
     "compare_reducers",
     "explained_variance_scorer",
     "lipschitz_estimate",
@@ -18,6 +17,7 @@ __all__ = [
     "mutual_information",
     "mutual_information_gap",
     "neg_reconstruction_error_scorer",
+    "noise_sensitivity",
     "round_trip_error",
     "total_correlation",
 ]

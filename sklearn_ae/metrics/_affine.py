@@ -1,7 +1,7 @@
-"""Densities through pipelines: the log-Jacobian of the affine steps before the model.
+"""Densities of pipelines: the log-Jacobian of the affine steps before the model.
 
-For z = A x + b, log p(x) = log p(z) + log |det A|. The rules know scikit-learn's own
-classes only: a subclass may transform in its own way.
+For z = A x + b, log p(x) = log p(z) + log |det A|. The rules apply to scikit-learn's own
+classes only, because a subclass may transform differently.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from sklearn.utils.validation import check_is_fitted
 
 _REMEDY = (
     "Use StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler or PCA(n_components=n_features) before the "
-    "model, or transform X outside of the pipeline and score in the units of the result."
+    "model, or transform X outside the pipeline and score in the units of the result."
 )
 
 
 @dataclass(frozen=True)
 class Density:
-    """A fitted model with a density, and what stands between it and the units of X.
+    """A fitted model with a density, and the affine steps between it and the units of X.
 
     Attributes
     ----------
     steps : list of transformer
-        Before the model, in order.
+        Steps before the model, in order.
     model : estimator
-        Has ``score_samples``.
+        Model with ``score_samples``.
     log_det : float
-        Log of the absolute determinant of all steps together.
+        Logarithm of the absolute determinant of the product of all steps.
     """
 
     steps: list[Any]
@@ -51,10 +51,10 @@ class Density:
 
     @classmethod
     def of(cls, estimator: Any) -> Density:
-        """Take an estimator apart, and refuse one without a density in the units of X."""
+        """Split an estimator into steps and model; raise an error unless it has a density in the units of X."""
         named = list(_steps(estimator))
         if not named:
-            raise TypeError(f"{type(estimator).__name__} has no step, and hence no likelihood.")
+            raise TypeError(f"{type(estimator).__name__} has no step and hence no likelihood.")
         *before, (name, model) = named
         _check_model(name, model)
         affine = [(name, step, _affine(name, step)) for name, step in before]
@@ -63,24 +63,24 @@ class Density:
         return cls([step for _, step in before], model, sum(map_.log_det for *_, map_ in affine))
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Log-likelihood of each row, in nats, in the units of X."""
+        """Return the log-likelihood of each sample in nats, in the units of X."""
         for step in self.steps:
             X = step.transform(X)
         return np.asarray(self.model.score_samples(X), dtype=np.float64) + self.log_det
 
 
-# -- taking apart --------------------------------------------------------------------------
+# -- steps ---------------------------------------------------------------------------------
 
 
 def _steps(estimator: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Names and estimators of a pipeline, those of pipelines in it in their place."""
+    """Iterate over names and estimators of a pipeline, with nested pipelines and searches opened."""
     if isinstance(estimator, Pipeline):
         for key, step in estimator.steps:
             if step is not None and step != "passthrough":
                 yield from _steps(step, f"{name}__{key}" if name else key)
     elif isinstance(estimator, FrozenEstimator):
         yield from _steps(estimator.estimator, name)
-    elif hasattr(estimator, "best_estimator_"):  # a search hands its score_samples on
+    elif hasattr(estimator, "best_estimator_"):  # A search delegates score_samples
         yield from _steps(estimator.best_estimator_, name)
     else:
         yield name, estimator
@@ -94,24 +94,24 @@ def _described(name: str, step: Any) -> str:
 def _check_model(name: str, model: Any) -> None:
     if is_outlier_detector(model):
         raise TypeError(
-            f"score_samples of {_described(name, model)} is an outlier score, not a log-likelihood. Judge "
-            "outlier detectors by labels, for example by scoring='roc_auc'."
+            f"score_samples of {_described(name, model)} is an outlier score, not a log-likelihood. "
+            "Evaluate outlier detectors against labels, for example with scoring='roc_auc'."
         )
     if isinstance(model, BernoulliRBM):
         raise TypeError(
             f"score_samples of {_described(name, model)} is a pseudo-likelihood, not a log-likelihood. Use "
-            "VAETransformer(likelihood='bernoulli') for binary rows."
+            "VAETransformer(likelihood='bernoulli') for binary data."
         )
     if not hasattr(model, "score_samples"):
         raise TypeError(
-            f"{_described(name, model)} has no score_samples, and hence no likelihood. Use a model that has "
+            f"{_described(name, model)} has no score_samples and hence no likelihood. Use a model that has "
             "one, such as PCA, FactorAnalysis, GaussianMixture or AutoencoderTransformer, or "
             "explained_variance_scorer."
         )
 
 
 def _is_discrete(model: Any) -> bool:
-    """Whether the model gives log-probabilities, of which no Jacobian makes a density."""
+    """Return True if the model gives log-probabilities, which no Jacobian relates to other units."""
     return any(getattr(getattr(model, name, None), "discrete", False) for name in ("loss_", "likelihood_"))
 
 
@@ -120,8 +120,8 @@ def _check_unchanged(affine: list[tuple[str, Any, Affine]], model: Any) -> None:
         if not map_.identity:
             raise ValueError(
                 f"{type(model).__name__} gives log-probabilities of the values it is fitted to, and "
-                f"{_described(name, step)} changes them: there is none for the values of X. Transform X "
-                "outside of the pipeline, or use a Gaussian likelihood (loss='squared_error')."
+                f"{_described(name, step)} changes these values, so X has no log-probability. Transform X "
+                "outside the pipeline, or use a Gaussian likelihood (loss='squared_error')."
             )
 
 
@@ -130,7 +130,7 @@ def _check_unchanged(affine: list[tuple[str, Any, Affine]], model: Any) -> None:
 
 @dataclass(frozen=True)
 class Affine:
-    """What a step does to densities, and whether it does anything at all."""
+    """Effect of a step on densities; ``identity`` if it leaves X unchanged."""
 
     log_det: float
     identity: bool = False
@@ -140,8 +140,8 @@ def _affine(name: str, step: Any) -> Affine:
     rule = _RULES.get(type(step))
     if rule is None:
         raise TypeError(
-            f"{_described(name, step)} is not an affine bijection that is known here, so the likelihood in "
-            f"the units of X is not either. {_REMEDY}"
+            f"{_described(name, step)} is not a known affine bijection, so the likelihood in the units of X "
+            f"is not defined. {_REMEDY}"
         )
     check_is_fitted(step)
     try:
@@ -150,31 +150,31 @@ def _affine(name: str, step: Any) -> Affine:
         raise ValueError(f"{_described(name, step)} {error} {_REMEDY}") from None
 
 
-def _by_column(factor: Any, offset: Any) -> Affine:
-    """Columns times a factor, and moved unless the offset is 0: numbers, or one for each column; or None."""
+def _per_feature(factor: Any, offset: Any) -> Affine:
+    """Return the effect of scaling and shifting each feature by scalars or arrays; None for neither."""
     factor = np.asarray(1.0 if factor is None else factor, dtype=np.float64)
     offset = np.asarray(0.0 if offset is None else offset, dtype=np.float64)
     return Affine(float(np.log(np.abs(factor)).sum()), bool(np.all(factor == 1) and np.all(offset == 0)))
 
 
 def _divided(divisor: Any, offset: Any) -> Affine:
-    return _by_column(None if divisor is None else 1 / np.asarray(divisor, dtype=np.float64), offset)
+    return _per_feature(None if divisor is None else 1 / np.asarray(divisor, dtype=np.float64), offset)
 
 
 def _min_max(step: MinMaxScaler) -> Affine:
     if step.clip:
-        raise ValueError("has clip=True, which is no bijection: set clip=False.")
-    return _by_column(step.scale_, step.min_)
+        raise ValueError("has clip=True, which is not a bijection: set clip=False.")
+    return _per_feature(step.scale_, step.min_)
 
 
 def _rotation(step: PCA) -> Affine:
     k, d = step.components_.shape
     if k < d:
-        raise ValueError(f"keeps {k} of {d} components, so rows of X have no density.")
+        raise ValueError(f"keeps {k} of {d} components, so samples of X have no density.")
     if not step.whiten:
         return Affine(0.0)
     std = np.sqrt(step.explained_variance_)
-    return _divided(np.maximum(std, np.finfo(std.dtype).eps), 0.0)  # the floor that PCA.transform has
+    return _divided(np.maximum(std, np.finfo(std.dtype).eps), 0.0)  # Floor of PCA.transform
 
 
 def _function(step: FunctionTransformer) -> Affine:

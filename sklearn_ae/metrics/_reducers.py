@@ -1,4 +1,4 @@
-"""Reducers side by side: every estimator and size on the same folds, every measure of one fit."""
+"""Comparison of reducers on the same folds, with all measures taken from one fit per size and fold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sklearn_ae._utils.compat import _safe_indexing
 from sklearn_ae._utils.pipelines import by_class
 from sklearn_ae._utils.runtime import as_seed
 from sklearn_ae.metrics._affine import Density
-from sklearn_ae.metrics._scorers import as_codes, check_rows, explained_share, squared_error
+from sklearn_ae.metrics._scorers import as_codes, check_samples, explained_share, squared_error
 
 _PREDICTORS = {
     "accuracy": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
@@ -30,80 +30,86 @@ _PREDICTORS = {
 }
 _METRIC_OF_TARGET = dict.fromkeys(("binary", "multiclass"), "accuracy")
 _METRIC_OF_TARGET |= dict.fromkeys(("continuous", "continuous-multioutput"), "r2")
-_FAILURES = (ValueError, TypeError, NotImplementedError)  # of estimators that do not take what they get
+_FAILURES = (ValueError, TypeError, NotImplementedError)  # Raised for unsuitable data or parameters
 _TIMES = ("fit_time", "transform_time")
 
 
 def compare_reducers(
-    estimators, X, n_components=None, y=None, *, cv=5, predictor="auto", n_jobs=None, random_state=None
-):
-    """Cross-validate reducers of dimension, each at several sizes, on the same folds.
+    estimators: Any,
+    X: Any,
+    n_components: Any = None,
+    y: Any = None,
+    *,
+    cv: Any = 5,
+    predictor: Any = "auto",
+    n_jobs: int | None = None,
+    random_state: Any = None,
+) -> Any:
+    """Cross-validate dimensionality reduction models at several sizes on the same folds.
 
-    Each is fitted once per size and fold; all measures are of this fit, on the rows held out.
+    Each model is fitted once per size and fold, and measured on the held-out samples.
 
     Parameters
     ----------
     estimators : dict or list of estimator
-        Unfitted transformers or pipelines, by name; they stay as they are. Those of a list
-        are named after their classes (of a pipeline, the last step's), and numbered where these
-        are equal.
+        Transformers or pipelines, by name, which are cloned. Those of a list
+        are named after their classes (of a pipeline, the last step's), and numbered if several have
+        the same class.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows.
+        Samples.
     n_components : int or list of int, default=None
-        Sizes of the code, set by the parameter ``n_components`` of each estimator, or of the
-        one step of a pipeline that has it. None leaves each estimator at its own size.
+        Sizes of the code. They are set as the parameter ``n_components`` of each estimator, or of the
+        only step of a pipeline that has it. None leaves each estimator at its own size.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-        Classes, or numbers, that a predictor is to tell from the codes. Also handed to ``fit``,
-        which only supervised reducers heed.
+        Target that a predictor estimates from the codes. It is also passed to ``fit``, for
+        supervised reducers.
     cv : int, splitter or iterable, default=5
-        As in ``cross_validate``: an int means consecutive folds, stratified where y holds classes.
+        As in ``cross_validate``: an int means consecutive folds, stratified if y contains classes.
     predictor : "auto" or estimator, default="auto"
-        Fitted to the codes of the training rows and y. "auto" is StandardScaler with
-        ``LogisticRegression(max_iter=1000)`` for classes, with ``RidgeCV()`` for real numbers.
-        Whole numbers count as classes.
+        Classifier or regressor fitted to the training codes and y. "auto" is StandardScaler with
+        ``LogisticRegression(max_iter=1000)`` for classes, or with ``RidgeCV()`` for real numbers.
+        Integers are regarded as classes.
     n_jobs : int or None, default=None
-        Fits at a time. The results are the same, but for the times.
+        Number of fits in parallel. Only the times depend on it.
     random_state : int, RandomState instance or None, default=None
-        Decides a seed for all estimators, predictors included, whose own ``random_state`` is
-        None; an int is the seed. None takes fresh entropy and leaves NumPy's global generator
-        alone.
+        Determines the seed of all estimators, including the predictor, whose own ``random_state`` is
+        None; an int is the seed. None uses fresh entropy, and does not affect NumPy's global generator.
 
     Returns
     -------
     table : DataFrame
-        A row for each estimator and size. A dict of arrays with the same keys where pandas
-        is not installed. Its columns, means over the folds, and those that end in ``_std``,
-        standard deviations over the folds:
+        One row for each estimator and size; a dict of arrays if pandas is not installed. The columns
+        are means over the folds, and with the suffix ``_std`` standard deviations over the folds:
 
         - ``estimator``: the name.
-        - ``n_components``: the size; if it was left to the estimator, that of the codes.
-        - ``reconstruction_error``: mean over the rows of the squared error, summed over columns.
+        - ``n_components``: the size of the codes.
+        - ``reconstruction_error``: mean over the samples of the squared error, summed over features.
         - ``explained_variance``: as :func:`explained_variance_scorer`.
-        - ``log_likelihood``: as :func:`log_likelihood_scorer`, in nats per row.
+        - ``log_likelihood``: as :func:`log_likelihood_scorer`, in nats per sample.
         - ``accuracy`` of the predictor, or ``r2`` if it is a regressor; only if y is given.
-        - ``fit_time``, ``transform_time``: seconds to fit, and to encode the rows held out.
+        - ``fit_time``, ``transform_time``: seconds to fit, and to encode the held-out samples.
 
     Raises
     ------
     ValueError
-        If a size cannot be set or does not fit, or an estimator refuses its rows; the message names both.
+        If a size cannot be set or is too large, or an estimator does not accept X; the message names
+        the estimator and the size.
     TypeError
-        If an estimator is no transformer, or the predictor neither classifier nor regressor.
+        If an estimator is not a transformer, or the predictor neither classifier nor regressor.
 
     Notes
     -----
-    A measure is nan where an estimator does not have it: the reconstruction without
-    ``inverse_transform``; the log-likelihood where :func:`log_likelihood_scorer` refuses the
-    estimator, and where it raises LinAlgError (PCA beyond the rank of the rows has a singular
-    density; nearly so, scikit-learn warns, and the numbers mean little). It is nan if it is nan
-    in any fold.
+    A measure is nan if it is not defined in some fold: the reconstruction without
+    ``inverse_transform``; the log-likelihood if :func:`log_likelihood_scorer` rejects the
+    estimator, or if it raises LinAlgError, because the density of PCA with more components than the
+    rank of X is singular. If it is nearly singular, scikit-learn warns, and the value is unreliable.
 
-    Log-likelihoods compare between models of densities; those of discrete likelihoods (Bernoulli,
-    Poisson) are log-probabilities. Nonlinear autoencoders take milliseconds per row for
-    them, which is in no column of times.
+    Densities and the log-probabilities of discrete likelihoods (Bernoulli, Poisson) are not
+    comparable. The log-likelihood of a nonlinear autoencoder takes milliseconds per sample, which
+    are not included in the times.
 
     An int as ``cv`` does not shuffle: pass ``KFold(5, shuffle=True, random_state=0)`` if the
-    order of the rows means something.
+    samples are sorted.
 
     Examples
     --------
@@ -128,18 +134,20 @@ def compare_reducers(
     X, y = indexable(X, None if y is None else np.asarray(y))
     splits = list(check_cv(cv, y, classifier=metric == "accuracy").split(X, y))
     predictor = None if metric is None else _seeded(predictor, seed)
-    # fold by fold, so that a size that does not fit is met in the first one
+    # Fold by fold, so that errors of any size are raised in the first fold
     results = Parallel(n_jobs=n_jobs)(
         delayed(_checked)(case, X, y, split, predictor, metric) for split in splits for case in cases
     )
     return _table(cases, [results[i :: len(cases)] for i in range(len(cases))])
 
 
-# -- what is compared ------------------------------------------------------------------------
+# -- cases -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Case:
+    """An estimator at one size."""
+
     name: Any
     estimator: Any
     n_components: int | None
@@ -157,7 +165,7 @@ def _named(estimators: Any) -> dict[Any, Any]:
     for name, estimator in named.items():
         if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "transform")):
             raise TypeError(
-                f"estimators must be transformers, with fit and transform; {name!r} is {estimator!r}."
+                f"estimators must be transformers with fit and transform; {name!r} is {estimator!r}."
             )
     return named
 
@@ -186,14 +194,14 @@ def _size_parameter(name: Any, estimator: Any) -> str:
     if len(found) != 1:
         has = f"has several: {', '.join(found)}" if found else "has none"
         raise ValueError(
-            f"n_components sets the one parameter of this name, but {name!r} {has}. Set the sizes in the "
-            "estimators instead, each under its own name, and pass n_components=None."
+            f"n_components needs estimators with one parameter of this name, but {name!r} {has}. Pass one "
+            "estimator for each size, and n_components=None."
         )
     return found[0]
 
 
 def _size_parameters(estimator: Any, prefix: str = "") -> Iterator[str]:
-    """Of the estimator or its steps, not of the options within them (a prior's, say)."""
+    """Iterate over names of size parameters of the estimator or its steps, but not of their options."""
     if isinstance(estimator, Pipeline):
         for name, step in estimator.steps:
             yield from _size_parameters(step, f"{prefix}{name}__")
@@ -202,18 +210,18 @@ def _size_parameters(estimator: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _seeded(estimator: Any, seed: int) -> Any:
-    """A clone whose random states that are None are the seed."""
+    """Return a clone with the seed as every ``random_state`` that is None."""
     params = estimator.get_params().items()
     unset = [key for key, value in params if key.split("__")[-1] == "random_state" and value is None]
     return clone(estimator).set_params(**dict.fromkeys(unset, seed))
 
 
 def _task(y: Any, predictor: Any) -> tuple[Any, str | None]:
-    """The predictor, and the name of its score."""
+    """Return the predictor and the name of its score."""
     automatic = isinstance(predictor, str) and predictor == "auto"
     if y is None:
         if not automatic:
-            raise ValueError(f"predictor={predictor!r} needs y: pass what it is to predict.")
+            raise ValueError(f"predictor={predictor!r} needs y: pass the target to predict.")
         return None, None
     if automatic:
         kind = type_of_target(y, input_name="y")
@@ -230,19 +238,19 @@ def _task(y: Any, predictor: Any) -> tuple[Any, str | None]:
 
 
 def _checked(case: _Case, X: Any, y: Any, split: Any, predictor: Any, metric: str | None) -> dict[str, float]:
-    """:func:`_measures`, with errors that name the estimator and the size."""
+    """Return the measures of one fit, with errors that name the estimator and the size."""
     try:
         return _measures(case, X, y, split, predictor, metric)
     except _FAILURES as error:
         kind = next(kind for kind in _FAILURES if isinstance(error, kind))
-        raise kind(f"{case} ({len(split[0])} training rows): {error}") from error
+        raise kind(f"{case} ({len(split[0])} training samples): {error}") from error
 
 
 def _measures(
     case: _Case, X: Any, y: Any, split: Any, predictor: Any, metric: str | None
 ) -> dict[str, float]:
-    train, test = (_safe_indexing(X, rows) for rows in split)
-    y_train, y_test = (None if y is None else y[rows] for rows in split)
+    train, test = (_safe_indexing(X, part) for part in split)
+    y_train, y_test = (None if y is None else y[part] for part in split)
     model = clone(case.estimator)
     start = perf_counter()
     model.fit(train) if y is None else model.fit(train, y_train)
@@ -260,7 +268,7 @@ def _measures(
 def _reconstruction(model: Any, X: Any, codes: Any) -> dict[str, float]:
     if not hasattr(model, "inverse_transform"):
         return {"reconstruction_error": np.nan, "explained_variance": np.nan}
-    X = check_rows(X)
+    X = check_samples(X)
     error = squared_error(model, X, codes)
     return {"reconstruction_error": error / X.shape[0], "explained_variance": explained_share(error, X)}
 
@@ -268,11 +276,11 @@ def _reconstruction(model: Any, X: Any, codes: Any) -> dict[str, float]:
 def _log_likelihood(model: Any, X: Any) -> float:
     try:
         density = Density.of(model)
-    except (TypeError, ValueError):  # it has none
+    except (TypeError, ValueError):  # Not defined for this estimator
         return np.nan
     try:
         return float(density.score_samples(X).mean())
-    except np.linalg.LinAlgError:  # it is singular
+    except np.linalg.LinAlgError:  # Singular density
         return np.nan
 
 
@@ -280,7 +288,7 @@ def _log_likelihood(model: Any, X: Any) -> float:
 
 
 def _table(cases: list[_Case], results: list[list[dict[str, float]]]) -> Any:
-    """Means over the folds of each case, then standard deviations."""
+    """Return means over the folds of each case, followed by standard deviations."""
     measured = {key: np.array([[fold[key] for fold in folds] for folds in results]) for key in results[0][0]}
     own = measured.pop("n_components").mean(axis=1)
     sizes = [
@@ -290,7 +298,7 @@ def _table(cases: list[_Case], results: list[list[dict[str, float]]]) -> Any:
         "estimator": np.array([case.name for case in cases], dtype=object),
         "n_components": np.array([int(k) for k in sizes] if all(k == int(k) for k in sizes) else sizes),
     }
-    with np.errstate(invalid="ignore"):  # the spread about an infinite mean is nan
+    with np.errstate(invalid="ignore"):  # The standard deviation of infinite values is nan
         columns |= {key: values.mean(axis=1) for key, values in measured.items()}
         columns |= {f"{key}_std": values.std(axis=1) for key, values in measured.items() if key not in _TIMES}
     return _as_frame(columns)

@@ -1,7 +1,7 @@
-"""Scorers of reducers: callables ``scorer(estimator, X, y=None)``, higher is better.
+"""Scorers for dimensionality reduction: callables ``scorer(estimator, X, y=None)``, higher is better.
 
-They go where scikit-learn takes ``scoring``: searches, cross-validation, validation
-curves. Rows are held out by whoever calls them; y is ignored.
+They can be passed as ``scoring`` to scikit-learn's searches, cross-validation and
+validation curves, which hold out the samples. y is ignored.
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.metrics._affine import Density
 
 
-def explained_variance_scorer(estimator, X, y=None):
-    """Share of the variance of X that the reconstruction explains.
+def explained_variance_scorer(estimator: Any, X: Any, y: Any = None) -> float:
+    """Return the share of the variance of X that is explained by the reconstruction.
 
-    ``1 - SSE / SST``, pooled over all entries: SSE is the sum of squared errors, SST that
-    of squared deviations from the column means of the rows that are scored.
+    It is ``1 - SSE / SST``, pooled over all entries: SSE is the sum of squared errors, SST that
+    of squared deviations from the feature means of the samples that are scored.
 
     Parameters
     ----------
     estimator : object
         Fitted transformer with ``inverse_transform``, such as PCA,
         ``KernelPCA(fit_inverse_transform=True)``, NMF, TruncatedSVD, this package's
-        transformers, and pipelines of such.
+        transformers, and pipelines of these.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows, two at least.
+        At least two samples.
     y : Ignored
         Present for API consistency.
 
     Returns
     -------
     score : float
-        1 is a perfect reconstruction, 0 is as good as the column means; it may be negative.
+        1 for a perfect reconstruction, 0 for one as good as the feature means; it may be negative.
 
     Raises
     ------
     TypeError
         If the estimator has no ``transform`` and ``inverse_transform``.
     ValueError
-        If X holds values that are not finite, or rows do not come back as wide as they were.
+        If X contains values that are not finite, or its reconstruction has other features.
 
     See Also
     --------
-    sklearn.metrics.r2_score : The same with ``multioutput="variance_weighted"``, but for columns
-        that are constant in the rows that are scored, whose errors it leaves out.
+    sklearn.metrics.r2_score : The same with ``multioutput="variance_weighted"``, except that it
+        ignores the errors of features that are constant in the samples that are scored.
 
     Notes
     -----
-    The means are those of the rows that are scored, as in ``r2_score``, so that the share
-    differs a little from one that is measured about the training means. A constant column adds
-    nothing to SST, and nothing to SSE where it is reconstructed.
+    The means are those of the samples that are scored, as in ``r2_score``, so that the share
+    differs slightly from one measured about the training means. A constant feature adds
+    nothing to SST, and nothing to SSE if it is reconstructed.
 
-    Where all columns are constant the score is 1 if the reconstruction is perfect and 0
-    otherwise, as in ``r2_score``; of one row it is nan, with a warning. Reconstructions
+    If all features are constant, the score is 1 for a perfect reconstruction and 0
+    otherwise, as in ``r2_score``; for a single sample it is nan, with a warning. Reconstructions
     that are not finite give -inf or nan.
 
     Examples
@@ -74,26 +74,26 @@ def explained_variance_scorer(estimator, X, y=None):
     >>> search.fit(load_digits().data[:300]).cv_results_["mean_test_score"].round(2)
     array([0.26, 0.7 , 0.96])
     """
-    codes, X = encode_rows(estimator, X), check_rows(X)
+    codes, X = encode_samples(estimator, X), check_samples(X)
     return explained_share(squared_error(estimator, X, codes), X)
 
 
-def neg_reconstruction_error_scorer(estimator, X, y=None):
-    """Minus the mean squared error of a row's reconstruction.
+def neg_reconstruction_error_scorer(estimator: Any, X: Any, y: Any = None) -> float:
+    """Return the negative mean over samples of the squared reconstruction error.
 
     Parameters
     ----------
     estimator : object
         Fitted transformer with ``inverse_transform``.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows.
+        Samples to score.
     y : Ignored
         Present for API consistency.
 
     Returns
     -------
     score : float
-        Minus the mean over the rows of the squared error, which is summed over the columns,
+        Negative mean over the samples of the squared error, summed over features,
         in squared units of X. Reconstructions that are not finite give -inf or nan.
 
     Raises
@@ -101,7 +101,7 @@ def neg_reconstruction_error_scorer(estimator, X, y=None):
     TypeError
         If the estimator has no ``transform`` and ``inverse_transform``.
     ValueError
-        If X holds values that are not finite, or rows do not come back as wide as they were.
+        If X contains values that are not finite, or its reconstruction has other features.
 
     Examples
     --------
@@ -113,19 +113,18 @@ def neg_reconstruction_error_scorer(estimator, X, y=None):
     >>> cross_val_score(PCA(8), X, scoring=neg_reconstruction_error_scorer, cv=3).round(0)
     array([-386., -307., -380.])
     """
-    codes, X = encode_rows(estimator, X), check_rows(X)
+    codes, X = encode_samples(estimator, X), check_samples(X)
     return -squared_error(estimator, X, codes) / X.shape[0]
 
 
-def log_likelihood_scorer(estimator, X, y=None):
-    """Mean log-likelihood of the rows, in nats, in the units of X.
+def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
+    """Return the mean log-likelihood per sample in nats, in the units of X.
 
-    Models compare by it even if they scale X in their own ways, as they do not by
-    ``Pipeline.score``, which is in the units of the last step. A pipeline's affine steps
-    add the log-determinant of their Jacobian: StandardScaler, MinMaxScaler without
-    ``clip``, MaxAbsScaler, RobustScaler, PCA with as many components as columns
-    (whitening or not), FunctionTransformer without ``func``, "passthrough", and pipelines
-    of these.
+    Unlike ``Pipeline.score``, which is in the units of the last step, it compares models that
+    scale X differently. A pipeline's affine steps add the log-determinant of their Jacobian:
+    StandardScaler, MinMaxScaler without ``clip``, MaxAbsScaler, RobustScaler, PCA with as many
+    components as features (with or without whitening), FunctionTransformer without ``func``,
+    "passthrough", and pipelines of these.
 
     Parameters
     ----------
@@ -134,32 +133,32 @@ def log_likelihood_scorer(estimator, X, y=None):
         FactorAnalysis, GaussianMixture, KernelDensity, AutoencoderTransformer or
         VAETransformer, or a pipeline or search that ends in one.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows.
+        Samples to score.
     y : Ignored
         Present for API consistency.
 
     Returns
     -------
     score : float
-        Mean over the rows of the log-density (log-probability for discrete likelihoods). -inf
-        where the density of a row is zero.
+        Mean over the samples of the log-density (log-probability for discrete likelihoods). -inf
+        if the density of a sample is zero.
 
     Raises
     ------
     TypeError
-        If the estimator has no likelihood (outlier detectors have none, though they have
-        ``score_samples``), or a step before it is none of those above.
+        If the estimator has no likelihood (outlier detectors have ``score_samples``, but no
+        likelihood), or a step before it is none of those above.
     ValueError
-        If a step before the model is not a bijection as it is set up, or scales the
+        If a step before the model is not a bijection with its parameters, or scales the
         values of a discrete likelihood.
 
     Notes
     -----
-    Of discrete likelihoods (``likelihood="bernoulli"``, ``loss="binary_cross_entropy"``, Poisson)
-    the values of X have log-probabilities, which no Jacobian relates to those of scaled
-    values. They do not compare with densities either.
+    Discrete likelihoods (``likelihood="bernoulli"``, ``loss="binary_cross_entropy"``, Poisson)
+    give log-probabilities of the values of X, which no Jacobian relates to those of scaled
+    values. They are not comparable with densities either.
 
-    ``score_samples`` of a nonlinear autoencoder takes milliseconds per row.
+    ``score_samples`` of a nonlinear autoencoder takes milliseconds per sample.
 
     Examples
     --------
@@ -177,11 +176,14 @@ def log_likelihood_scorer(estimator, X, y=None):
     return float(Density.of(estimator).score_samples(X).mean())
 
 
-# -- what compare_reducers shares --------------------------------------------------------------
+# -- shared with compare_reducers -------------------------------------------------------------
 
 
-def encode_rows(estimator: Any, X: Any) -> Any:
-    """Codes, as an array or a sparse matrix: all at once, since some depend on the rows beside them (NMF)."""
+def encode_samples(estimator: Any, X: Any) -> Any:
+    """Return codes as an array or sparse matrix.
+
+    All samples are encoded together, because NMF's codes depend on the other samples.
+    """
     missing = [name for name in ("transform", "inverse_transform") if not hasattr(estimator, name)]
     if missing:
         raise TypeError(
@@ -189,30 +191,30 @@ def encode_rows(estimator: Any, X: Any) -> Any:
             "decode, such as PCA, KernelPCA(fit_inverse_transform=True), AutoencoderTransformer, or a "
             "Pipeline of steps that all have inverse_transform."
         )
-    check_decoder(estimator, "estimator")  # and no class
+    check_decoder(estimator, "estimator")  # A class has the methods, too
     return as_codes(estimator.transform(X))
 
 
 def as_codes(codes: Any) -> Any:
-    """An array or a sparse matrix, of which slices are rows, whatever ``set_output`` says."""
+    """Return an array or CSR matrix, which can be sliced, whatever the ``set_output`` of the model."""
     return codes.tocsr() if sparse.issparse(codes) else np.asarray(codes)
 
 
-def check_rows(X: Any) -> Any:
-    """X as numbers to subtract from."""
+def check_samples(X: Any) -> Any:
+    """Return X as floating-point numbers, dense or CSR."""
     return check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32], input_name="X")
 
 
 def squared_error(estimator: Any, X: Any, codes: Any) -> float:
-    """Sum of squared errors of the decoded codes over all entries, decoded block by block."""
+    """Return the sum of squared errors over all entries, decoding the codes block by block."""
     total = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for x, part in _blocks(X, codes):
             x_hat = np.asarray(dense(estimator.inverse_transform(part)))
             if x_hat.shape != x.shape:
                 raise ValueError(
-                    f"{type(estimator).__name__}.inverse_transform gives rows of {x_hat.shape[1:]} columns, "
-                    f"but X has {x.shape[1]}: score a transformer that comes back to the columns of X."
+                    f"{type(estimator).__name__}.inverse_transform returns an array of shape {x_hat.shape}, but "
+                    f"these samples of X have shape {x.shape}: score a transformer that restores the features of X."
                 )
             total += float(np.square(x_hat.astype(np.float64) - x).sum())
     return total
@@ -226,10 +228,10 @@ def _blocks(X: Any, codes: Any) -> Iterator[tuple[np.ndarray, Any]]:
 
 
 def explained_share(error: float, X: Any) -> float:
-    """``1 - SSE / SST``, with the limits of ``r2_score``."""
+    """Return ``1 - SSE / SST``, with the limits of ``r2_score``."""
     if X.shape[0] < 2:
         warn_user(
-            "The explained variance of one row is not defined: score two at least.",
+            "The explained variance of one sample is not defined: score at least two.",
             UndefinedMetricWarning,
         )
         return float("nan")
@@ -240,9 +242,9 @@ def explained_share(error: float, X: Any) -> float:
 
 
 def _total_variation(X: Any) -> float:
-    """Sum of squared deviations from the column means.
+    """Return the sum of squared deviations from the feature means.
 
-    Measured from the first row, so that a constant column has exactly none.
+    It is measured from the first sample, so that constant features contribute exactly 0.
     """
     first = dense(X[:1]).astype(np.float64)
     mean = sum((x - first).sum(axis=0) for x in sample_blocks(X)) / X.shape[0]
