@@ -18,7 +18,7 @@ from sklearn_ae.bottlenecks import (
 from sklearn_ae.penalties import L1, KLSparsity
 
 # few epochs suffice for what is tested here
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 
 def generator(seed=0):
@@ -111,7 +111,7 @@ class TestNestedDropout:
         assert torch.equal(Ordered(0.0)(a), a)
 
 
-class TestReparametrized:
+class TestGaussianSampling:
     def test_is_the_mean_without_a_generator(self, unchanged_globals):
         a = activations(k=6)
         assert torch.equal(GaussianSampling()(a), a[:, :3])

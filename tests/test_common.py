@@ -61,7 +61,12 @@ ESTIMATORS = [
     small(AutoencoderTransformerCV, cv=2, scoring=explained_variance_scorer),
     VAETransformer(),
     VAETransformer(n_components=None, hidden_layer_sizes=()),
-    small(VAETransformer, likelihood=Gaussian("per_column"), hidden_layer_sizes=(), prior=Mixture(max_components=2)),
+    small(
+        VAETransformer,
+        likelihood=Gaussian("per_column"),
+        hidden_layer_sizes=(),
+        prior=Mixture(max_components=2),
+    ),
     small(VAETransformer, likelihood=Gaussian("decoder"), divergence="beta_tc", corruption="gaussian"),
     small(VAETransformer, divergence="mmd", init="random", early_stopping=True),
     small(VAETransformer, tied_weights=True, n_importance_samples=2),

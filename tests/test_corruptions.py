@@ -9,14 +9,15 @@ from sklearn.decomposition import PCA
 from torch import Generator
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae._model.units import feature_stats
+from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._model.initialization import feature_stats
+from sklearn_ae._model.pca import InitialPCA
 from sklearn_ae.corruptions import (
     CORRUPTIONS,
     GaussianNoise,
     Masking,
     RayleighNoise,
     SaltAndPepper,
-    resolve_corruption,
 )
 
 # strong noise of each kind, for the tests on data
@@ -40,7 +41,12 @@ def rows(request):
     X = request.param + rng.normal(size=(5000, 6)) * [1, 2, 3, 4, 5, 6]
     offset, scale = X.mean(0), 3.7
     x = torch.from_numpy((X - offset) / scale)
-    return X, x, feature_stats(X, offset, scale, True), lambda x: offset + scale * x.numpy()
+    return (
+        X,
+        x,
+        feature_stats(ArraySamples(X), InitialPCA(None, offset, scale)),
+        lambda x: offset + scale * x.numpy(),
+    )
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -235,10 +241,12 @@ def test_a_function_must_return_a_tensor_of_the_same_shape(function, got, curve)
     assert not hasattr(model, "module_")
 
 
-def test_functions_and_options_are_told_apart():
-    function = torch.relu
-    assert resolve_corruption(function).function is function
-    assert type(resolve_corruption(Masking(0.2))) is Masking
-    assert resolve_corruption(None) is None
-    with pytest.raises(TypeError, match="corruption"):
-        resolve_corruption(Masking)
+def test_functions_and_options_are_resolved():
+    def resolved(value):
+        return AutoencoderTransformer(2, corruption=value)._model_spec().corruption
+
+    assert resolved(torch.relu).function is torch.relu
+    assert type(resolved(Masking(0.2))) is Masking
+    assert resolved(None) is None
+    with pytest.raises(TypeError, match=r"corruption=Masking is a class; pass an instance"):
+        resolved(Masking)

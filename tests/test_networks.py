@@ -17,7 +17,7 @@ from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Conv, Dense, Modules, Shape
 
 # few epochs suffice for what is tested here
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 IMAGES = {
     "square": (8, 8),
@@ -305,10 +305,11 @@ def test_the_users_modules_start_at_pca(digits):
     np.testing.assert_allclose(X_hat, pca.inverse_transform(pca.transform(digits)), atol=1e-8)
 
 
-def test_modules_in_training_mode_are_checked_without_side_effects():
-    """Looking at the widths must not move the running statistics of a normalisation."""
+def test_modules_in_training_mode_are_measured_without_side_effects(digits):
+    """Measuring the outputs must not update the running statistics of a normalisation."""
     encoder = nn.Sequential(nn.BatchNorm1d(64), nn.Linear(64, 3))
-    f, _ = Modules(encoder, nn.Linear(3, 64)).build(Shape(64, 3, 3), (), "relu", False, None)
+    module, _ = build(digits, 3, Modules(encoder, nn.Linear(3, 64)))
+    f = module.encoder.network
     assert torch.equal(f[0].running_mean, torch.zeros(64))
     assert f[0].num_batches_tracked == 0
     assert f.training
@@ -317,11 +318,15 @@ def test_modules_in_training_mode_are_checked_without_side_effects():
 @pytest.mark.parametrize(
     ("encoder", "decoder", "message"),
     [
-        (nn.Linear(64, 2), nn.Linear(3, 64), r"encoder.*maps \(2, 64\) to \(2, 2\).*must give \(2, 3\)"),
-        (nn.Linear(64, 3), nn.Linear(3, 60), r"decoder.*maps \(2, 3\) to \(2, 60\).*must give \(2, 64\)"),
-        (nn.Linear(60, 3), nn.Linear(3, 64), r"encoder.*does not take rows of width 64"),
-        (nn.Linear(64, 3), nn.Linear(2, 64), r"decoder.*does not take rows of width 3"),
-        (nn.Sequential(nn.Linear(64, 3), nn.Flatten(0)), nn.Linear(3, 64), r"encoder.*to \(6,\)"),
+        (nn.Linear(64, 2), nn.Linear(3, 64), r"encoder.*maps \(\d+, 64\) to \(\d+, 2\).*expected \(\d+, 3\)"),
+        (
+            nn.Linear(64, 3),
+            nn.Linear(3, 60),
+            r"decoder.*maps \(\d+, 3\) to \(\d+, 60\).*expected \(\d+, 64\)",
+        ),
+        (nn.Linear(60, 3), nn.Linear(3, 64), r"encoder.*does not accept inputs of width 64"),
+        (nn.Linear(64, 3), nn.Linear(2, 64), r"decoder.*does not accept inputs of width 3"),
+        (nn.Sequential(nn.Linear(64, 3), nn.Flatten(0)), nn.Linear(3, 64), r"encoder.*to \(96,\)"),
     ],
     ids=["codes", "output", "input", "decoder's input", "flat"],
 )

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import torch
 from scipy import sparse
 
 from sklearn_ae import AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
+from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._data.sources import ArraySource, DataSummary
-from sklearn_ae._fitting.pipeline import Fit, SourceFit
-from sklearn_ae._fitting.row_space import RowSpace, WideFit, kind_of_fit
-from sklearn_ae._model.initialization import build_module
-from sklearn_ae._model.pca import fit_pca
+from sklearn_ae._fitting.pipeline import training_space
+from sklearn_ae._fitting.row_space import RowSpace
+from sklearn_ae._model.initialization import initialize
+from sklearn_ae._model.objectives import make_objective
 from sklearn_ae.corruptions import CORRUPTIONS
 from sklearn_ae.losses import LOSSES, SquaredError
 from sklearn_ae.networks import NETWORKS
@@ -28,6 +30,13 @@ class OfColumns(SquaredError):
     rotation_invariant = False
 
 
+class OfFeatures(Penalty):
+    """A penalty from outside the package, which may depend on the basis of the features."""
+
+    def __call__(self, x, a, z, generator):
+        return x[:, 0].square()
+
+
 def rows_on_surface(n, d, seed=0):
     """Rows around a curved surface, which differs from seed to seed in nothing but the draws."""
     t = np.random.RandomState(seed).uniform(-1, 1, (n, 2))
@@ -40,14 +49,14 @@ def start(**params):
     """Rows, their space, and a module with weights everywhere, float64, blind beside the space."""
     X = rows_on_surface(N, D)
     ae = AutoencoderTransformer(K, hidden_layer_sizes=(6,), **params)
-    slots = ae._resolve_slots()
-    generator = torch.Generator().manual_seed(0)
-    module = build_module(ae, slots, fit_pca(X, K, 0), K, X, generator)
+    at_pca = initialize(replace(ae._model_spec(), n_components=K), ArraySamples(X), seed=0)
+    module = at_pca.module
+    generator = torch.Generator().manual_seed(1)
     for p in module.parameters():
         p.data += 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
     space = RowSpace(X, X.mean(axis=0), 0)
     whole = space.leave(space.enter(module), module)
-    return space, module, whole, slots.objective(N, D, module.scale, False)
+    return space, module, whole, make_objective(at_pca, N, has_warmup=True)
 
 
 def working(module, X):
@@ -76,8 +85,8 @@ def test_codes_and_objective_are_those_in_all_columns(params):
         few, all_columns = inside(space, module, X), working(whole, X)
         torch.testing.assert_close(rotated.encode(few[:, :-1]), whole.encode(all_columns), rtol=0, atol=1e-10)
         generators = [torch.Generator().manual_seed(1) for _ in range(2)]
-        found = space.objective(objective).per_row(rotated.eval()(few, generators[0]))
-        expected = objective.per_row(whole.eval()(all_columns, generators[1]))
+        found = space.objective(objective).per_sample(rotated.eval()(few, generators[0]))
+        expected = objective.per_sample(whole.eval()(all_columns, generators[1]))
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
     # the training rows have nothing beside the space, so there the first module is no other
     x = working(module, rows_on_surface(N, D))
@@ -137,36 +146,49 @@ def test_directions_without_variance_are_left_out():
     np.testing.assert_allclose(space.coordinates(X)[:, -1], 0, atol=1e-10)
 
 
-# -- which fits --------------------------------------------------------------------------
+# -- conditions ----------------------------------------------------------------------------
 
 
-def kind(X=None, estimator=AutoencoderTransformer, **params):
-    X = np.zeros((N, D)) if X is None else X
-    return kind_of_fit(X, estimator(K, **params)._resolve_slots())
+def uses_row_space(X=None, estimator=AutoencoderTransformer, **params):
+    """Return whether a fit would be trained in the row space."""
+    samples = ArraySamples(np.random.RandomState(0).normal(size=(N, D)) if X is None else X)
+    spec = replace(estimator(K, **params)._model_spec(), n_components=K)
+    return samples.is_wide and spec.is_rotation_invariant
 
 
-def test_only_where_it_is_exact():
+def test_options_for_which_the_row_space_is_exact():
     def used(name, registry):
-        return {value for value in registry if kind(**{name: value}) is WideFit}
+        return {value for value in registry if uses_row_space(**{name: value})}
 
     assert used("loss", LOSSES) == {"squared_error"}
     assert used("corruption", CORRUPTIONS) == {"gaussian"}
     assert used("penalty", PENALTIES) == set(PENALTIES)
     assert used("network", NETWORKS) == {"dense"}
-    assert kind(penalty=Contractive() + Contractive()) is WideFit
-    assert kind(penalty=Contractive() + Penalty()) is Fit  # the user's own may look at columns
-    assert kind(corruption=torch.abs) is Fit
-    assert kind(network=(torch.nn.Linear(D, K), torch.nn.Linear(K, D))) is Fit
-    assert kind(estimator=VAETransformer) is Fit
+    assert uses_row_space(penalty=Contractive() + Contractive())
+    assert not uses_row_space(penalty=Contractive() + OfFeatures())
+    assert not uses_row_space(penalty=lambda z: z.sum(1))
+    assert not uses_row_space(corruption=torch.abs)
+    assert not uses_row_space(network=(torch.nn.Linear(D, K), torch.nn.Linear(K, D)))
+    assert not uses_row_space(estimator=VAETransformer)
 
 
-def test_only_wide_rows_in_memory():
-    assert kind(np.zeros((N, 2 * N))) is Fit
-    assert kind(np.zeros((N, 2 * N + 1))) is WideFit
-    assert kind(np.zeros((2_001, 4_100), dtype=np.float32)) is Fit
+def test_only_wide_arrays_in_memory():
+    assert not uses_row_space(np.zeros((N, 2 * N)))
+    assert uses_row_space(np.zeros((N, 2 * N + 1)))
+    assert not uses_row_space(np.zeros((2_001, 4_100), dtype=np.float32))
+    assert not uses_row_space(sparse.csr_matrix((N, D)))
     rows = np.arange(40.0).reshape(2, 20)
-    assert kind(ArraySource(rows, DataSummary.of([rows]))) is SourceFit
-    assert kind(sparse.csr_matrix((N, D))) is Fit
+    assert not ArraySource(rows, DataSummary.of([rows])).is_wide
+
+
+def test_the_space_follows_from_the_training_samples():
+    X = rows_on_surface(N, D)
+    samples = ArraySamples(X)
+    at_pca = initialize(replace(AutoencoderTransformer(K)._model_spec(), n_components=K), samples, seed=0)
+    train, _ = samples.hold_out(6, np.random.RandomState(0))
+    space = training_space(train, samples, at_pca, seed=0)
+    assert isinstance(space, RowSpace)
+    np.testing.assert_allclose(space.coordinates(train.array)[:, -1], 0, atol=1e-9)
 
 
 # -- fitted models -----------------------------------------------------------------------
@@ -242,11 +264,14 @@ def test_warm_start_goes_on_in_the_space(wide, fitted, monkeypatch):
     again = copy.deepcopy(fitted).set_params(warm_start=True, max_iter=5)
     again.fit(X, X_val=X_val)
     assert entered
-    assert again.validation_loss_curve_[0] < 1.05 * fitted.validation_loss_curve_[fitted.best_iter_ - 1]
+    # Before its first step the warm start is the fitted model.
+    start = entered[-1].leave(entered[-1].enter(fitted.net_.module_), fitted.net_.module_)
+    x = torch.from_numpy((X_val - fitted.mean_) / fitted.scale_).float()
+    expected = fitted.net_.module_.encode(x).detach()
+    torch.testing.assert_close(start.encode(x).detach(), expected, rtol=0, atol=1e-3)
     entered.clear()
-    again.fit(X_test[:100], X_val=X_val)  # of other rows, with what was learnt from the first
+    again.fit(X_test[:100], X_val=X_val)  # other samples, whose space does not contain the weights
     assert not entered
-    assert again.validation_loss_curve_[0] < again.pca_loss_
 
 
 def test_what_follows_a_fit(wide, fitted):

@@ -1,157 +1,27 @@
-"""The anchor and the gate: PCA where nothing better is found, the network where it is."""
+"""Where training starts: PCA or probabilistic PCA, also with options from outside the package."""
+
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from builders import build_vae
-from scipy import sparse
+from sklearn.base import clone
 from sklearn.decomposition import PCA
+from torch import nn
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
 from sklearn_ae._density.vae import FittedVAE
-from sklearn_ae._fitting.fallback import MIN_VALIDATION_SAMPLES, shows_a_gain
-from sklearn_ae._model.pca import fit_pca, truncated_pca
-from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, TopK
+from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
+from sklearn_ae.corruptions import Corruption
+from sklearn_ae.divergences import KL
 from sklearn_ae.likelihoods import Gaussian
-from sklearn_ae.networks import Conv
+from sklearn_ae.losses import SquaredError
+from sklearn_ae.networks import Conv, Network
+from sklearn_ae.penalties import L1, Penalty
 
-# few epochs suffice for what is tested here
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
-
-
-def fit(X, k=1, X_val=None, **params):
-    params = {"hidden_layer_sizes": (32,), "max_iter": 60, "random_state": 0, **params}
-    return AutoencoderTransformer(k, **params).fit(X, X_val=X_val)
-
-
-# -- the gate, on made-up errors ----------------------------------------------------
-
-
-@pytest.fixture
-def errors():
-    """Errors of 50 validation rows, all positive, of very different size."""
-    return np.exp(np.random.RandomState(0).normal(size=50))
-
-
-class TestGate:
-    def test_opens_for_a_clear_gain(self, errors):
-        assert shows_a_gain(errors, 0.5 * errors)
-        assert shows_a_gain(errors, errors * np.random.RandomState(1).uniform(0.3, 1.05, 50))
-
-    def test_stays_shut_without_a_gain(self, errors):
-        assert not shows_a_gain(errors, errors)
-        assert not shows_a_gain(errors, 1.2 * errors)
-        assert not shows_a_gain(errors, errors * np.random.RandomState(1).uniform(0.8, 1.2, 50))
-
-    def test_stays_shut_for_a_gain_that_one_row_carries(self, errors):
-        anchor, network = errors.copy(), errors.copy()
-        anchor[7], network[7] = 1e4, 1.0
-        assert network.mean() < 0.1 * anchor.mean()
-        assert not shows_a_gain(anchor, network)
-
-    def test_stays_shut_where_small_gains_are_paid_by_one_row(self, errors):
-        network = 0.8 * errors
-        network[7] = 1e3
-        assert not shows_a_gain(errors, network)
-
-    def test_stays_shut_on_too_few_rows(self, errors):
-        few = errors[: MIN_VALIDATION_SAMPLES - 1]
-        assert not shows_a_gain(few, 0.01 * few)
-        assert shows_a_gain(errors[:MIN_VALIDATION_SAMPLES], 0.01 * errors[:MIN_VALIDATION_SAMPLES])
-
-    def test_takes_objectives_of_any_sign(self, errors):
-        """Losses of counts may be negative."""
-        for shift in (1.0, 3.0, 100.0):
-            assert shows_a_gain(errors - shift, 0.3 * errors - shift)
-            assert not shows_a_gain(errors - shift, errors - shift)
-
-    def test_does_not_depend_on_units(self, errors):
-        rng = np.random.RandomState(2)
-        for gain in (0.9, 0.95, 1.0):
-            network = gain * errors * rng.uniform(0.7, 1.3, 50)
-            assert shows_a_gain(errors, network) == shows_a_gain(1e-9 * errors, 1e-9 * network)
-
-    def test_seldom_opens_by_chance(self):
-        """Two models that are equally good in truth, 500 times."""
-        rng = np.random.RandomState(3)
-        opened = [shows_a_gain(*np.exp(rng.normal(size=(2, 60)))) for _ in range(500)]
-        assert np.mean(opened) < 0.01
-
-
-# -- the gate, on data --------------------------------------------------------------
-
-
-def assert_is_pca(model, X, pca):
-    Z = pca.transform(X)
-    assert not model.uses_network_
-    assert model.best_iter_ == 0
-    np.testing.assert_allclose(model.transform(X), Z, rtol=1e-6, atol=1e-6 * np.abs(Z).max())
-    np.testing.assert_allclose(model.inverse_transform(Z), pca.inverse_transform(Z), rtol=1e-6, atol=1e-9)
-    assert model.score(X) == pytest.approx(pca.score(X), rel=1e-6)
-
-
-@pytest.mark.parametrize("k", [1, 4])
-@pytest.mark.parametrize("seed", range(3))
-def test_noise_leaves_the_pca_of_all_rows(k, seed):
-    X = np.random.RandomState(seed).normal(size=(400, 6)) * [6, 5, 4, 3, 2, 1] + 10
-    model = fit(X, k, max_iter=15, random_state=seed)
-    assert len(model.loss_curve_) == 15  # it was tried
-    assert_is_pca(model, X, PCA(k, svd_solver="full").fit(X))
-
-
-def test_curved_data_open_the_gate_and_beat_pca(curve):
-    train, test = curve[:450], curve[450:]
-    model, pca = fit(train), PCA(1).fit(train)
-    assert model.uses_network_
-    assert model.best_iter_ > 0
-    theirs = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1).mean()
-    assert model.reconstruction_error(test).mean() < 0.2 * theirs
-
-
-def test_too_few_validation_rows_leave_pca_untrained(curve):
-    X = curve[: 10 * MIN_VALIDATION_SAMPLES - 10]
-    model = fit(X)
-    assert_is_pca(model, X, PCA(1, svd_solver="full").fit(X))
-    assert model.loss_curve_ == []
-    assert model.n_iter_ == 1
-    # given as X_val, too
-    assert_is_pca(fit(X, X_val=curve[-9:]), X, PCA(1, svd_solver="full").fit(X))
-    assert fit(X, X_val=curve[-60:]).uses_network_
-
-
-def test_a_harmful_network_is_shut_out(curve):
-    """A learning rate that ruins the net does no harm to the model."""
-    model = fit(curve, max_iter=5, learning_rate_init=2.0)
-    assert min(model.loss_curve_) > 1
-    assert_is_pca(model, curve, PCA(1, svd_solver="full").fit(curve))
-
-
-def test_without_early_stopping_there_is_no_gate(curve):
-    model = fit(np.random.RandomState(0).normal(size=(300, 6)), 2, max_iter=10, early_stopping=False)
-    assert model.uses_network_
-    assert model.validation_loss_curve_ == []
-    assert model.best_iter_ == model.n_iter_ == 10
-
-
-def test_a_textbook_network_has_no_gate():
-    X = np.random.RandomState(0).normal(size=(300, 6))
-    model = fit(X, 2, max_iter=10, init="random")
-    assert model.uses_network_
-    Z = PCA(2).fit_transform(X)
-    assert not np.allclose(model.transform(X), Z, rtol=0.1, atol=0.1)
-
-
-def test_a_shut_gate_keeps_the_users_options():
-    """Shut means that the networks are zero, never that the bottleneck is bypassed."""
-    X = np.random.RandomState(0).normal(size=(400, 6)) * [3, 3, 3, 1, 1, 1]
-    model = fit(X, 4, max_iter=3, bottleneck=TopK(2), learning_rate_init=2.0)
-    assert not model.uses_network_
-    Z, plain = model.transform(X), PCA(4, svd_solver="full").fit_transform(X)
-    assert ((Z != 0).sum(1) == 2).all()
-    np.testing.assert_allclose(Z[Z != 0], plain[Z != 0], rtol=1e-6)
-
-
-# -- probabilistic PCA, where a VAE starts ------------------------------------------------
+# Few epochs suffice for the properties that are tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 VAE_FORMS = {
     "dense": {},
@@ -160,7 +30,7 @@ VAE_FORMS = {
     "tied linear": {"tied_weights": True, "hidden_layer_sizes": ()},
     "convolutional": {"network": Conv((8, 8), channels=(3,))},
     "tied convolutional": {"network": Conv((8, 8), channels=(3,)), "tied_weights": True},
-    "noise per column": {"likelihood": Gaussian("per_column")},
+    "noise per feature": {"likelihood": Gaussian("per_column")},
     "noise of the decoder": {"likelihood": Gaussian("decoder")},
     "importance-weighted": {"n_importance_samples": 3},
 }
@@ -169,14 +39,14 @@ VAE_FORMS = {
 @pytest.mark.parametrize("form", VAE_FORMS)
 @pytest.mark.parametrize("n", [300, 40], ids=["tall", "wide"])
 def test_a_vae_starts_at_probabilistic_pca(form, n, digits):
-    """Its ELBO is the log-likelihood, row by row, because its posterior is the true one."""
+    """Its ELBO is the log-likelihood, sample by sample, because its posterior is exact."""
     X, fresh = digits[:n], digits[1000:1100]
     module, pca = build_vae(X, 5, **VAE_FORMS[form])
     model, expected = FittedVAE(module), pca.score_samples(fresh)
     np.testing.assert_allclose(model.elbo(fresh, 64), expected, rtol=1e-6)
     np.testing.assert_allclose(model.kl_divergence(fresh) > 0, True)
     mean, std = model.moments(fresh)
-    # the posterior of the code is that of PCA's components, each in units of its own signal
+    # The posterior is that of the components of PCA, each in units of its own signal.
     signal = pca.explained_variance_ - pca.noise_variance_
     whitened = pca.transform(fresh) * np.sqrt(signal) / pca.explained_variance_
     np.testing.assert_allclose(mean, whitened, rtol=1e-6, atol=1e-9)
@@ -184,8 +54,8 @@ def test_a_vae_starts_at_probabilistic_pca(form, n, digits):
     np.testing.assert_allclose(std, np.tile(expected, (100, 1)), rtol=1e-6)
 
 
-def test_training_rows_fill_the_prior_at_the_start(digits):
-    """Their posteriors together are N(0, I): variances of means and posteriors add up to one."""
+def test_posteriors_of_all_samples_fill_the_prior_at_the_start(digits):
+    """Variances of posterior means and of posteriors add up to one."""
     module, _ = build_vae(digits, 6)
     mean, std = FittedVAE(module).moments(digits)
     np.testing.assert_allclose(np.cov(mean.T) + np.diag(np.square(std[0])), np.eye(6), atol=1e-6)
@@ -198,9 +68,9 @@ def test_components_beyond_those_of_pca_start_at_the_prior(tied):
     model = FittedVAE(module)
     mean, std = model.moments(X)
     np.testing.assert_allclose(std[:, 4:], 1)
-    assert np.abs(mean[:, 4:]).max() < 0.05  # not zero: they could not begin to learn
+    assert np.abs(mean[:, 4:]).max() < 0.05  # with zeros they could not start to learn
     assert np.abs(mean[:, 4:]).min() > 0
-    # what they cost is far less than what the others do
+    # Their KL divergence is far below that of the others.
     narrow = FittedVAE(build_vae(X, 4, tied_weights=tied)[0])
     assert np.all(model.kl_divergence(X) - narrow.kl_divergence(X) < 0.005)
     assert pca.n_components_ == 4
@@ -228,27 +98,225 @@ def test_noise_free_data_start_at_the_least_noise_that_can_be_learnt():
     assert np.isfinite(FittedVAE(module).elbo(X, 8)).all()
 
 
-# -- PCA beneath --------------------------------------------------------------------
+# -- options from outside the package --------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(300, 8), (30, 20), (20, 50)])
-@pytest.mark.parametrize("k", [1, 5])
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
-def test_anchor_is_the_exact_pca(shape, k, form):
-    X = np.random.RandomState(0).normal(size=shape) @ np.diag(np.linspace(1, 3, shape[1])) + 2
-    ours, exact = fit_pca(form(X), k, seed=0), PCA(k, svd_solver="full").fit(X)
-    for name in ("components_", "explained_variance_", "mean_", "noise_variance_"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(exact, name), rtol=1e-6, atol=1e-9)
+class Tanh(Bottleneck):
+    """Codes between -1 and 1."""
+
+    def __call__(self, a, generator=None):
+        return torch.tanh(a)
 
 
-@pytest.mark.parametrize("shape", [(200, 12), (12, 40)])
-@pytest.mark.parametrize("k", [1, 3, 6])
-def test_truncated_pca_is_pca_with_fewer_components(shape, k):
-    X = np.random.RandomState(0).normal(size=shape)
-    long, exact = PCA(6, svd_solver="full").fit(X), PCA(k, svd_solver="full").fit(X)
-    short = truncated_pca(long, k, shape[0])
-    for name in ("components_", "explained_variance_", "explained_variance_ratio_", "singular_values_"):
-        np.testing.assert_allclose(getattr(short, name), getattr(exact, name), rtol=1e-9, atol=1e-12)
-    assert short.noise_variance_ == pytest.approx(exact.noise_variance_, rel=1e-9)
-    assert short.n_components_ == k
-    assert long.n_components_ == 6
+class Lying(Tanh):
+    """A bottleneck that declares what it is not."""
+
+    identity = True
+
+
+class Doubled(Bottleneck):
+    identity = True
+
+    def __call__(self, a, generator=None):
+        return 2.0 * a
+
+
+class Block(nn.Module):
+    """A residual block, whose last layer is not its output."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.outer = nn.Linear(n_in, n_out)
+        self.inner = nn.Linear(n_out, n_out)
+
+    def forward(self, x):
+        h = self.outer(x)
+        return h + self.inner(torch.relu(h))
+
+
+def sigmoid_end(n_in, n_out):
+    return nn.Sequential(nn.Linear(n_in, n_out), nn.Sigmoid())
+
+
+def normalised_end(n_in, n_out):
+    return nn.Sequential(nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.Dropout(0.2))
+
+
+def batch_normalised(n_in, n_out):
+    return nn.Sequential(nn.BatchNorm1d(n_in), nn.Linear(n_in, n_out))
+
+
+class Filter(nn.Module):
+    """A network without any linear layer."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.n_out = n_out
+        self.filter = nn.Conv1d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        y = self.filter(x[:, None])[:, 0]
+        return nn.functional.pad(y, (0, max(0, self.n_out - y.shape[1])))[:, : self.n_out]
+
+
+class Foreign(Network):
+    """A network whose weights are drawn from torch's global generator, as users do."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def build(self, shape, hidden_layer_sizes, activation, tied, generator):
+        f = self.make(shape.n_features, shape.n_codes)
+        return f, self.make(shape.n_components, shape.n_features)
+
+
+FOREIGN = {
+    "residual block": Block,
+    "sigmoid": sigmoid_end,
+    "layer norm": normalised_end,
+    "batch norm": batch_normalised,
+    "no linear layer": Filter,
+}
+QUICK = {"hidden_layer_sizes": (12,), "max_iter": 6, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.RandomState(0)
+    t = rng.uniform(-2, 2, size=(300, 2))
+    return np.hstack([t, t**2, np.sin(2 * t)]) @ rng.normal(size=(6, 12)) + 0.1 * rng.normal(size=(300, 12))
+
+
+@pytest.mark.parametrize("bottleneck", [Tanh(), Lying(), Doubled()], ids=str)
+@pytest.mark.parametrize("sizes", [(), (12,)], ids=str)
+def test_a_bottleneck_that_is_not_the_identity_does_not_start_at_pca(bottleneck, sizes, table):
+    model = AutoencoderTransformer(2, bottleneck=bottleneck, **{**QUICK, "hidden_layer_sizes": sizes})
+    model.fit(table)
+    assert model.n_iter_ > 1  # it is trained
+    assert model.uses_network_
+    assert model.pca_loss_ is None
+    assert not hasattr(model, "explained_variance_ratio_")
+    assert not hasattr(model, "explained_variance_")
+    assert model.score(table) != pytest.approx(PCA(2).fit(table).score(table), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
+def test_any_network_starts_at_pca(name, estimator, table, unchanged_globals):
+    model = estimator(2, network=Foreign(FOREIGN[name]), learning_rate_init=1e-12, **QUICK).fit(table)
+    assert not model.uses_network_  # no gain at this learning rate, and so the fallback
+    assert model.validation_loss_curve_[0] == pytest.approx(model.pca_loss_, rel=1e-3)
+    dense = estimator(2, learning_rate_init=1e-12, **QUICK).fit(table)
+    assert model.pca_loss_ == pytest.approx(dense.pca_loss_, rel=1e-6)
+    np.testing.assert_allclose(model.transform(table), dense.transform(table), rtol=1e-9)
+
+
+def test_a_network_from_outside_is_reproducible_and_trained(table, unchanged_globals):
+    first, second = (
+        AutoencoderTransformer(2, network=Foreign(Block), **{**QUICK, "max_iter": 30}).fit(table)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.transform(table), second.transform(table))
+    assert first.uses_network_
+    assert float(first.net_.module_.encoder.gain.detach()) != 0.0
+
+
+class Narrow(Network):
+    def build(self, shape, hidden_layer_sizes, activation, tied, generator):
+        return nn.Linear(shape.n_features, shape.n_codes + 1), nn.Linear(shape.n_components, shape.n_features)
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_networks_of_the_wrong_width_are_refused(init, table):
+    with pytest.raises(ValueError, match=r"encoder of network maps .* expected \(\d+, 2\)"):
+        AutoencoderTransformer(2, network=Narrow(), init=init, **QUICK).fit(table)
+
+
+class HalfWeighted(SquaredError):
+    """Squared error of which the first features count more: PCA is not its optimum."""
+
+    rotation_invariant = False
+
+    def __call__(self, eta, x):
+        return torch.linspace(2, 0, x.shape[-1]).to(x) * super().__call__(eta, x)
+
+    def mean(self, eta, x):
+        return self(eta, x).mean()
+
+
+class Weak(KL):
+    def __call__(self, mu, log_var, z, n_samples, generator):
+        return 0.1 * super().__call__(mu, log_var, z, n_samples, generator)
+
+
+def test_subclasses_of_the_objective_of_pca_are_trained(table):
+    linear = {**QUICK, "hidden_layer_sizes": (), "max_iter": 20}
+    model = AutoencoderTransformer(2, loss=HalfWeighted(), **linear).fit(table)
+    assert len(model.loss_curve_) > 1
+    vae = VAETransformer(2, divergence=Weak(), **linear).fit(table)
+    assert len(vae.loss_curve_) > 1
+
+
+class Missing(Bottleneck):
+    pass
+
+
+class MissingPenalty(Penalty):
+    pass
+
+
+class MissingNetwork(Network):
+    pass
+
+
+class MissingNoise(Corruption):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("params", "member"),
+    [
+        ({"bottleneck": Missing()}, r"Missing must define __call__ .*sklearn_ae.bottlenecks.Bottleneck"),
+        (
+            {"penalty": MissingPenalty()},
+            r"MissingPenalty must define __call__ .*sklearn_ae.penalties.Penalty",
+        ),
+        ({"penalty": L1() + MissingPenalty()}, r"MissingPenalty must define __call__"),
+        ({"network": MissingNetwork()}, r"MissingNetwork must define build .*sklearn_ae.networks.Network"),
+        ({"corruption": MissingNoise()}, r"MissingNoise must define __call__ .*sklearn_ae.corruptions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_missing_members_are_named(params, member, table):
+    with pytest.raises(TypeError, match=member):
+        AutoencoderTransformer(2, **params, **QUICK).fit(table)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"bottleneck": torch.tanh}, r"derive your own from sklearn_ae.bottlenecks.Bottleneck"),
+        ({"network": torch.relu}, r"a pair of modules; derive your own from sklearn_ae.networks.Network"),
+        ({"penalty": L1}, r"penalty=L1 is a class; pass an instance: penalty=L1\(\)"),
+        ({"loss": 3}, r"loss=3 is not valid: .* or a function; derive your own from sklearn_ae.losses.Loss"),
+    ],
+    ids=["function as bottleneck", "function as network", "class", "number"],
+)
+def test_other_values_are_refused_with_the_base_class(params, message, table):
+    with pytest.raises(TypeError, match=message):
+        AutoencoderTransformer(2, **params, **QUICK).fit(table)
+
+
+def test_codes_of_another_bottleneck_are_searched_size_by_size(table):
+    search = AutoencoderTransformerCV([1, 2], cv=2, bottleneck=Tanh(), **QUICK).fit(table)
+    assert isinstance(search.bottleneck_, Tanh)
+    assert np.abs(search.transform(table)).max() <= search.scale_
+
+
+def test_options_from_outside_are_tuned_copied_and_stored(table):
+    class_level = AutoencoderTransformer(2, network=Foreign(Block), bottleneck=Tanh(), **QUICK)
+    model = clone(class_level).set_params(network__make=sigmoid_end).fit(table.astype(np.float32))
+    assert model.network_.make is sigmoid_end
+    restored = pickle.loads(pickle.dumps(model))
+    X = table.astype(np.float32)
+    np.testing.assert_array_equal(restored.transform(X), model.transform(X))

@@ -1,26 +1,25 @@
 """The formula as a torch module: PCA before the first step, clean targets, decay where it belongs."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from builders import build
-from sklearn.decomposition import PCA
+from builders import build, start_of
 from torch import Generator, nn
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae._fitting.pipeline import inference_copy
 from sklearn_ae._model.module import Residual
 from sklearn_ae._model.objectives import Objective
-from sklearn_ae._model.units import working_scale
 from sklearn_ae.bottlenecks import Identity, Ordered, TopK
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.losses import LOSSES, SquaredError
 from sklearn_ae.networks import NETWORKS, Modules, TiedLinear
 from sklearn_ae.penalties import L1
 
-# what each discrete loss's anchor clips PCA's reconstruction to
+# Range to which the link of each discrete loss clips the reconstruction of PCA
 CLIPS = {"binary_cross_entropy": (0.01, 0.99), "poisson": (0.05, None)}
 
 
@@ -33,7 +32,7 @@ def X(digits):
     return digits[:300] / 16
 
 
-# -- at the anchor ------------------------------------------------------------------
+# -- at the start -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -73,14 +72,6 @@ def test_working_units_have_mean_zero_and_mean_variance_one(scale, mean):
     np.testing.assert_allclose(module.in_units(x), X, rtol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(100, 7), (6, 30)])
-def test_scale_follows_from_the_spectrum(shape):
-    X = np.random.RandomState(0).normal(size=shape) * 3
-    for k in (1, 4, 5):
-        scale = working_scale(PCA(k, svd_solver="full").fit(X), shape[1])
-        assert scale == pytest.approx(np.sqrt(X.var(0, ddof=1).mean()), rel=1e-9)
-
-
 def test_constant_data_have_scale_one():
     X = np.full((20, 3), 7.0)
     model = AutoencoderTransformer(1, early_stopping=False, max_iter=1).fit(X)
@@ -108,7 +99,7 @@ def test_one_residual_is_its_linear_path_plus_its_gained_network():
         torch.testing.assert_close(Residual(f, g)(x), f(x) + g(x))
         torch.testing.assert_close(Residual(None, g)(x), g(x))
         torch.testing.assert_close(Residual(f, None)(x), f(x))
-        gained = Residual(f, g, gained=True)
+        gained = Residual(f, g, has_gain=True)
         assert torch.equal(gained(x), f(x))
         gained.gain.fill_(2.0)
         torch.testing.assert_close(gained(x), f(x) + 2 * g(x))
@@ -140,8 +131,7 @@ def test_missing_last_components_are_zeros(X):
     Z = module.encode(working(module, X))
     padded = torch.cat([Z[:, :2], torch.zeros(len(Z), 2)], dim=1)
     assert torch.equal(module.decode(Z[:, :2]), module.decode(padded))
-    short = copy.copy(module)
-    short.n_kept = 2
+    short = module.truncated(2)
     assert torch.equal(short.encode(working(module, X)), Z[:, :2])
     assert module.n_kept == 4
 
@@ -181,7 +171,7 @@ def test_squared_error_at_the_start_is_the_share_of_variance_left(X):
 def test_objective_is_the_mean_over_its_rows(loss, penalty, X):
     module, _ = build(X, loss=LOSSES[loss](), penalty=penalty, bottleneck=TopK(2))
     objective, out = Objective(LOSSES[loss](), penalty), module(working(module, X), Generator())
-    rows = objective.per_row(out)
+    rows = objective.per_sample(out)
     assert rows.shape == (len(X),)
     torch.testing.assert_close(rows.mean(), objective(out))
     expected = LOSSES[loss]()(out.eta, out.target).sum(1)
@@ -220,10 +210,13 @@ def test_weight_decay_is_on_the_weights_of_f_and_g_alone(network, tied, X):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_inference_copy_is_frozen_and_its_own(dtype, X):
-    exact, _ = build(X, 4)
+    start = start_of(
+        X, replace(AutoencoderTransformer(hidden_layer_sizes=(10,))._model_spec(), n_components=4)
+    )
+    exact = start.module
     trained = copy.deepcopy(exact).float()
     nn.init.normal_(trained.decoder.network[-1].bias, generator=Generator().manual_seed(0))
-    twin = inference_copy(trained, exact, dtype, shut=False)
+    twin = inference_copy(trained, start, dtype)
     assert not twin.training
     assert not any(p.requires_grad for p in twin.parameters())
     assert twin.offset.numpy().dtype == dtype
@@ -233,7 +226,8 @@ def test_inference_copy_is_frozen_and_its_own(dtype, X):
     np.testing.assert_allclose(twin.decode(Z.to(twin.offset.dtype)), wanted, atol=1e-5)
     nn.init.zeros_(twin.decoder.network[-1].bias)
     torch.testing.assert_close(trained.decode(Z.float()).detach(), wanted)
-    # behind a shut gate there is no network at all
-    shut = inference_copy(trained, exact, dtype, shut=True)
+    # After a fallback there is no network at all.
+    shut = inference_copy(exact.without_networks(), start, dtype)
+    assert shut.encoder.network is None
     linear = exact.decoder.linear(Z).detach()
     np.testing.assert_allclose(shut.decode(Z.to(shut.offset.dtype)), linear, atol=1e-5)

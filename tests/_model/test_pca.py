@@ -1,0 +1,40 @@
+"""The initial PCA: exact for arrays and sparse matrices, and truncated without a refit."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.decomposition import PCA
+
+from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._model.pca import InitialPCA, fit_pca, truncated_pca
+
+
+@pytest.mark.parametrize("shape", [(300, 8), (30, 20), (20, 50)])
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_initial_pca_is_exact(shape, k, form):
+    X = np.random.RandomState(0).normal(size=shape) @ np.diag(np.linspace(1, 3, shape[1])) + 2
+    ours, exact = fit_pca(ArraySamples(form(X)), k, seed=0), PCA(k, svd_solver="full").fit(X)
+    for name in ("components_", "explained_variance_", "mean_", "noise_variance_"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(exact, name), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(200, 12), (12, 40)])
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_truncated_pca_is_pca_with_fewer_components(shape, k):
+    X = np.random.RandomState(0).normal(size=shape)
+    long, exact = PCA(6, svd_solver="full").fit(X), PCA(k, svd_solver="full").fit(X)
+    short = truncated_pca(long, k, shape[0])
+    for name in ("components_", "explained_variance_", "explained_variance_ratio_", "singular_values_"):
+        np.testing.assert_allclose(getattr(short, name), getattr(exact, name), rtol=1e-9, atol=1e-12)
+    assert short.noise_variance_ == pytest.approx(exact.noise_variance_, rel=1e-9)
+    assert short.n_components_ == k
+    assert long.n_components_ == 6
+
+
+@pytest.mark.parametrize("shape", [(100, 7), (6, 30)])
+def test_scale_is_the_root_of_the_mean_feature_variance(shape):
+    X = np.random.RandomState(0).normal(size=shape) * 3
+    for k in (1, 4, 5):
+        scale = InitialPCA.of(PCA(k, svd_solver="full").fit(X)).scale
+        assert scale == pytest.approx(np.sqrt(X.var(0, ddof=1).mean()), rel=1e-9)

@@ -1,0 +1,79 @@
+"""Statistics of a trained model: the significance of a gain over PCA, and the correction of the noise."""
+
+import numpy as np
+import pytest
+from builders import Bound
+
+from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._model.objectives import misfit
+from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES, noise_correction, shows_a_gain
+from sklearn_ae.likelihoods import Gaussian
+
+
+@pytest.fixture
+def errors():
+    """Errors of 50 validation samples, all positive, of very different magnitude."""
+    return np.exp(np.random.RandomState(0).normal(size=50))
+
+
+class TestSignificance:
+    def test_a_clear_gain_is_shown(self, errors):
+        assert shows_a_gain(errors, 0.5 * errors)
+        assert shows_a_gain(errors, errors * np.random.RandomState(1).uniform(0.3, 1.05, 50))
+
+    def test_no_gain_is_shown(self, errors):
+        assert not shows_a_gain(errors, errors)
+        assert not shows_a_gain(errors, 1.2 * errors)
+        assert not shows_a_gain(errors, errors * np.random.RandomState(1).uniform(0.8, 1.2, 50))
+
+    def test_a_gain_of_a_single_sample_is_not_enough(self, errors):
+        initial, network = errors.copy(), errors.copy()
+        initial[7], network[7] = 1e4, 1.0
+        assert network.mean() < 0.1 * initial.mean()
+        assert not shows_a_gain(initial, network)
+
+    def test_small_gains_do_not_outweigh_a_loss_of_one_sample(self, errors):
+        network = 0.8 * errors
+        network[7] = 1e3
+        assert not shows_a_gain(errors, network)
+
+    def test_too_few_samples_show_nothing(self, errors):
+        few = errors[: MIN_VALIDATION_SAMPLES - 1]
+        assert not shows_a_gain(few, 0.01 * few)
+        assert shows_a_gain(errors[:MIN_VALIDATION_SAMPLES], 0.01 * errors[:MIN_VALIDATION_SAMPLES])
+
+    def test_objectives_may_have_any_sign(self, errors):
+        """Losses of counts may be negative."""
+        for shift in (1.0, 3.0, 100.0):
+            assert shows_a_gain(errors - shift, 0.3 * errors - shift)
+            assert not shows_a_gain(errors - shift, errors - shift)
+
+    def test_does_not_depend_on_units(self, errors):
+        rng = np.random.RandomState(2)
+        for gain in (0.9, 0.95, 1.0):
+            network = gain * errors * rng.uniform(0.7, 1.3, 50)
+            assert shows_a_gain(errors, network) == shows_a_gain(1e-9 * errors, 1e-9 * network)
+
+    def test_chance_gains_are_rare(self):
+        """Two models of equal quality, 500 times."""
+        rng = np.random.RandomState(3)
+        shown = [shows_a_gain(*np.exp(rng.normal(size=(2, 60)))) for _ in range(500)]
+        assert np.mean(shown) < 0.01
+
+
+# -- noise variance -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", ["shared", "per_column", "decoder"])
+def test_calibration_sets_the_misfit_to_one(noise):
+    bound = Bound(Gaussian(noise))
+    bound.x = bound.x.repeat(25, 1)
+
+    def misfit_of_fresh_draws():
+        out = bound.forward(seed=1)
+        return float(misfit(out.eta, out.target, out.log_noise).mean())
+
+    assert abs(misfit_of_fresh_draws() - 1) > 0.2
+    samples = ArraySamples(np.tile(bound.X, (25, 1)))
+    bound.module.noise.rescale(noise_correction(bound.module, samples, seed=0))
+    assert misfit_of_fresh_draws() == pytest.approx(1, abs=0.05)
