@@ -268,6 +268,7 @@ def test_topk_codes_have_exactly_the_share(digits_split):
     assert model.reconstruction_error(test).mean() < 0.9 * start.reconstruction_error(test).mean()
 
 
+@pytest.mark.slow
 def test_zeros_of_rectified_codes_grow_with_the_l1_weight(digits_split):
     train, test = digits_split
     models = [fit(train, 32, bottleneck="relu", penalty=L1(w), max_iter=20) for w in (0, 0.3, 3)]
@@ -278,6 +279,7 @@ def test_zeros_of_rectified_codes_grow_with_the_l1_weight(digits_split):
     assert all((model.transform(test) >= 0).all() for model in models)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.05, 0.2])
 def test_kl_sparsity_reaches_the_target_rate(target, digits_split):
     train, test = digits_split

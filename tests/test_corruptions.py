@@ -139,7 +139,7 @@ def denoised(request, digits_split):
     train, test = digits_split
     noise = STRONG[request.param]
     model = denoiser(noise).fit(train)
-    columns = feature_stats(train, model.mean_, model.scale_, True)
+    columns = feature_stats(ArraySamples(train), InitialPCA(None, model.mean_, model.scale_))
     noisy = noise(torch.from_numpy((test - model.mean_) / model.scale_), generator(99), columns)
     return model, test, model.mean_ + model.scale_ * noisy.numpy()
 

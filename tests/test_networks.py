@@ -161,6 +161,7 @@ def test_convolutions_look_at_neighbours():
     assert seen.nonzero().tolist() == [[2, 2]]
 
 
+@pytest.mark.slow
 def test_convolutional_model_beats_pca_on_digits(digits_split):
     train, test = digits_split
     model = fit(train, 8, network="conv", max_iter=25, early_stopping=True)
@@ -247,6 +248,7 @@ def test_tied_model_has_one_set_of_weights_for_both_directions(digits):
     assert n_weights(False) == 2 * n_weights(True)
 
 
+@pytest.mark.slow
 def test_tied_linear_model_is_orthogonal_at_its_optimum(digits):
     """Tied linear autoencoders without decay find orthonormal directions (Baldi and Hornik)."""
     model = fit(

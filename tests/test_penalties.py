@@ -134,6 +134,7 @@ class TestContractive:
 
         assert spread(8) < 0.5 * spread(1)
 
+    @pytest.mark.slow
     def test_fitted_model_is_smoother(self, digits_split):
         """Mean Jacobian norm, relative to the spread of the codes: shrinking the code does not count."""
         train, test = digits_split
@@ -189,6 +190,7 @@ def test_dead_and_saturated_components_have_finite_penalties():
 # -- overcomplete codes -------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limit",
     [

@@ -234,6 +234,7 @@ def test_nothing_beside_the_space_is_seen(wide, fitted):
     np.testing.assert_allclose(fitted.transform(X_test - beside), fitted.transform(X_test), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{}, {"bottleneck": "ordered"}, {"tied_weights": True}], ids=str)
 def test_as_good_as_in_all_columns(wide, params):
     """With the second training on all rows, too."""
