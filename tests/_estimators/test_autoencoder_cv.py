@@ -78,24 +78,25 @@ def test_the_rank_of_noisy_data_is_recovered(rank):
     assert model.fit(low_rank(rank, rank=rank)).n_components_ == rank
 
 
+@pytest.mark.slow
 def test_a_curve_needs_fewer_components_than_pca(curve):
     sizes = [1, 2, 3, 4]
-    params = {"hidden_layer_sizes": (32,), "max_iter": 60, "random_state": 0}
-    ours = AutoencoderTransformerCV(sizes, cv=2, rule="1se", **params).fit(curve)
-    pca = GridSearchCV(PCA(), {"n_components": sizes}, cv=2).fit(curve)
+    ours = AutoencoderTransformerCV(sizes, cv=3, rule="1se", max_iter=60, random_state=0).fit(curve)
+    pca = GridSearchCV(PCA(), {"n_components": sizes}, cv=3).fit(curve)
     assert ours.uses_network_
     assert ours.n_components_ <= 2 < pca.best_params_["n_components"]
     assert ours.best_score_ > pca.best_score_ + 1
 
 
+@pytest.mark.slow
 def test_no_size_scores_significantly_below_pca(digits):
-    X, sizes = digits[:600], [1, 4, 16, 40]
+    X, sizes = digits[:900], [1, 4, 16, 40]
     ours = AutoencoderTransformerCV(
-        sizes, cv=2, scoring=minus_squared_error, hidden_layer_sizes=(64,), max_iter=60, random_state=0
+        sizes, cv=3, scoring=minus_squared_error, hidden_layer_sizes=(64,), max_iter=90, random_state=0
     ).fit(X)
     ratios = [
         ours.cv_results_["mean_test_score"][i]
-        / cross_val_score(PCA(k), X, cv=2, scoring=minus_squared_error).mean()
+        / cross_val_score(PCA(k), X, cv=3, scoring=minus_squared_error).mean()
         for i, k in enumerate(sizes)
     ]
     assert max(ratios) < 1.02  # of squared errors, so smaller is better
