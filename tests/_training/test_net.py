@@ -167,7 +167,7 @@ def test_epochs_that_overfit_are_discarded(digits_split):
 
 
 def test_patience_stops_a_fit_early(curve):
-    impatient = estimator(max_iter=400, n_iter_no_change=5, tol=0.01).fit(curve)
+    impatient = estimator(max_iter=400, n_iter_no_change=5, tol=0.01, batch_size=300).fit(curve)
     assert 5 < impatient.n_iter_ < 400
     assert impatient.n_iter_ == len(impatient.validation_loss_curve_)
     # None of the last five improved on the best before them by the share tol.
@@ -241,7 +241,7 @@ def no_warning():
 
 
 def test_too_few_epochs_warn_and_enough_do_not(curve):
-    params = {"init": "random", "early_stopping": False}
+    params = {"init": "random", "early_stopping": False, "batch_size": 150}
     with pytest.warns(ConvergenceWarning, match="max_iter=6 epochs; raise max_iter"):
         estimator(max_iter=6, **params).fit(curve)
     with no_warning():
@@ -273,9 +273,7 @@ def test_only_a_steep_decrease_at_the_end_of_training_warns(curve, warns):
         AutoencoderNet._warn_unfinished(net, "train_loss")
 
 
-@pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_a_noisy_training_loss_does_not_warn(seed, curve):
     """Under strong corruption it changes by a tenth from epoch to epoch."""
     model = estimator(3, corruption=Masking(0.3), early_stopping=False, max_iter=100, random_state=seed)
@@ -296,7 +294,9 @@ def test_a_flat_negative_loss_does_not_warn():
 
 @pytest.mark.parametrize("init", ["pca", "random"])
 def test_warm_start_continues_where_the_last_fit_ended(init, curve):
-    model = estimator(init=init, warm_start=True, max_iter=60, early_stopping=False).fit(curve)
+    model = estimator(init=init, warm_start=True, max_iter=60, early_stopping=False, batch_size=200).fit(
+        curve
+    )
     first = model.loss_curve_
     second = model.fit(curve).loss_curve_
     assert len(second) == 60
@@ -323,12 +323,12 @@ def test_warm_start_continues_where_the_last_fit_ended(init, curve):
 )
 def test_the_fit_depends_on_random_state_only(params, curve):
     def fit(seed):
-        return estimator(2, max_iter=4, learning_rate_init=0.01, random_state=seed, **params).fit(curve)
+        return estimator(2, max_iter=4, learning_rate_init=0.01, random_state=seed, **params).fit(curve[:200])
 
     first, again, other = fit(0), fit(0), fit(1)
     assert again.loss_curve_ == first.loss_curve_
     assert again.validation_loss_curve_ == first.validation_loss_curve_
-    np.testing.assert_array_equal(again.transform(curve), first.transform(curve))
+    np.testing.assert_array_equal(again.transform(curve[:99]), first.transform(curve[:99]))
     assert other.loss_curve_ != first.loss_curve_
     same = fit(np.random.RandomState(0))
     assert same.loss_curve_ == first.loss_curve_

@@ -1,0 +1,157 @@
+"""Runtime resources: device, precision, threads and random numbers."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklearn_ae._utils import runtime
+from sklearn_ae._utils.runtime import (
+    MAX_SEED,
+    as_seed,
+    forked_global_rng,
+    private_random_state,
+    resolve_device,
+    threads_for,
+    use_bf16,
+)
+
+CPU = torch.device("cpu")
+
+
+# -- device -------------------------------------------------------------------------------
+
+
+def test_a_device_is_resolved_by_its_name():
+    assert resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "wanted"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_is_the_first_available_device(cuda, mps, wanted, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert resolve_device("auto") == torch.device(wanted)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_an_unusable_device_raises_an_error_with_the_remedy(device):
+    with pytest.raises(ValueError, match=f"device='{device}' cannot be used here.*'cpu' or 'auto'"):
+        resolve_device(device)
+
+
+# -- precision ----------------------------------------------------------------------------
+
+WIDE = nn.Linear(600, 500)
+NARROW = nn.Linear(60, 50)
+
+
+@pytest.mark.parametrize(
+    ("precision", "layer", "batch_size", "supported", "wanted"),
+    [
+        ("auto", WIDE, 64, True, True),
+        ("auto", WIDE, 64, False, False),
+        ("auto", WIDE, 63, True, False),
+        ("auto", NARROW, 64, True, False),
+        ("float32", WIDE, 64, True, False),
+        ("bfloat16", NARROW, 8, False, True),
+    ],
+)
+def test_bfloat16_is_used_if_supported_and_faster(
+    precision, layer, batch_size, supported, wanted, monkeypatch
+):
+    monkeypatch.setattr(runtime, "_has_bf16", lambda device: supported)
+    assert use_bf16(precision, CPU, layer, batch_size) == wanted
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "wanted"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)],
+)
+def test_bfloat16_needs_instructions_of_the_processor(capabilities, wanted, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert use_bf16("auto", CPU, WIDE, 64) == wanted
+
+
+# -- threads ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("n_weights", "n_samples", "wanted"), [(10_000, 100, 1), (10**6, 1_000, 2)])
+def test_small_steps_run_on_one_thread(n_weights, n_samples, wanted, two_threads):
+    with threads_for(n_weights, n_samples):
+        assert torch.get_num_threads() == wanted
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_are_restored_after_an_error(two_threads):
+    with pytest.raises(RuntimeError, match="inside"), threads_for(1, 1):
+        raise RuntimeError("inside")
+    assert torch.get_num_threads() == 2
+
+
+# -- random numbers -------------------------------------------------------------------------
+
+
+def test_no_random_state_means_fresh_entropy(unchanged_globals):
+    first, second = private_random_state(None), private_random_state(None)
+    assert first.randint(MAX_SEED) != second.randint(MAX_SEED)
+
+
+def test_a_random_state_is_used_as_it_is():
+    state = np.random.RandomState(3)
+    assert private_random_state(state) is state
+    assert private_random_state(3).randint(MAX_SEED) == np.random.RandomState(3).randint(MAX_SEED)
+
+
+def test_a_seed_is_kept_or_drawn():
+    assert as_seed(7) == as_seed(np.int64(7)) == 7
+    assert as_seed(np.random.RandomState(0)) == as_seed(np.random.RandomState(0))
+    state = np.random.RandomState(0)
+    assert as_seed(state) != as_seed(state)
+    assert 0 <= as_seed(None) < MAX_SEED
+
+
+def test_the_global_generator_is_seeded_and_restored(unchanged_globals):
+    draws = []
+    for _ in range(2):
+        with forked_global_rng(True, 5, CPU):
+            draws.append(torch.rand(3))
+    assert torch.equal(*draws)
+    assert torch.equal(draws[0], torch.rand(3, generator=torch.Generator().manual_seed(5)))
+
+
+def test_the_global_generator_is_restored_after_an_error(unchanged_globals):
+    with pytest.raises(RuntimeError, match="inside"), forked_global_rng(True, 5, CPU):
+        torch.rand(3)
+        raise RuntimeError("inside")
+
+
+def test_the_global_generator_is_left_alone_unless_needed():
+    state = torch.get_rng_state()
+    with forked_global_rng(False, 5, CPU):
+        torch.rand(3)
+    assert not torch.equal(torch.get_rng_state(), state)
+    torch.set_rng_state(state)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_global_generator_of_a_gpu_is_seeded_and_restored():
+    device = torch.device("cuda")
+    before = torch.cuda.get_rng_state(), torch.get_rng_state()
+    draws = []
+    for _ in range(2):
+        with forked_global_rng(True, 5, device):
+            draws.append(torch.rand(3, device=device))
+    assert torch.equal(*draws)
+    assert torch.equal(torch.cuda.get_rng_state(), before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
