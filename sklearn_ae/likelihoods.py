@@ -44,8 +44,8 @@ class Likelihood(losses.Loss):
     def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
         """Return one draw of x per entry of ``eta``, of shape (n_samples, n_features)."""
         raise NotImplementedError(
-            f"{type(self).__name__} does not define draw, which sampling with noise needs. It is described "
-            "in sklearn_ae.likelihoods.Likelihood; sample(noise=False) returns the means of x given z instead."
+            f"{type(self).__name__} does not define draw, which sampling with noise needs; it is described in "
+            "sklearn_ae.likelihoods.Likelihood. sample(noise=False) returns the means of x given z instead."
         )
 
     def _entries(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> Tensor:

@@ -128,7 +128,14 @@ class Dense(Network):
 
     rotation_invariant = True
 
-    def build(self, shape, hidden_layer_sizes, activation, tied, generator):
+    def build(
+        self,
+        shape: Shape,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+        tied: bool,
+        generator: Generator,
+    ) -> tuple[nn.Sequential, nn.Sequential]:
         encoder = _dense((shape.n_features, *hidden_layer_sizes, shape.n_codes), activation, generator)
         if tied:
             return nn.Sequential(*encoder), nn.Sequential(*_transposed(encoder, shape.n_components))
@@ -163,7 +170,7 @@ class Conv(Network):
 
     _parameter_constraints = {"image_shape": [None, tuple, list], "channels": [tuple, list]}
 
-    def check(self, n_features, tied):
+    def check(self, n_features: int, tied: bool) -> None:
         for name in ("image_shape", "channels"):
             sizes = getattr(self, name) or ()
             if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
@@ -194,7 +201,14 @@ class Conv(Network):
         c, h, w = (1, *self.image_shape)[-3:]
         return int(c), int(h), int(w)
 
-    def build(self, shape, hidden_layer_sizes, activation, tied, generator):
+    def build(
+        self,
+        shape: Shape,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+        tied: bool,
+        generator: Generator,
+    ) -> tuple[nn.Module, nn.Module]:
         c, h, w = self._image_shape(shape.n_features)
         maps = (c, *self.channels)
         sides = [(h, w)]  # height and width after each convolution
@@ -247,14 +261,21 @@ class Modules(Network):
         self.encoder = encoder
         self.decoder = decoder
 
-    def check(self, n_features, tied):
+    def check(self, n_features: int, tied: bool) -> None:
         if tied:
             raise ValueError(
                 "tied_weights=True needs a network that the package builds (network='dense' or 'conv'); "
                 "tie your own modules within themselves."
             )
 
-    def build(self, shape, hidden_layer_sizes, activation, tied, generator):
+    def build(
+        self,
+        shape: Shape,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+        tied: bool,
+        generator: Generator,
+    ) -> tuple[nn.Module, nn.Module]:
         return copy.deepcopy((self.encoder, self.decoder))
 
 

@@ -71,6 +71,10 @@ def out_of_core(model, X):
             module.LARGE = value
 
 
+def dropout(x):
+    return torch.nn.functional.dropout(x, 0.2)
+
+
 def chunks():
     return iter(np.array_split(digits(), 5))
 
@@ -104,7 +108,7 @@ FITS = {
         lambda: table(120, 400),
     ),
     "ae small falls back": (lambda: ae().fit(table(40, 6)), lambda: table(40, 6)),
-    "ae callable": (lambda: ae(corruption=lambda x: torch.nn.functional.dropout(x, 0.2)).fit(digits()), digits),
+    "ae callable": (lambda: ae(corruption=dropout).fit(digits()), digits),
     "ae modules": (
         lambda: ae(network=seeded_modules()).fit(digits()),
         digits,
@@ -116,7 +120,10 @@ FITS = {
     "vae": (lambda: vae().fit(digits()), digits),
     "vae bernoulli": (lambda: vae(likelihood="bernoulli").fit(digits() / 16), lambda: digits() / 16),
     "vae poisson": (lambda: vae(likelihood="poisson").fit(digits()), digits),
-    "vae beta_tc": (lambda: vae(likelihood=Gaussian("per_column"), divergence=BetaTC(4.0)).fit(digits()), digits),
+    "vae beta_tc": (
+        lambda: vae(likelihood=Gaussian("per_column"), divergence=BetaTC(4.0)).fit(digits()),
+        digits,
+    ),
     "vae decoder noise": (lambda: vae(likelihood=Gaussian("decoder")).fit(digits()), digits),
     "vae mmd": (lambda: vae(divergence=MMD(), corruption="gaussian").fit(digits()), digits),
     "vae importance": (lambda: vae(n_importance_samples=4).fit(digits()), digits),
@@ -130,8 +137,7 @@ FITS = {
         lambda: table(200, 8, 1),
     ),
     "cv": (
-        lambda: AutoencoderTransformerCV([1, 2, 4], cv=3, hidden_layer_sizes=(24, 12), max_iter=20, random_state=0)
-        .fit(table(300, 10)),
+        lambda: AutoencoderTransformerCV([1, 2, 4], cv=3, **{**SMALL, "max_iter": 20}).fit(table(300, 10)),
         lambda: table(300, 10, 1),
     ),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from sklearn_ae._estimators.size_selection import (
     score_fold,
     tabulate,
 )
-from sklearn_ae._estimators.validation import check_spec, validate_rows
+from sklearn_ae._estimators.validation import check_spec, validate_samples
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
 from sklearn_ae._utils.runtime import as_seed
 from sklearn_ae.bottlenecks import Bottleneck
@@ -240,7 +240,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         self : object
             The fitted estimator.
         """
-        X, y = indexable(validate_rows(self, X, reset=True), y)
+        X, y = indexable(validate_samples(self, X, reset=True), y)
         spec = check_spec(self._model_spec(), ArraySamples(X), 1)
         folds = list(check_cv(self.cv, y).split(X, y))
         n_train = min(len(train) for train, _ in folds)

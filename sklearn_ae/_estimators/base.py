@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from sklearn_ae._estimators.validation import (
     reproducible_streams,
     validate_held_out,
     validate_large,
-    validate_rows,
+    validate_samples,
     validate_training,
 )
 from sklearn_ae._fitting.incremental import fit_chunk
@@ -63,7 +63,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     # -- fit ----------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, *, X_val=None):
+    def fit(self, X: Any, y: Any = None, *, X_val: Any = None) -> Self:
         """Fit the autoencoder to X.
 
         Parameters
@@ -137,7 +137,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         )
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train for one epoch on a chunk of samples, as in ``IncrementalPCA`` and ``MLPRegressor``.
 
         Mean, scale and initial PCA are updated with every chunk. Training starts from
@@ -160,7 +160,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             The fitted estimator.
         """
         first = not self.__sklearn_is_fitted__()
-        data = ArraySamples(validate_rows(self, X, reset=first))
+        data = ArraySamples(validate_samples(self, X, reset=first))
         spec = check_spec(self._model_spec(), data, self.n_components if first else self.n_components_)
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
         previous = None if first else self._previous()

@@ -77,7 +77,7 @@ def reproducible_streams(X: Any, rng: np.random.RandomState) -> Iterator[None]:
         yield
 
 
-def validate_rows(
+def validate_samples(
     estimator: Any, X: Any, reset: bool = False, name: str = "X", least: int | None = None
 ) -> Any:
     """Return X validated by scikit-learn; float32 and float64 are kept.
@@ -124,7 +124,7 @@ def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
     if isinstance(X, np.memmap) and X.ndim == 2 and X.size > LARGE:
         check = _chunk_check(estimator, reset)
         return ArraySource(X, DataSummary.of(map(check, sample_blocks(X))))
-    return validate_rows(estimator, X, reset)
+    return validate_samples(estimator, X, reset)
 
 
 def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
@@ -145,7 +145,7 @@ def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> Ar
         source = open_stream(X, _chunk_check(estimator, reset=False))
         X = np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
     else:
-        X = validate_rows(estimator, X, name="X_val")
+        X = validate_samples(estimator, X, name="X_val")
     return ArraySamples(X, lazy=isinstance(data, Source) and X.shape[0] * X.shape[1] > LARGE)
 
 
@@ -162,7 +162,7 @@ def _chunk_check(estimator: Any, reset: bool) -> Any:
 
     def check(chunk: Any) -> np.ndarray:
         is_first = first.pop() if first else False
-        return dense(validate_rows(estimator, samples_of(chunk), is_first, least=1))
+        return dense(validate_samples(estimator, samples_of(chunk), is_first, least=1))
 
     return check
 

@@ -102,7 +102,7 @@ class Trained:
 
     @property
     def is_better(self) -> bool:
-        """Whether the network was trained and, if validated against PCA, is significantly better."""
+        """True if the network was trained and, if validated against PCA, is significantly better."""
         if not self.has_run or self.losses is None or self.pca_losses is None:
             return self.has_run
         in_nats = self.start.spec.divergence is not None
@@ -122,7 +122,7 @@ class Accepted:
 
     @property
     def is_pca(self) -> bool:
-        """Whether the model is PCA in every respect, with the components of PCA only."""
+        """True if the model is PCA in every respect, with the components of PCA only."""
         same_width = self.module.width == self.start.pca.n_components_
         return not self.uses_network and self.start.is_pca and self.module.is_affine() and same_width
 

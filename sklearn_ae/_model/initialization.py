@@ -58,23 +58,23 @@ class ModelSpec:
 
     @property
     def is_limited(self) -> bool:
-        """Whether an overcomplete code is kept from being a copy of X."""
+        """True if an overcomplete code is kept from being a copy of X."""
         limits = (self.corruption, self.penalty, self.divergence)
         return self.bottleneck.sparse or any(limit is not None for limit in limits)
 
     @property
     def is_linear(self) -> bool:
-        """Whether f and g are absent, so that only the linear path is left."""
+        """True if f and g are absent, so that only the linear path is left."""
         return type(self.network) is Dense and not self.hidden_layer_sizes
 
     @property
     def claims_pca(self) -> bool:
-        """Whether the options allow the untrained model to be PCA."""
+        """True if the options allow the untrained model to be PCA."""
         return self.init == "pca" and self.bottleneck.identity
 
     @property
     def has_pca_objective(self) -> bool:
-        """Whether the objective is that of PCA, so that a linear model is optimal at the start."""
+        """True if the objective is that of PCA, so that a linear model is optimal at the start."""
         if self.corruption is not None or not self.bottleneck.identity:
             return False
         if self.divergence is None:
@@ -84,18 +84,18 @@ class ModelSpec:
 
     @property
     def is_optimal_at_start(self) -> bool:
-        """Whether no training can improve on PCA."""
+        """True if no training can improve on PCA."""
         return self.claims_pca and self.is_linear and self.has_pca_objective
 
     @property
     def is_rotation_invariant(self) -> bool:
-        """Whether a rotation of the features gives an equivalent problem."""
+        """True if a rotation of the features gives an equivalent problem."""
         options = (self.network, self.loss, self.corruption, self.penalty)
         return self.divergence is None and all(o is None or o.rotation_invariant for o in options)
 
     @property
     def runs_user_code(self) -> bool:
-        """Whether an option is not the package's own, so that it may draw from torch's global generator."""
+        """True if an option is not the package's own, and may draw from torch's global generator."""
         return not all(option is None or option._is_own() for option in self.options)
 
     def is_capturable(self, width: int) -> bool:
@@ -171,9 +171,9 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
 def feature_stats(samples: Any, initial: InitialPCA) -> FeatureStats:
     """Return zero, minimum and maximum of each feature in working units."""
     low, high = samples.feature_range()
-    columns = (np.zeros_like(initial.offset), low, high)
+    features = (np.zeros_like(initial.offset), low, high)
     return FeatureStats(
-        *(torch.from_numpy(np.asarray((c - initial.offset) / initial.scale)) for c in columns)
+        *(torch.from_numpy(np.asarray((c - initial.offset) / initial.scale)) for c in features)
     )
 
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.vae import VAETransformer
-from sklearn_ae._estimators.validation import validate_rows
+from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import resolve
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector, count_at_most, make_folds, training_ranks
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
@@ -180,7 +180,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         self : object
             The fitted detector.
         """
-        X = validate_rows(self, X, reset=True)
+        X = validate_samples(self, X, reset=True)
         score = resolve(self.outlier_score, OUTLIER_SCORES, "outlier_score", OutlierScore)
         score = score.resolve_auto(robust=self.robust)
         seeds = private_random_state(self.random_state).randint(MAX_SEED, size=1 + self.n_estimators)
@@ -228,7 +228,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             Other scores: see the notes of the class.
         """
         check_is_fitted(self)
-        return self._fold_scores(validate_rows(self, X)).mean(axis=0)
+        return self._fold_scores(validate_samples(self, X)).mean(axis=0)
 
     def _fold_scores(self, X: Any) -> np.ndarray:
         """Return the scores by the detector of each fold, of shape (n_estimators, n_samples)."""
@@ -301,7 +301,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         array([50, 51, 52, 53, 54])
         """
         check_is_fitted(self)
-        X = validate_rows(self, X)
+        X = validate_samples(self, X)
         # NOTE[DIFF]: The mean of p-values that differ is concentrated around 1/2; its rank is uniform.
         pairs = zip(self._fold_detectors, self._fold_scores(X), strict=True)
         rank = np.mean([fold_detector.rank(scores) for fold_detector, scores in pairs], axis=0)
@@ -327,7 +327,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             the value of the feature is replaced by its reconstruction.
         """
         check_is_fitted(self)
-        X = validate_rows(self, X)
+        X = validate_samples(self, X)
         return np.mean([fold_detector.contributions(X) for fold_detector in self._fold_detectors], axis=0)
 
     # -- transform --------------------------------------------------------------------
@@ -346,7 +346,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             Codes.
         """
         check_is_fitted(self)
-        return self.autoencoder_._transform(validate_rows(self, X))
+        return self.autoencoder_._transform(validate_samples(self, X))
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Decode codes with ``autoencoder_``.
