@@ -44,7 +44,7 @@ class Likelihood(losses.Loss):
     def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
         """Return one draw of x per entry of ``eta``, of shape (n_samples, n_features)."""
         raise NotImplementedError(
-            f"{type(self).__name__} does not define draw, which sampling with noise needs; it is described in "
+            f"{type(self).__name__} does not define draw, which sampling with noise needs, described in "
             "sklearn_ae.likelihoods.Likelihood. sample(noise=False) returns the means of x given z instead."
         )
 
