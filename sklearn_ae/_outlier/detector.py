@@ -118,9 +118,9 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     >>> import numpy as np
     >>> from sklearn_ae import AEOutlierDetector
     >>> rng = np.random.RandomState(0)
-    >>> t = rng.uniform(-2, 2, 500)
-    >>> X = np.column_stack([t, t**2, np.sin(2 * t)]) + 0.05 * rng.normal(size=(500, 3))
-    >>> detector = AEOutlierDetector(robust=False, random_state=0).fit(X)
+    >>> t = rng.uniform(-2, 2, 400)
+    >>> X = np.column_stack([t, t**2, np.sin(2 * t)]) + 0.05 * rng.normal(size=(400, 3))
+    >>> detector = AEOutlierDetector(robust=False, n_estimators=2, random_state=0).fit(X)
     >>> detector.predict([[0.0, 0.0, 0.0], [0.0, 3.0, 0.0]])  # 3.0 is unusual only next to zeros
     array([ 1, -1])
     """
@@ -293,9 +293,10 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         --------
         >>> import numpy as np
         >>> from scipy.stats import false_discovery_control
-        >>> from sklearn_ae import AEOutlierDetector
+        >>> from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
         >>> rng = np.random.RandomState(0)
-        >>> detector = AEOutlierDetector(robust=False, random_state=0).fit(rng.normal(size=(500, 3)))
+        >>> linear = AutoencoderTransformer(2, hidden_layer_sizes=())
+        >>> detector = AEOutlierDetector(linear, robust=False, random_state=0).fit(rng.normal(size=(500, 3)))
         >>> p = detector.pvalues(np.vstack([rng.normal(size=(50, 3)), rng.normal(8, 1, size=(5, 3))]))
         >>> np.flatnonzero(false_discovery_control(p) <= 0.1)
         array([50, 51, 52, 53, 54])
