@@ -139,6 +139,7 @@ def test_other_seeds_give_other_networks(fitted, labelled):
     assert not np.allclose(other.transform(X), fitted.transform(X))
 
 
+@pytest.mark.usefixtures("same_input")
 def test_worker_processes_give_the_same_bits(fitted, labelled):
     X = labelled[0]
     for codes in joblib.Parallel(n_jobs=2)(joblib.delayed(_codes)(X) for _ in range(2)):
@@ -227,6 +228,7 @@ def test_dtype_is_preserved(dtype, labelled):
 
 
 @pytest.mark.parametrize("dtype", [int, bool, np.uint8])
+@pytest.mark.usefixtures("same_input")
 def test_integers_and_booleans_are_converted(dtype, labelled):
     X = (labelled[0] > 0.5).astype(dtype)
     model = quick(4).fit(X)
