@@ -131,9 +131,12 @@ def test_the_global_generator_is_seeded_and_restored(unchanged_globals):
 
 
 def test_the_global_generator_is_restored_after_an_error(unchanged_globals):
-    with pytest.raises(RuntimeError, match="inside"), forked_global_rng(True, 5, CPU):
+    def fail():
         torch.rand(3)
         raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"), forked_global_rng(True, 5, CPU):
+        fail()
 
 
 def test_the_global_generator_is_left_alone_unless_needed():
