@@ -161,7 +161,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """
         first = not self.__sklearn_is_fitted__()
         data = ArraySamples(validate_samples(self, X, reset=first))
-        spec = check_spec(self._model_spec(), data, self.n_components if first else self.n_components_)
+        k = self.n_components if first else self.n_components_
+        spec = check_spec(self._model_spec(), data, k, is_fitted=not first)
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
         previous = None if first else self._previous()
         self._take_over(fit_chunk(data, spec, self._training_config(), seed, previous))

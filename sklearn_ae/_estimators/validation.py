@@ -180,11 +180,17 @@ def _numeric(column: Any) -> bool:
     return True
 
 
-def check_spec(spec: ModelSpec, data: ArraySamples | Source, n_components: Any) -> ModelSpec:
-    """Return the spec with a number of components, or raise an error if it does not suit the data."""
+def check_spec(
+    spec: ModelSpec, data: ArraySamples | Source, n_components: Any, *, is_fitted: bool = False
+) -> ModelSpec:
+    """Return the spec with a number of components, or raise an error if it does not suit the data.
+
+    Chunks may have fewer samples than a model that is already fitted has components.
+    """
     spec.network.check(data.shape[1], spec.tied_weights)
     spec.loss.check(data.X if isinstance(data, ArraySamples) else data)
-    return replace(spec, n_components=check_n_components(n_components, data, spec))
+    k = n_components if is_fitted else check_n_components(n_components, data, spec)
+    return replace(spec, n_components=k)
 
 
 def check_n_components(n_components: Any, data: ArraySamples | Source, spec: ModelSpec) -> int | float:

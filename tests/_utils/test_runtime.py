@@ -132,11 +132,10 @@ def test_the_global_generator_is_seeded_and_restored(unchanged_globals):
 
 def test_the_global_generator_is_restored_after_an_error(unchanged_globals):
     def fail():
-        with forked_global_rng(True, 5, CPU):
-            torch.rand(3)
-            raise RuntimeError("inside")
+        torch.rand(3)
+        raise RuntimeError("inside")
 
-    with pytest.raises(RuntimeError, match="inside"):
+    with pytest.raises(RuntimeError, match="inside"), forked_global_rng(True, 5, CPU):
         fail()
 
 

@@ -16,9 +16,8 @@ from sklearn_ae._utils.warnings import _stacklevel, warn_user
 
 def unfinished():
     """Return a transformer whose loss is still decreasing when training ends."""
-    return AutoencoderTransformer(
-        1, hidden_layer_sizes=(8,), max_iter=4, init="random", early_stopping=False, random_state=0
-    )
+    params = {"hidden_layer_sizes": (8,), "max_iter": 4, "learning_rate_init": 0.02, "random_state": 0}
+    return AutoencoderTransformer(1, init="random", early_stopping=False, **params)
 
 
 CALLS = {
