@@ -9,6 +9,7 @@ layer (the layers of ``pyproject.toml``).
 """
 
 import argparse
+import functools
 import sys
 import tomllib
 import warnings
@@ -43,12 +44,12 @@ class Trace:
 
     def __call__(self, frame, event, argument):
         """Record a call; the signature is that of ``sys.setprofile``."""
-        file = relative_path(frame) if event == "call" else None
+        file = relative_path(frame.f_code.co_filename) if event == "call" else None
         if file is None:
             return
         self.functions.setdefault(frame.f_code, file)
         caller = frame.f_back
-        origin = None if caller is None else relative_path(caller)
+        origin = None if caller is None else relative_path(caller.f_code.co_filename)
         if origin is not None and origin != file:
             self.changes.setdefault((caller.f_code, frame.f_code), (origin, file))
 
@@ -68,9 +69,10 @@ class Trace:
         ]
 
 
-def relative_path(frame):
-    """Return the path of a frame's file within the package, or None outside."""
-    path = Path(frame.f_code.co_filename)
+@functools.cache
+def relative_path(filename):
+    """Return the path of a file within the package, or None outside."""
+    path = Path(filename)
     return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else None
 
 

@@ -183,12 +183,18 @@ def fit(
 
 @contextlib.contextmanager
 def fit_context() -> Iterator[None]:
-    """Restore the warning filters, and use one BLAS thread.
+    """Restore the warning filters, record gradients, and use one BLAS thread.
 
-    Importing torch's optimizers modifies the warning filters, and the low-order bits of
-    the initial PCA depend on the number of BLAS threads.
+    Importing torch's optimizers modifies the warning filters, ``fit`` may be called under
+    ``torch.no_grad()``, and the low-order bits of the initial PCA depend on the number of
+    BLAS threads.
     """
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
+    with (
+        warnings.catch_warnings(),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        threadpool_limits(1, user_api="blas"),
+    ):
         yield
 
 

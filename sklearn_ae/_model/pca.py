@@ -261,7 +261,9 @@ def _as_pca(
     if not isinstance(k, (int, np.integer)):  # the smallest number that explains more than this share
         k = min(1 + int(np.searchsorted(np.cumsum(shares), k, side="right")), d)
     pca = PCA(n_components, svd_solver="covariance_eigh")
-    pca.n_samples_, pca.n_features_in_, pca.n_components_ = n, d, int(k)
+    pca.n_samples_ = n
+    pca.n_features_in_ = d
+    pca.n_components_ = int(k)
     pca.mean_ = mean
     pca.components_ = svd_flip(None, vectors[:k].copy(), u_based_decision=False)[1]
     pca.explained_variance_ = variances[:k].copy()

@@ -140,7 +140,7 @@ def test_float32_samples_far_from_zero_keep_their_precision(few_are_many):
     offset = X.mean(0, dtype=float)
     samples = StreamedWorkingSamples(array_source(X), offset, 1.0, torch.device("cpu"))
     ours = np.concatenate([batch.numpy() for batch in samples.batches(50, Generator().manual_seed(0))])
-    np.testing.assert_allclose(np.sort(ours[:, 0]), np.sort(X[:, 0] - offset[0]), atol=1e-6)
+    np.testing.assert_allclose(np.sort(ours[:, 0]), np.sort(X[:, 0].astype(float) - offset[0]), atol=1e-6)
 
 
 def test_a_pass_with_fewer_samples_than_announced_loses_none(few_are_many):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES
 from sklearn_ae.bottlenecks import TopK
 
@@ -89,3 +90,20 @@ def test_models_that_do_not_start_at_pca_have_no_fallback(bottleneck):
     Z = model.transform(X)
     assert (Z == 0).any()
     np.testing.assert_allclose(Z[Z != 0], model.pca_.transform(X)[Z != 0], rtol=1e-4)
+
+
+# -- modes of torch ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
+def test_fits_do_not_depend_on_the_grad_mode_and_keep_it(mode, estimator, curve):
+    params = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0}
+    expected = estimator(1, **params).fit(curve)
+    with mode():
+        model = estimator(1, **params).fit(curve)
+        scores = model.score_samples(curve[:5])
+        model.partial_fit(curve)
+        assert not torch.is_grad_enabled()
+    assert model.loss_curve_[:3] == expected.loss_curve_
+    np.testing.assert_array_equal(scores, expected.score_samples(curve[:5]))
