@@ -9,13 +9,13 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
-from sklearn_ae._options import Option, resolve
+from sklearn_ae._options import Option, resolve, wrapping
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
-from sklearn_ae.corruptions import CORRUPTIONS, Corruption, resolve_corruption
+from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
 from sklearn_ae.divergences import DIVERGENCES, Divergence
 from sklearn_ae.likelihoods import LIKELIHOODS, Likelihood
 from sklearn_ae.losses import LOSSES, Loss
-from sklearn_ae.networks import NETWORKS, Modules, Network, resolve_network
+from sklearn_ae.networks import NETWORKS, Modules, Network, as_modules
 from sklearn_ae.penalties import L1, PENALTIES, Contractive, Penalty, Sum
 from sklearn_ae.priors import PRIORS, Prior
 
@@ -34,8 +34,10 @@ ESTIMATORS = {
     for slot in SLOTS
 }
 RESOLVE = {
-    "corruption": resolve_corruption,
-    "network": resolve_network,
+    "corruption": lambda value: resolve(
+        value, CORRUPTIONS, "corruption", Corruption, optional=True, wrapper=wrapping(CallableNoise)
+    ),
+    "network": lambda value: resolve(value, NETWORKS, "network", Network, wrapper=as_modules),
     **{
         slot: lambda value, slot=slot: resolve(value, SLOTS[slot][0], slot, SLOTS[slot][1])
         for slot in SLOTS

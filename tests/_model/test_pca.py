@@ -6,7 +6,8 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 
 from sklearn_ae._data.in_memory import ArraySamples
-from sklearn_ae._model.pca import InitialPCA, fit_pca, truncated_pca
+from sklearn_ae._data.sources import ArraySource, DataSummary
+from sklearn_ae._model.pca import InitialPCA, fit_pca, streamed_pca, truncated_pca
 
 
 @pytest.mark.parametrize("shape", [(300, 8), (30, 20), (20, 50)])
@@ -38,3 +39,34 @@ def test_scale_is_the_root_of_the_mean_feature_variance(shape):
     for k in (1, 4, 5):
         scale = InitialPCA.of(PCA(k, svd_solver="full").fit(X)).scale
         assert scale == pytest.approx(np.sqrt(X.var(0, ddof=1).mean()), rel=1e-9)
+
+
+# -- out-of-core data ------------------------------------------------------------------------
+
+
+def source_of(X):
+    """Return a source of X without a held-out sample."""
+    return ArraySource(X, DataSummary.of([X]))
+
+
+@pytest.mark.parametrize("k", [3, 0.9])
+@pytest.mark.parametrize("far", [0.0, 1e6])
+def test_pca_of_a_source_is_exact(k, far, digits):
+    X = digits + far
+    ours, exact = streamed_pca(source_of(X), k, 0), PCA(k, svd_solver="full").fit(X)
+    assert ours.n_components_ == exact.n_components_
+    for name in ("mean_", "components_", "explained_variance_", "explained_variance_ratio_"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(exact, name), rtol=1e-6, atol=1e-6)
+    for name in ("singular_values_", "noise_variance_"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(exact, name), rtol=1e-6)
+    np.testing.assert_allclose(ours.transform(X[:9]), exact.transform(X[:9]), atol=1e-4)
+
+
+def test_pca_of_too_many_features_for_a_covariance_matrix(digits, monkeypatch):
+    monkeypatch.setattr("sklearn_ae._model.pca._COVARIANCE_MAX", 10)
+    ours, exact = streamed_pca(source_of(digits), 5, 0), PCA(5, svd_solver="full").fit(digits)
+    np.testing.assert_allclose(ours.explained_variance_, exact.explained_variance_, rtol=1e-6)
+    np.testing.assert_allclose(ours.noise_variance_, exact.noise_variance_, rtol=1e-6)
+    np.testing.assert_allclose(np.abs((ours.components_ * exact.components_).sum(1)), 1, atol=1e-4)
+    with pytest.raises(ValueError, match="integer"):
+        streamed_pca(source_of(digits), 0.9, 0)

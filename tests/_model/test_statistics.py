@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from builders import Bound
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._model.objectives import misfit
-from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES, noise_correction, shows_a_gain
+from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES, CodeMoments, noise_correction, shows_a_gain
 from sklearn_ae.likelihoods import Gaussian
 
 
@@ -77,3 +78,18 @@ def test_calibration_sets_the_misfit_to_one(noise):
     samples = ArraySamples(np.tile(bound.X, (25, 1)))
     bound.module.noise.rescale(noise_correction(bound.module, samples, seed=0))
     assert misfit_of_fresh_draws() == pytest.approx(1, abs=0.05)
+
+
+# -- codes ----------------------------------------------------------------------------------
+
+
+def test_moments_in_parts_are_those_of_all(monkeypatch):
+    Z = torch.from_numpy(np.random.RandomState(0).normal(size=(5000, 3)) @ np.diag([1, 2, 3]) + 5)
+    whole = CodeMoments.of(Z.numpy())
+    monkeypatch.setattr("sklearn_ae._model.statistics._MAX_CODES", 1_000)
+    parts = CodeMoments.of_parts(Z.split(130))
+    np.testing.assert_allclose(parts.mean, whole.mean)
+    np.testing.assert_allclose(parts.root, whole.root, atol=1e-12)
+    places = np.flatnonzero((Z.numpy()[:, None] == parts.landmarks).all(2).any(1))
+    assert len(parts.landmarks) == len(whole.landmarks) == len(places)
+    assert abs(places.mean() - 2500) < 250  # from everywhere
