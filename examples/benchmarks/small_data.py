@@ -39,9 +39,8 @@ def fits(max_iter):
             print(f"fit {name} {len(X)} x {X.shape[1]}, k={k}: {seconds:.2f} s", flush=True)
 
 
-def grids(sizes, n_folds, max_iter):
+def grids(X, sizes, n_folds, max_iter):
     """Print the seconds of the grid search with one and with two jobs."""
-    X = load_digits().data
     model = AutoencoderTransformer(random_state=0, max_iter=max_iter)
     seconds = []
     for n_jobs in (1, 2):
@@ -57,12 +56,13 @@ def grids(sizes, n_folds, max_iter):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two sizes, two folds, three epochs")
+    parser.add_argument("--quick", action="store_true", help="two sizes, two folds, three epochs, 300 samples")
     args = parser.parse_args()
     torch.set_num_threads(1)
     sizes, n_folds, max_iter = (SIZES[1:3], 2, 3) if args.quick else (SIZES, 5, "auto")
     fits(max_iter)
-    grids(sizes, n_folds, max_iter)
+    X = load_digits().data
+    grids(X[:300] if args.quick else X, sizes, n_folds, max_iter)
 
 
 if __name__ == "__main__":
