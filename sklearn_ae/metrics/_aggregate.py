@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 
 from sklearn_ae._utils.gaussian import LOG_2PI
-from sklearn_ae.metrics._normals import NormalMixture, Normals, log_sum_exp
+from sklearn_ae.metrics._normals import FoldMixtures, Normals, log_sum_exp
 from sklearn_ae.metrics._posteriors import Posteriors
 
 _MIXTURE_SIZES = (1, 2, 4, 8, 16, 32)
@@ -142,37 +142,36 @@ def _held_out(
     discontinuous in the samples.
     """
     m, n, r = draws.shape
-    folds = np.array_split(rng.permutation(n), _N_FOLDS)
-    sizes, tolerance = _mixture_sizes(n - len(folds[0]), r), _OVERFIT
-    parts = []
-    for fold in folds:
-        rest = np.setdiff1d(np.arange(n), fold)
-        train, test = draws[:2, rest].reshape(-1, r), draws[:, fold].reshape(-1, r)
-        densities = _mixtures(train, test, sizes, tolerance, rng)
-        sizes, tolerance = sizes[: len(densities)], np.inf  # The first fold decides for all
-        densities.append(_rotated_product(q, rest, train, test, rng))
+    folds = np.empty(n, dtype=int)
+    folds[rng.permutation(n)] = np.arange(n) % _N_FOLDS
+    estimates = np.empty((2 + len(_N_NEIGHBORS), m, n))
+    for fold in range(_N_FOLDS):
+        rest = folds != fold
+        train, test = draws[:2, rest].reshape(-1, r), draws[:, ~rest].reshape(-1, r)
+        densities = [_rotated_product(q, rest, train, test, rng)]
         for widths in _kernel_covariances(q.means[rest], q.deterministic):
             densities.append(Normals(q.means[rest], covariances[rest] + widths).log_density(test))
-        parts.append(np.reshape(densities, (-1, m, len(fold))))
-    order = np.argsort(np.concatenate(folds))
-    return list(np.concatenate(parts, axis=2)[:, :, order])
+        estimates[:, :, ~rest] = np.reshape(densities, (len(densities), m, -1))
+    return [*_mixtures(draws, folds, rng), *estimates]
 
 
-def _mixture_sizes(n_train: int, r: int) -> list[int]:
-    """Return the sizes that leave at least twice as many samples as a component needs."""
-    return [size for size in _MIXTURE_SIZES if size == 1 or 2 * size * (r + 1) <= n_train]
+def _mixtures(draws: np.ndarray, folds: np.ndarray, rng: np.random.RandomState) -> list[np.ndarray]:
+    """Return the log-densities under mixtures, up to the first size that is clearly overfitted.
 
-
-def _mixtures(
-    train: np.ndarray, test: np.ndarray, sizes: list[int], tolerance: float, rng: np.random.RandomState
-) -> list[np.ndarray]:
-    """Return the log-densities under mixtures, up to the first size that is clearly overfitted."""
+    The sizes leave at least twice as many samples as a component needs.
+    """
+    n, r = draws.shape[1:]
+    n_train = n * (_N_FOLDS - 1) // _N_FOLDS
+    sizes = [size for size in _MIXTURE_SIZES if size == 1 or 2 * size * (r + 1) <= n_train]
+    train = draws[:2].reshape(-1, r)
+    mixtures = FoldMixtures(train, np.resize(folds, len(train)), sizes[-1], rng)
     densities: list[np.ndarray] = []
     best = -np.inf
     for size in sizes:
-        densities.append(NormalMixture(train, size, rng).log_density(test))
+        mixtures.fit(size)
+        densities.append(np.stack([mixtures.log_density(u, folds) for u in draws]))
         best = max(best, densities[-1].mean())
-        if densities[-1].mean() < best - tolerance:
+        if densities[-1].mean() < best - _OVERFIT:
             break
     return densities
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.cluster import kmeans_plusplus
 
 from sklearn_ae._utils.gaussian import LOG_2PI
 
 _BLOCK_VALUES = 2**20
-_N_ITER = 15  # Fixed, because a tolerance would make the fit discontinuous in the data
+_N_ITER = 20  # Fixed, because a tolerance would make the fit discontinuous in the data
+_N_CANDIDATES = 4  # Number of candidates for each seed of k-means++
 _FLOOR = 1e-3  # Added to the variances of a mixture's components; those of the data are about 1
 
 
@@ -61,47 +61,86 @@ def log_sum_exp(log_q: np.ndarray) -> np.ndarray:
     return top[:, 0] + np.log(np.exp(log_q - top).sum(axis=1))
 
 
-class NormalMixture:
-    """Gaussian mixture fitted to data of about unit variance by expectation maximisation.
+class FoldMixtures:
+    """Gaussian mixtures fitted by expectation maximisation to the data outside of each fold.
 
-    Both steps are matrix products with the monomials of the data, which is several times faster than
-    scikit-learn's ``GaussianMixture``. Convergence is not required: the caller evaluates the fit on
-    other data.
+    Both steps are matrix products with the monomials of the data, for all folds at once, which is much
+    faster than fitting scikit-learn's ``GaussianMixture`` to each. Convergence is not required, because
+    the fits are evaluated on the folds.
 
     Parameters
     ----------
     points : ndarray of shape (m, r)
-    n_components : int
+        Data of about unit variance.
+    folds : ndarray of int, shape (m,)
+        Fold of each point.
+    max_components : int
     rng : RandomState
-        Determines the initial clusters, which are those of k-means.
+        Determines the initial centres, those of k-means++.
     """
 
-    def __init__(self, points: np.ndarray, n_components: int, rng: np.random.RandomState):
+    def __init__(
+        self, points: np.ndarray, folds: np.ndarray, max_components: int, rng: np.random.RandomState
+    ):
+        self._points, self._monomials = points, _monomials(points)
+        self._outside = folds[:, None] != np.arange(folds.max() + 1)
         self._pairs = np.triu_indices(points.shape[1])
-        monomials = _monomials(points)
-        centres = kmeans_plusplus(points, n_components, random_state=rng)[0]
-        nearest = (np.square(centres).sum(axis=1) - 2.0 * points @ centres.T).argmin(axis=1)
-        self._maximise(np.eye(n_components)[nearest], monomials)
-        for _ in range(_N_ITER if n_components > 1 else 0):
-            log_joint = self._log_joint(monomials)
-            joint = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
-            self._maximise(joint / joint.sum(axis=1, keepdims=True), monomials)
+        self._seeds = _seeds(points, self._outside, max_components, rng)
 
-    def log_density(self, points: np.ndarray) -> np.ndarray:
-        """Return the log-density (m,) of the points."""
-        return log_sum_exp(self._log_joint(_monomials(points)))
+    def fit(self, n_components: int) -> FoldMixtures:
+        """Fit mixtures of this size, and return self."""
+        centres = self._points[self._seeds[:, :n_components]]
+        distances = np.square(centres).sum(axis=2) - 2.0 * np.einsum("mj,fcj->mfc", self._points, centres)
+        self._maximise(np.eye(n_components)[distances.argmin(axis=2)])
+        for _ in range(_N_ITER if n_components > 1 else 0):
+            log_joint = self._log_joint(self._monomials)
+            joint = np.exp(log_joint - log_joint.max(axis=2, keepdims=True))
+            self._maximise(joint / joint.sum(axis=2, keepdims=True))
+        return self
+
+    def log_density(self, points: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        """Return the log-density (m,) of each point under the mixture fitted outside of its fold."""
+        log_joint = self._log_joint(_monomials(points))
+        return log_sum_exp(log_joint[np.arange(len(points)), folds])
 
     def _log_joint(self, monomials: np.ndarray) -> np.ndarray:
-        return self._normals.at_monomials(monomials) + self._log_weights
+        log_q = self._normals.at_monomials(monomials)
+        return log_q.reshape(len(monomials), *self._log_weights.shape) + self._log_weights
 
-    def _maximise(self, responsibilities: np.ndarray, monomials: np.ndarray) -> None:
-        """Set weights, means and covariances to the moments under the responsibilities (m, c)."""
-        counts = responsibilities.sum(axis=0) + 10 * np.finfo(float).eps
-        moments = responsibilities.T @ monomials / counts[:, None]
+    def _maximise(self, responsibilities: np.ndarray) -> None:
+        """Set weights, means and covariances to the moments under the responsibilities (m, folds, c)."""
+        weighted = responsibilities * self._outside[:, :, None]
+        counts = weighted.sum(axis=0) + 10 * np.finfo(float).eps
+        moments = np.tensordot(weighted, self._monomials, (0, 0)) / counts[:, :, None]
+        moments = moments.reshape(counts.size, -1)
         first, second = self._pairs
         second_moments, means = moments[:, : len(first)], moments[:, len(first) : -1]
         covariances = np.empty((*means.shape, means.shape[1]))
         covariances[:, first, second] = second_moments - means[:, first] * means[:, second]
         covariances[:, second, first] = covariances[:, first, second]
         self._normals = Normals(means, covariances + _FLOOR * np.eye(means.shape[1]))
-        self._log_weights = np.log(counts / counts.sum())
+        self._log_weights = np.log(counts / counts.sum(axis=1, keepdims=True))
+
+
+def _seeds(points: np.ndarray, outside: np.ndarray, n_seeds: int, rng: np.random.RandomState) -> np.ndarray:
+    """Return the indices (folds, n_seeds) of points outside of each fold, drawn as for k-means++.
+
+    Of several candidates, drawn with probabilities in proportion to the squared distances to the
+    previous seeds, each step takes the one that leaves the least sum of squared distances.
+    """
+    n_folds = outside.shape[1]
+    seeds = np.empty((n_folds, n_seeds), dtype=int)
+    every_fold = np.arange(n_folds)
+    lengths = np.square(points).sum(axis=1)
+    distances = probabilities = outside.T.astype(float)
+    for i in range(n_seeds):
+        cumulated = probabilities.cumsum(axis=1)
+        drawn = rng.uniform(size=(_N_CANDIDATES, n_folds, 1)) * cumulated[:, -1:]
+        candidates = (cumulated <= drawn).sum(axis=2).clip(max=len(points) - 1)
+        gaps = lengths - 2.0 * points[candidates] @ points.T + lengths[candidates][..., None]
+        gaps = gaps if i == 0 else np.minimum(gaps, distances)
+        best = (gaps * outside.T).sum(axis=2).argmin(axis=0)
+        seeds[:, i] = candidates[best, every_fold]
+        distances = np.maximum(gaps[best, every_fold], 0.0)
+        probabilities = distances * outside.T
+    return seeds
