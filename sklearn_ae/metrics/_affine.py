@@ -51,11 +51,7 @@ class Density:
 
     @classmethod
     def of(cls, estimator: Any) -> Density:
-<<<<<<< HEAD
-        """Split an estimator into steps and model; raise an error without a density in the units of X."""
-=======
         """Split an estimator into steps and model; raise an error if X has no density in its units."""
->>>>>>> metrics
         named = list(_steps(estimator))
         if not named:
             raise TypeError(f"{type(estimator).__name__} has no step and hence no likelihood.")

@@ -213,15 +213,9 @@ def squared_error(estimator: Any, X: Any, codes: Any) -> float:
             x_hat = np.asarray(dense(estimator.inverse_transform(part)))
             if x_hat.shape != x.shape:
                 raise ValueError(
-<<<<<<< HEAD
-                    f"{type(estimator).__name__}.inverse_transform returns an array of shape {x_hat.shape}, "
-                    f"but these samples of X have shape {x.shape}: score a transformer that restores the "
-                    "features of X."
-=======
                     f"{type(estimator).__name__}.inverse_transform returns samples of shape "
                     f"{x_hat.shape[1:]}, but those of X have shape {x.shape[1:]}: score a transformer that "
                     "restores the features of X."
->>>>>>> metrics
                 )
             total += float(np.square(x_hat.astype(np.float64) - x).sum())
     return total
