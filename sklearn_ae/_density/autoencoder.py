@@ -7,7 +7,6 @@ discrete loss around the decoded code.
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import numpy as np
@@ -73,9 +72,7 @@ def score_samples(
         latent = latent_model(module, statistics, noise, pca)
         parts = (_score_block(module, latent, noise, x, n_draws, n_starts) for x in working_blocks(module, X))
         log_p, std = stacked((torch.stack(part, 1) for part in parts), X.shape[0]).T.copy()
-    if not module.loss.discrete:  # a density in the units of X
-        log_p = log_p - X.shape[1] * math.log(module.scale)
-    return log_p, std
+    return log_p - module.log_jacobian, std
 
 
 @torch.no_grad()
@@ -86,13 +83,12 @@ def _score_block(
         b, L = loadings(module, latent)
         log_p = gaussian_log_likelihood(x - b, L, noise)
         return log_p, torch.zeros_like(log_p)
-    discrete = module.loss.discrete
     return log_likelihood(
-        module.in_units(x) if discrete else x,
+        module.target(x),
         module.decode,
         module.encode(x),
         latent,
-        OptionObservation(module.loss) if discrete else GaussianObservation(noise),
+        OptionObservation(module.loss) if module.loss.discrete else GaussianObservation(noise),
         n_draws=n_draws,
         n_starts=n_starts,
     )

@@ -9,7 +9,6 @@ the order.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -61,14 +60,13 @@ class FittedVAE:
         """Return log p(x | z) for working samples (b, d) and codes (b, m, k), of shape (b, m)."""
         b, m, _ = z.shape
         flat = z.flatten(0, 1)
-        target = self.module.in_units(x) if self.likelihood.discrete else x
+        target = self.module.target(x)
         eta = self.module.decode(flat).view(b, m, -1)
         log_noise = self.module.log_noise(flat)
         if log_noise is not None and log_noise.ndim > 1:
             log_noise = log_noise.view_as(eta)
         value = self.likelihood.log_likelihood(eta, target[:, None], log_noise)
-        if not self.likelihood.discrete:  # a density in the units of X
-            value = value - x.shape[1] * math.log(self.module.scale)
+        value = value - self.module.log_jacobian
         low = torch.finfo(value.dtype).min
         return torch.nan_to_num(value, nan=low, neginf=low)
 
@@ -84,7 +82,7 @@ class FittedVAE:
         if generator is None:
             return self.module.reconstruct(z).numpy()
         x = self.likelihood.draw(self.module.decode(z), self.module.log_noise(z), generator)
-        return (x if self.likelihood.discrete else self.module.in_units(x)).numpy()
+        return self.module.from_target(x).numpy()
 
     # -- for the samples of X -------------------------------------------------------
 
@@ -114,8 +112,7 @@ class FittedVAE:
             return log_p, np.zeros_like(log_p)
         latent = LatentModel.standard(torch.from_numpy(codes), self.module.prior)
         log_p, std = self._map(X, lambda x: self._estimate(x, latent, n_draws))
-        log_jacobian = 0.0 if self.likelihood.discrete else X.shape[1] * math.log(self.module.scale)
-        return log_p - log_jacobian, std
+        return log_p - self.module.log_jacobian, std
 
     def _map(
         self, X: Any, function: Callable[[Tensor], tuple[Tensor, ...]], n_draws: int = 1
@@ -141,7 +138,7 @@ class FittedVAE:
     def _estimate(self, x: Tensor, latent: LatentModel, n_draws: int) -> tuple[Tensor, Tensor]:
         """Return the log-density (log-probability if discrete) and its standard error."""
         module = self.module
-        target = module.in_units(x) if self.likelihood.discrete else x
+        target = module.target(x)
         return log_likelihood(
             target, self._decode(), module.encode(x), latent, self._observation(), n_draws=n_draws
         )
@@ -179,7 +176,7 @@ class FittedVAE:
         b, W = loadings(module, LatentModel.unit(module.width))
         unit = (-0.5 * module.noise.common).exp().expand(x.shape[1])
         log_p = gaussian_log_likelihood((x - b) * unit, W * unit, 1.0)
-        return log_p + unit.log().sum() - x.shape[1] * math.log(module.scale)
+        return log_p + unit.log().sum() - module.log_jacobian
 
 
 def standardised(draws: Tensor) -> Tensor:
