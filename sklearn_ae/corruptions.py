@@ -18,6 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from sklearn_ae._options import Option
+from sklearn_ae._utils.callables import checked_result
 from sklearn_ae._utils.compat import Interval
 
 
@@ -181,14 +182,7 @@ class CallableNoise(Corruption):
         self.function = function
 
     def __call__(self, x: Tensor, generator: Generator, stats: FeatureStats) -> Tensor:
-        noisy = self.function(x)
-        if not isinstance(noisy, Tensor) or noisy.shape != x.shape:
-            got = tuple(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
-            raise ValueError(
-                f"The function passed as corruption must return a tensor of shape {tuple(x.shape)}; "
-                f"got {got}."
-            )
-        return noisy
+        return checked_result(self.function(x), x.shape, "corruption")
 
 
 CORRUPTIONS = {

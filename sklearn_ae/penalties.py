@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from sklearn_ae._options import Option, Pair
+from sklearn_ae._utils.callables import checked_result
 from sklearn_ae._utils.compat import Interval
 
 
@@ -236,14 +237,7 @@ class CallablePenalty(Penalty):
         self.function = function
 
     def __call__(self, x: Tensor, a: Tensor, z: Tensor, generator: Generator) -> Tensor:
-        value = self.function(z)
-        if not isinstance(value, Tensor) or value.shape != (len(z),):
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
-                f"The function passed as penalty must map codes of shape {tuple(z.shape)} to one value per "
-                f"sample, a tensor of shape {(len(z),)}; got {got}."
-            )
-        return value
+        return checked_result(self.function(z), (len(z),), "penalty")
 
 
 PENALTIES = {
