@@ -171,11 +171,11 @@ def fit(
         split = hold_out(data, X_val, spec, config, rng)
         if previous is not None:
             check_same_shape(previous, spec, data.shape[1])
-        config = config.resolved(split.train.shape[0], spec.init)
+        resolved = config.resolved(split.train.shape[0], spec.init)
         with forked_global_rng(spec.runs_user_code, split.seed, config.device):
             start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
-            with threads_for(start.module.n_weights, int(config.batch_size)):
-                trained = train(start, split, config, previous)
+            with threads_for(start.module.n_weights, int(resolved.batch_size)):
+                trained = train(start, split, resolved, previous)
                 accepted = fall_back_to_pca(trained, split, config)
                 accepted = refit_on_all_samples(accepted, split, config)
                 return summarize(accepted, split)
@@ -280,7 +280,9 @@ def fall_back_to_pca(trained: Trained, split: Split, config: TrainingConfig) -> 
         return Accepted(start, net.release(), module, module, uses_network=True, trained=trained)
     if split.train is not split.whole or trained.has_run:
         start = initialize(start.spec, split.whole, split.seed)
-        objective = make_objective(start, split.whole.shape[0], has_warmup=not trained.is_warm)
+        n_samples = split.whole.shape[0]
+        objective = make_objective(start, n_samples, has_warmup=not trained.is_warm)
+        config = config.resolved(n_samples, start.spec.init)
         net = new_net(start, objective, config, split.seed).with_history_of(net)
     module = inference_copy(start.module.without_networks(), start, split.whole.dtype)
     return Accepted(start, net.release(), module, module, uses_network=False, trained=trained)
@@ -301,7 +303,7 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     n_samples = split.whole.shape[0]
     pca = fit_pca(split.whole, accepted.start.pca.n_components_, split.seed)
     start = initialize(accepted.start.spec, split.whole, split.seed, pca)
-    silent = replace(config, callbacks=None, verbose=0)
+    silent = replace(config, callbacks=None, verbose=0).resolved(n_samples, start.spec.init)
     objective = make_objective(start, n_samples, has_warmup=True)
     net = new_net(start, objective, silent, split.seed)
     space = training_space(split.whole, split.whole, start, split.seed)
