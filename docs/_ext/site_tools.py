@@ -38,8 +38,6 @@ SHOWN_AS = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
-    "docs/benchmarks.md": "benchmarks.md",
-    "docs/design.md": "design.md",
 }
 
 
@@ -61,7 +59,7 @@ def source_read(app, name, source):
 def include_read(app, path, name, source):
     """Rewrite the links of included files, which are in the root of the repository."""
     if Path(path).suffix == ".md":
-        source[0] = link_to_pages(source[0], ".")
+        source[0] = link_to_pages(source[0], ".").replace("](docs/", "](")
 
 
 # -- docstrings ---------------------------------------------------------------------------
