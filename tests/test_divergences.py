@@ -222,6 +222,7 @@ def factors():
 
 def fit(X, divergence="kl", **params):
     given = {"hidden_layer_sizes": (32,), "max_iter": 60, "early_stopping": False, "random_state": 0}
+    given |= {"batch_size": 200, "learning_rate_init": 0.01}
     return VAETransformer(2, divergence=divergence, **(given | params)).fit(X)
 
 
@@ -255,9 +256,9 @@ def test_beta_tc_removes_the_total_correlation_and_finds_the_factors(models, fac
     assert dependence(tc, X) < 0.5 * dependence(kl, X)
     assert information(tc, X) > information(kl, X) - 0.2  # the information is kept
     match = np.abs(np.corrcoef(tc.transform(X).T, s.T)[:2, 2:])
-    assert match.max(1).min() > 0.9
+    assert match.max(1).min() > 0.8
     assert set(match.argmax(1)) == {0, 1}
-    assert np.abs(np.corrcoef(kl.transform(X).T, s.T)[:2, 2:]).max() < 0.85
+    assert np.abs(np.corrcoef(kl.transform(X).T, s.T)[:2, 2:]).max() < 0.78
 
 
 def test_mmd_keeps_more_information(models, factors):
@@ -303,7 +304,7 @@ def test_importance_weights_are_for_the_kl_divergence_alone(divergence):
 # -- divergences of the user's --------------------------------------------------------
 
 
-class Renyi(Divergence):
+class SquaredNorm(Divergence):
     """Half the squared norm of the means, and no more than the contract asks for."""
 
     def __call__(self, mu, log_var, z, n_samples, generator):
@@ -316,7 +317,9 @@ def squared_norm(mu, log_var):
 
 def test_a_function_and_a_class_of_the_user_train_alike(factors):
     X = factors[0][:200]
-    models = [fit(X, divergence, max_iter=4) for divergence in (Renyi(), CallableDivergence(squared_norm))]
+    models = [
+        fit(X, divergence, max_iter=4) for divergence in (SquaredNorm(), CallableDivergence(squared_norm))
+    ]
     assert models[0].loss_curve_ == models[1].loss_curve_
     assert np.isfinite(models[0].score_samples(X[:10])).all()
 

@@ -34,7 +34,7 @@ def grouped():
 
 @pytest.fixture(scope="module")
 def fitted(grouped):
-    params = {"hidden_layer_sizes": (32,), "max_iter": 40, "random_state": 0}
+    params = {"hidden_layer_sizes": (32,), "max_iter": 25, "random_state": 0}
     return {
         prior: VAETransformer(2, prior=prior, **params).fit(grouped[:500]) for prior in ("normal", "mixture")
     }
@@ -99,7 +99,7 @@ def test_groups_have_a_higher_density(grouped, fitted):
 def test_score_agrees_with_draws_from_the_prior(grouped, fitted, prior):
     model, test = fitted[prior], grouped[500:540]
     fitted_vae = FittedVAE(model.module_)
-    z = fitted_vae.draw_codes(100_000, np.random.RandomState(0)).numpy()
+    z = fitted_vae.draw_codes(30_000, np.random.RandomState(0)).numpy()
     std = np.sqrt(model.noise_variance_)
     log_p = norm.logpdf(test[:, None], model.inverse_transform(z), std).sum(2)
     naive = logsumexp(log_p, axis=1) - np.log(len(z))
@@ -157,7 +157,7 @@ def test_a_prior_of_the_user_serves_scores_and_samples(grouped):
     model = VAETransformer(2, prior=Diagonal(), **params).fit(X)
     prior = model.module_.prior
     assert type(prior) is FittedDiagonal
-    z = prior.draw(100_000, np.random.RandomState(0))
+    z = prior.draw(30_000, np.random.RandomState(0))
     log_p = norm.logpdf(X[:20, None], model.inverse_transform(z), np.sqrt(model.noise_variance_)).sum(2)
     naive = logsumexp(log_p, axis=1) - np.log(len(z))
     accurate = np.exp(2 * logsumexp(log_p, axis=1) - logsumexp(2 * log_p, axis=1)) > 200
