@@ -1,4 +1,4 @@
-"""Shift under noise, local Lipschitz constants, round trips: PCA's algebra, autograd, known functions."""
+"""Shift under noise, Lipschitz constants and round trips, against PCA, autograd and known functions."""
 
 import numpy as np
 import pandas as pd
@@ -17,27 +17,27 @@ from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae.metrics import lipschitz_estimate, noise_sensitivity, round_trip_error
 from sklearn_ae.priors import Mixture
 
-# few epochs suffice for what is tested here
+# Few epochs suffice for the properties tested here
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The loss was still falling steeply", "ignore:Only . of . components are active"
 )
 
 X = load_iris().data
 WINE = load_wine().data
-CODES = FunctionTransformer(inverse_func=lambda Z: Z)  # rows are their own codes
 CONSTANT = FunctionTransformer(lambda X: np.zeros((len(X), 1)), lambda Z: np.zeros((len(Z), 4)))
 
 
 def encoder(function):
-    """A model that encodes by a function, and decodes to the codes."""
+    """Model that encodes by a function, and whose decoder is the identity."""
     return FunctionTransformer(function, lambda Z: Z)
 
 
 @pytest.fixture(scope="module")
 def curved(curve):
-    model = AutoencoderTransformer(2, hidden_layer_sizes=(16,), max_iter=40, random_state=0).fit(curve)
-    assert model.uses_network_
-    return model
+    model = AutoencoderTransformer(
+        2, hidden_layer_sizes=(16,), max_iter=15, early_stopping=False, random_state=0
+    )
+    return model.fit(curve)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def vae():
 # -- shift under noise ----------------------------------------------------------------------
 
 
-class TestCodeShift:
+class TestNoiseSensitivity:
     @pytest.mark.parametrize("scale", [0.01, 0.1, 1.0])
     def test_of_pca_is_the_ratio_of_the_variances(self, scale):
         pca = PCA(3).fit(X)
@@ -58,7 +58,7 @@ class TestCodeShift:
             truth, rel=0.03
         )
 
-    def test_of_pca_with_a_noise_per_column(self):
+    def test_of_pca_with_noise_per_feature(self):
         pca = PCA(3).fit(WINE)
         noise = 0.01 * np.sum(WINE.var(axis=0) * np.square(pca.components_))
         truth = np.sqrt(noise / pca.transform(WINE).var(axis=0).sum())
@@ -85,17 +85,17 @@ class TestCodeShift:
         )
 
     def test_of_a_code_that_saturates(self):
-        """The sign of x moves by 2 where noise carries it across zero, with a known probability."""
-        rows = np.where(np.arange(4000) % 2, 1.0, -1.0)[:, None]
-        value = noise_sensitivity(encoder(np.sign), rows, noise_scale=1.0, random_state=0)
+        """The sign of x changes by 2 if noise moves it across zero, with a known probability."""
+        samples = np.where(np.arange(4000) % 2, 1.0, -1.0)[:, None]
+        value = noise_sensitivity(encoder(np.sign), samples, noise_scale=1.0, random_state=0)
         assert value == pytest.approx(np.sqrt(4 * 0.15866), rel=0.03)
-        assert noise_sensitivity(encoder(np.sign), rows, noise_scale=0.1, random_state=0) == 0
+        assert noise_sensitivity(encoder(np.sign), samples, noise_scale=0.1, random_state=0) == 0
 
     def test_is_zero_without_noise(self, curved, curve):
         assert noise_sensitivity(curved, curve, noise_scale=0.0) == 0
 
     def test_grows_with_the_jacobian_of_the_encoder(self, curved, curve):
-        """Small noise moves a code by sigma^2 ||J||_F^2 on average."""
+        """Small noise shifts a code by sigma^2 ||J||_F^2 on average."""
         scale = 1e-3
         jac = autograd_jacobians(curved, curve)
         truth = scale * np.sqrt(curve.var(axis=0).mean() * np.square(jac).sum((1, 2)).mean())
@@ -103,12 +103,12 @@ class TestCodeShift:
         value = noise_sensitivity(curved, curve, noise_scale=scale, random_state=0)
         assert value == pytest.approx(truth, rel=0.03)
 
-    def test_depends_on_the_seed_alone(self, vae, unchanged_globals):
+    def test_depends_only_on_the_seed(self, vae, unchanged_globals):
         first, second, other = (noise_sensitivity(vae, X, random_state=seed) for seed in (1, 1, 2))
         assert first == second != other
         assert noise_sensitivity(vae, X) != noise_sensitivity(vae, X)
 
-    def test_refuses_what_makes_no_sense(self):
+    def test_invalid_input(self):
         pca = PCA(2).fit(X)
         for options, message in (
             ({"noise_scale": -1}, "noise_scale"),
@@ -127,14 +127,14 @@ class TestCodeShift:
 # -- local Lipschitz constants --------------------------------------------------------------
 
 
-def autograd_jacobians(model, rows):
-    """Of the codes with respect to X, of shape (n, k, d)."""
+def autograd_jacobians(model, samples):
+    """Jacobians of the codes with respect to X, of shape (n, k, d)."""
     module = model.module_.double()
 
     def encode(x):
         return model.scale_ * module.encode(((x - module.offset) / model.scale_)[None])[0]
 
-    return torch.func.vmap(torch.func.jacrev(encode))(torch.from_numpy(rows)).detach().numpy()
+    return torch.func.vmap(torch.func.jacrev(encode))(torch.from_numpy(samples)).detach().numpy()
 
 
 class TestLipschitzEstimate:
@@ -155,20 +155,20 @@ class TestLipschitzEstimate:
         np.testing.assert_allclose(lipschitz_estimate(curved, curve), truth, rtol=1e-4)
 
     def test_of_a_sine(self):
-        rows = np.linspace(0, 6, 50)[:, None]
+        samples = np.linspace(0, 6, 50)[:, None]
         model = encoder(lambda X: np.sin(3 * X))
         np.testing.assert_allclose(
-            lipschitz_estimate(model, rows)[:, None], abs(3 * np.cos(3 * rows)), atol=1e-4
+            lipschitz_estimate(model, samples)[:, None], abs(3 * np.cos(3 * samples)), atol=1e-4
         )
 
-    def test_of_more_codes_than_columns(self):
+    def test_of_more_components_than_features(self):
         model = encoder(lambda X: X @ np.arange(8.0).reshape(1, 8))
         np.testing.assert_allclose(lipschitz_estimate(model, X[:, :1]), np.sqrt(140), rtol=1e-9)
 
-    def test_constant_columns_have_a_step_too(self):
-        rows = np.column_stack([X[:, 0], np.full(len(X), 7.0)])
+    def test_constant_features_have_a_step(self):
+        samples = np.column_stack([X[:, 0], np.full(len(X), 7.0)])
         model = encoder(lambda X: X[:, :1] + 5 * X[:, 1:])
-        np.testing.assert_allclose(lipschitz_estimate(model, rows), np.sqrt(26), rtol=1e-9)
+        np.testing.assert_allclose(lipschitz_estimate(model, samples), np.sqrt(26), rtol=1e-9)
         np.testing.assert_allclose(lipschitz_estimate(model, np.ones((3, 2))), np.sqrt(26), rtol=1e-9)
 
     def test_blocks_make_no_difference(self, monkeypatch, curved, curve):
@@ -176,8 +176,8 @@ class TestLipschitzEstimate:
         monkeypatch.setattr("sklearn_ae.metrics._robustness._BLOCK_VALUES", 400)
         np.testing.assert_allclose(lipschitz_estimate(curved, curve), whole, rtol=1e-9)
 
-    def test_needs_two_rows(self):
-        with pytest.raises(ValueError, match="at least 2 rows"):
+    def test_needs_two_samples(self):
+        with pytest.raises(ValueError, match="at least 2 samples"):
             lipschitz_estimate(PCA(2).fit(X), X[:1])
 
 
@@ -185,7 +185,7 @@ class TestLipschitzEstimate:
 
 
 class Shrunk(TransformerMixin, BaseEstimator):
-    """Rows are twice the codes, and codes a quarter of the rows."""
+    """Model that decodes by a factor of 2, and encodes by a factor of 1/4."""
 
     def transform(self, X):
         return np.asarray(X) / 4
@@ -200,21 +200,21 @@ class TestRoundTripError:
             assert round_trip_error(model.fit(X), X, random_state=0) == pytest.approx(0, abs=1e-12)
 
     def test_of_a_folded_decoder(self):
-        """z comes back as |z|: half of the codes are off by 2 |z|, which is 2 in units of the variance."""
-        rows = np.random.RandomState(0).normal(size=(2000, 1))
-        rows = (rows - rows.mean()) / rows.std()
+        """z is recovered as |z|, so half of the codes err by 2 |z|, which is 2 in units of the variance."""
+        samples = np.random.RandomState(0).normal(size=(2000, 1))
+        samples = (samples - samples.mean()) / samples.std()
         fold = FunctionTransformer(lambda X: X, np.abs)
-        assert round_trip_error(fold, rows, 50_000, random_state=0) == pytest.approx(2, rel=0.03)
+        assert round_trip_error(fold, samples, 50_000, random_state=0) == pytest.approx(2, rel=0.03)
 
     @pytest.mark.parametrize("density", ["gaussian", "mixture", GaussianMixture(3), KernelDensity()])
-    def test_of_codes_that_come_back_halved(self, density):
-        """The spread is of the drawn codes, the error a quarter of their squares."""
-        rows = X - X.mean(axis=0)
-        value = round_trip_error(Shrunk(), rows, 4000, density=density, random_state=0)
+    def test_of_codes_that_are_halved(self, density):
+        """The error is a quarter of the squared codes."""
+        samples = X - X.mean(axis=0)
+        value = round_trip_error(Shrunk(), samples, 4000, density=density, random_state=0)
         assert value == pytest.approx(0.25, rel=0.02)
 
     def test_of_a_linear_vae_is_the_shrinkage_of_its_posterior(self):
-        """Means come back times 1 - noise / variance."""
+        """Means are recovered times 1 - noise / variance."""
         vae = VAETransformer(2, hidden_layer_sizes=(), random_state=0).fit(WINE / WINE.std(axis=0))
         pca = PCA(2).fit(WINE / WINE.std(axis=0))
         shrinkage = pca.noise_variance_ / pca.explained_variance_
@@ -222,7 +222,7 @@ class TestRoundTripError:
             np.square(shrinkage).mean(), rel=0.1
         )
 
-    def test_draws_from_the_models_own_prior(self, vae):
+    def test_draws_from_the_prior_of_the_model(self, vae):
         codes = np.random.RandomState(0).standard_normal((500, 2))
         back = vae.transform(vae.inverse_transform(codes))
         truth = np.square(back - codes).sum(1).mean() / codes.var(axis=0).sum()
@@ -235,31 +235,31 @@ class TestRoundTripError:
             truth, rel=1e-6
         )
 
-    def test_draws_from_a_prior_that_was_fitted(self):
+    def test_draws_from_a_fitted_prior(self):
         rng = np.random.RandomState(0)
-        rows = 3 * rng.choice(2, size=(400, 1)) @ np.ones((1, 5)) + rng.normal(size=(400, 5)) * [
+        samples = 3 * rng.choice(2, size=(400, 1)) @ np.ones((1, 5)) + rng.normal(size=(400, 5)) * [
             1,
             0.5,
             0.3,
             0.3,
             0.3,
         ]
-        model = VAETransformer(2, prior=Mixture(8), max_iter=20, random_state=0).fit(rows)
+        model = VAETransformer(2, prior=Mixture(8), max_iter=20, random_state=0).fit(samples)
         assert model.module_.prior is not None
         codes = model.module_.prior.draw(300, np.random.RandomState(0))
         back = model.transform(model.inverse_transform(codes))
         truth = np.square(back - codes).sum(1).mean() / codes.var(axis=0).sum()
         assert round_trip_error(model, n_samples=300, random_state=0) == pytest.approx(truth, rel=1e-6)
 
-    def test_depends_on_the_seed_alone(self, vae, curved, curve, unchanged_globals):
-        for model, rows in ((vae, None), (curved, curve)):
+    def test_depends_only_on_the_seed(self, vae, curved, curve, unchanged_globals):
+        for model, samples in ((vae, None), (curved, curve)):
             first, second, other = (
-                round_trip_error(model, rows, 50, random_state=seed) for seed in (1, 1, 2)
+                round_trip_error(model, samples, 50, random_state=seed) for seed in (1, 1, 2)
             )
             assert first == second != other
-            assert round_trip_error(model, rows, 50) != round_trip_error(model, rows, 50)
+            assert round_trip_error(model, samples, 50) != round_trip_error(model, samples, 50)
 
-    def test_refuses_what_makes_no_sense(self, vae):
+    def test_invalid_input(self, vae):
         pca = PCA(2).fit(X)
         with pytest.raises(ValueError, match="X=None needs density='auto'"):
             round_trip_error(pca)
@@ -275,7 +275,7 @@ class TestRoundTripError:
             round_trip_error(StandardScaler, X)
 
 
-# -- forms of rows ------------------------------------------------------------------------------
+# -- kinds of input -----------------------------------------------------------------------------
 
 MEASURES = {
     "shift": lambda model, X: noise_sensitivity(model, X, random_state=0),
@@ -286,7 +286,7 @@ MEASURES = {
 
 @pytest.mark.parametrize("name", MEASURES)
 class TestEveryMeasure:
-    def test_takes_frames(self, name):
+    def test_accepts_data_frames(self, name):
         frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(len(X))[::-1])
         pca = PCA(2).fit(X)
         np.testing.assert_allclose(
@@ -295,18 +295,18 @@ class TestEveryMeasure:
         named = PCA(2).set_output(transform="pandas").fit(frame)
         np.testing.assert_allclose(MEASURES[name](named, frame), MEASURES[name](pca, X), atol=1e-12)
 
-    def test_takes_polars_frames(self, name):
+    def test_accepts_polars_frames(self, name):
         polars = pytest.importorskip("polars")
         frame = polars.DataFrame(X, schema=list("abcd"))
-        values = [MEASURES[name](PCA(2).fit(rows), rows) for rows in (frame, X)]
+        values = [MEASURES[name](PCA(2).fit(samples), samples) for samples in (frame, X)]
         np.testing.assert_allclose(*values, atol=1e-12)
 
-    def test_takes_sparse_rows(self, name):
+    def test_accepts_sparse_matrices(self, name):
         svd = TruncatedSVD(2, random_state=0).fit(X)
-        values = [MEASURES[name](svd, rows) for rows in (sparse.csr_matrix(X), X)]
+        values = [MEASURES[name](svd, samples) for samples in (sparse.csr_matrix(X), X)]
         np.testing.assert_allclose(*values, rtol=1e-6, atol=1e-12)
 
-    def test_rows_stay_where_the_model_takes_them(self, name):
-        rows = np.maximum(X - X.mean(axis=0), 0)
-        nmf = NMF(2, init="nndsvda", max_iter=5000, tol=1e-10).fit(rows)
-        assert np.all(MEASURES[name](nmf, rows) > 0)
+    def test_input_of_nonnegative_models_stays_nonnegative(self, name):
+        samples = np.maximum(X - X.mean(axis=0), 0)
+        nmf = NMF(2, init="nndsvda", max_iter=5000, tol=1e-10).fit(samples)
+        assert np.all(MEASURES[name](nmf, samples) > 0)
