@@ -25,7 +25,7 @@ from sklearn_ae.divergences import (
 )
 
 # a few epochs suffice for the properties tested here
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 
 def generator(seed=0):

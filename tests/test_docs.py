@@ -175,7 +175,11 @@ def options() -> dict[str, type]:
         module = f"sklearn_ae.{name}"
         for value in vars(importlib.import_module(module)).values():
             own = inspect.isclass(value) and value.__module__ == module and issubclass(value, Option)
-            if own and any(parent.__module__ == module for parent in value.__bases__):
+            if (
+                own
+                and not value.__name__.startswith("_")
+                and any(parent.__module__ == module for parent in value.__bases__)
+            ):
                 found[f"{module}.{value.__name__}"] = value
     return found
 

@@ -13,7 +13,7 @@ from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
 from sklearn_ae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Likelihood, Poisson
 
 # a few epochs suffice for the properties tested here
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 ETA = torch.tensor([[-3.0, -0.4, 0.0, 0.3], [0.9, 1.0, 2.0, 4.0], [-9.0, 0.1, 7.0, -1.0]]).double()
 REAL = torch.tensor([[-3.0, 0.6, 1.0, -1.5], [7.0, 0.1, 2.5, 3.2], [-9.1, 0.0, 80.0, 0.4]]).double()

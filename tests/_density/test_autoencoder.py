@@ -12,7 +12,7 @@ from sklearn_ae._density.importance_sampling import normal_draws
 from sklearn_ae.losses import Loss
 
 # a few epochs suffice for most properties
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 
 def points_on(name, n):

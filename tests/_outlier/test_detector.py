@@ -26,7 +26,7 @@ from sklearn_ae.outlier_scores import OUTLIER_SCORES, Mahalanobis, Neighbors
 WITHOUT_UNIT = [Neighbors() | Mahalanobis(), "auto", "neighbors"]
 
 # A few epochs suffice for these tests.
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 
 def linear(k=2):

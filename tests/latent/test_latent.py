@@ -26,7 +26,7 @@ from sklearn_ae.latent import (
 )
 
 # Few epochs suffice for the properties tested here
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 X, Y = load_iris(return_X_y=True)
 FRAME = pd.DataFrame(X, columns=list("abcd"))

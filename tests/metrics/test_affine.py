@@ -32,7 +32,7 @@ from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
 from sklearn_ae.metrics import log_likelihood_scorer
 
 # Few epochs suffice for the properties tested here
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 IRIS = load_iris().data[np.random.RandomState(0).permutation(150)]
 X, HELD_OUT = IRIS[:100] * [1, 5, 0.3, 20], IRIS[100:] * [1, 5, 0.3, 20]  # Features of different scales

@@ -29,7 +29,7 @@ from sklearn_ae.metrics import mutual_information, mutual_information_gap, total
 
 # Few epochs suffice for the properties tested here
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:The loss was still falling steeply", "ignore:Only . of . components are active"
+    "ignore:The loss was still decreasing steeply", "ignore:Only . of . components are active"
 )
 
 ONCE = {"n_repeats": 1, "random_state": 0}

@@ -52,7 +52,7 @@ def test_posterior_of_pca_is_that_of_probabilistic_pca():
     np.testing.assert_allclose(q.component_variances(), np.tile(0.2 * shrinkage, (300, 1)), rtol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+@pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 def test_jacobians_are_those_of_autograd(curve):
     model = AutoencoderTransformer(
         2, hidden_layer_sizes=(8,), max_iter=5, early_stopping=False, random_state=0

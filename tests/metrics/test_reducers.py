@@ -27,7 +27,7 @@ from sklearn_ae.metrics import (
 )
 
 # Few epochs suffice for the properties tested here
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling steeply")
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 X, Y = load_iris(return_X_y=True)  # Sorted by class
 WIDTHS = X[:, 3] + 0.01 * np.arange(150)

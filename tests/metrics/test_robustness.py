@@ -19,7 +19,7 @@ from sklearn_ae.priors import Mixture
 
 # Few epochs suffice for the properties tested here
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:The loss was still falling steeply", "ignore:Only . of . components are active"
+    "ignore:The loss was still decreasing steeply", "ignore:Only . of . components are active"
 )
 
 X = load_iris().data
