@@ -61,16 +61,21 @@ ESTIMATORS = [
     AutoencoderTransformer(),
     AutoencoderTransformer(n_components=None, hidden_layer_sizes=(), whiten=True),
     small(bottleneck="ordered", corruption="gaussian", loss="absolute_error", whiten=True),
+    AutoencoderTransformerCV(hidden_layer_sizes=()),
+    VAETransformer(),
+    VAETransformer(n_components=None, hidden_layer_sizes=()),
+    small(VAETransformer, tied_weights=True, n_importance_samples=2),
+    AEOutlierDetector(small(), n_estimators=2),
+    AEOutlierDetector(VAETransformer(hidden_layer_sizes=()), robust=False, n_estimators=2),
+]
+SLOW_ESTIMATORS = [
     small(bottleneck="topk", corruption="masking", loss="huber", penalty="l1", tied_weights=True),
     small(bottleneck="relu", corruption="salt_and_pepper", penalty="contractive", init="random"),
     small(
         corruption="rayleigh", penalty="kl_sparsity", init="random", tied_weights=True, early_stopping=True
     ),
     small(penalty=Contractive(0.1) + L1(0.1), hidden_layer_sizes=(), whiten=True),
-    AutoencoderTransformerCV(hidden_layer_sizes=()),
     small(AutoencoderTransformerCV, cv=2, scoring=ExplainedVariance()),
-    VAETransformer(),
-    VAETransformer(n_components=None, hidden_layer_sizes=()),
     small(
         VAETransformer,
         likelihood=Gaussian("per_column"),
@@ -79,9 +84,7 @@ ESTIMATORS = [
     ),
     small(VAETransformer, likelihood=Gaussian("decoder"), divergence="beta_tc", corruption="gaussian"),
     small(VAETransformer, divergence="mmd", init="random", early_stopping=True),
-    small(VAETransformer, tied_weights=True, n_importance_samples=2),
     AEOutlierDetector(),
-    AEOutlierDetector(VAETransformer(hidden_layer_sizes=()), robust=False, n_estimators=2),
     AEOutlierDetector(small(), outlier_score="reconstruction", n_estimators=1),
     AEOutlierDetector(small(hidden_layer_sizes=()), outlier_score="log_likelihood", n_estimators=2),
     AEOutlierDetector(
@@ -93,6 +96,13 @@ ESTIMATORS = [
 ]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after two epochs
+@parametrize_with_checks(SLOW_ESTIMATORS)
+def test_scikit_learn_checks_of_other_options(estimator, check):
+    check(estimator)
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after two epochs
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_checks(estimator, check):
@@ -101,7 +111,7 @@ def test_scikit_learn_checks(estimator, check):
 
 def test_every_option_is_in_an_estimator():
     checked = set()
-    for estimator in ESTIMATORS:
+    for estimator in ESTIMATORS + SLOW_ESTIMATORS:
         for name, value in estimator.get_params().items():
             registry = REGISTRIES.get(name.rpartition("__")[2], {})
             checked.add(registry.get(value) if isinstance(value, str) else type(value))

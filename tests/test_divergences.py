@@ -249,6 +249,7 @@ def information(model, X):
     return model.kl_divergence(X).mean() - (log_q - stats.norm.logpdf(z).sum(1)).mean()
 
 
+@pytest.mark.slow
 def test_beta_tc_removes_the_total_correlation_and_finds_the_factors(models, factors):
     X, s = factors
     kl, tc = models["kl"], models["tc"]
@@ -272,6 +273,7 @@ def test_mmd_keeps_more_information(models, factors):
     assert gaps[1] < gaps[0] + 0.01
 
 
+@pytest.mark.slow
 def test_the_weights_of_mmd_count(models, factors):
     X, _ = factors
     plain = fit(X, max_iter=15)

@@ -227,6 +227,7 @@ def users_model(request, parabola):
 
 
 class TestLikelihoodOfTheUser:
+    @pytest.mark.slow
     def test_density_integrates_to_one_in_the_units_of_X(self, users_model, parabola):
         axes = [np.linspace(a - 9, b + 9, 45) for a, b in zip(parabola.min(0), parabola.max(0), strict=True)]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)

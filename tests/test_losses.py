@@ -180,6 +180,7 @@ def outlying():
     return clean, dirty, fit(dirty, "squared_error")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["absolute_error", Huber(delta=0.2)], ids=str)
 def test_robust_losses_stay_closer_to_the_clean_data(loss, outlying):
     clean, dirty, squared = outlying

@@ -83,6 +83,7 @@ def test_normal_codes_keep_the_standard_normal():
     assert Mixture().fit(codes, held_out, codes) is None
 
 
+@pytest.mark.slow
 def test_training_does_not_depend_on_the_prior(grouped, fitted):
     codes = [model.transform(grouped) for model in fitted.values()]
     np.testing.assert_array_equal(*codes)
@@ -95,6 +96,7 @@ def test_groups_have_a_higher_density(grouped, fitted):
     assert fitted["mixture"].elbo(test).mean() > fitted["normal"].elbo(test).mean() + 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["normal", "mixture"])
 def test_score_agrees_with_draws_from_the_prior(grouped, fitted, prior):
     model, test = fitted[prior], grouped[500:540]

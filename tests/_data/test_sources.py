@@ -180,6 +180,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "kind"), PAIRS)
 def test_out_of_core_fit_is_as_good_as_in_memory(form, kind, digits_split, in_memory, mapped, few_are_many):
     train, test = digits_split
@@ -233,6 +234,7 @@ def test_noise_variance_and_whitening_fit_the_codes(params, digits, few_are_many
         assert model.validation_loss_curve_ == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{"early_stopping": False}, {}], ids=str)
 def test_a_mixture_prior_is_fitted_out_of_core(params, digits, few_are_many, monkeypatch):
     X = digits[:600]

@@ -40,6 +40,7 @@ def fitted_curve(request):
     return name, model, X, fresh, tolerance
 
 
+@pytest.mark.slow
 def test_fitted_densities_integrate_to_one(fitted_curve):
     _, model, X, _, tolerance = fitted_curve
     axes = [np.linspace(a - 2, b + 2, 60) for a, b in zip(X.min(0), X.max(0), strict=True)]

@@ -246,6 +246,7 @@ def test_error_and_its_estimate_fall_with_more_draws(mlp):
     assert 0.2 < ((many - truth) / many_std).square().mean().sqrt() < 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.discrete])
 def test_discrete_likelihoods_agree_with_naive_monte_carlo(name, mlp):
     decode, model, _, codes = mlp

@@ -132,6 +132,7 @@ class TestFitted:
         assert np.square(unit).mean() == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_one_noise_variance_per_feature_recovers_each():
     rng = np.random.RandomState(0)
     true = np.array([0.05, 0.1, 0.2, 0.4, 0.8])

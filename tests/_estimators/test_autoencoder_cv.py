@@ -183,6 +183,7 @@ def test_results_are_consistent(fitted):
     assert fitted.transform(low_rank(0)).shape[1] == fitted.n_components_
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_input")
 def test_parallel_folds_give_the_same_result(fitted):
     both = clone(fitted).set_params(n_jobs=2).fit(low_rank(0))

@@ -264,6 +264,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_keeps_its_components_active_and_beats_pca(form, digits_split):
     train, valid, test = digits_split[0][:1000], digits_split[0][1000:], digits_split[1][:50]
@@ -317,6 +318,7 @@ def weighted(beta):
         return quick(3, beta=beta, **given).fit(X), X
 
 
+@pytest.mark.slow
 def test_beta_trades_reconstruction_for_divergence():
     models, X = [weighted(beta)[0] for beta in (0.0, 1.0, 1000.0)], weighted(1.0)[1]
     kl = [model.kl_divergence(X).mean() for model in models]
@@ -331,6 +333,7 @@ def test_beta_trades_reconstruction_for_divergence():
     assert models[0].posterior(X)[1].mean() < 0.5 * models[1].posterior(X)[1].mean()
 
 
+@pytest.mark.slow
 def test_importance_weighted_training_improves_its_bound(digits_split):
     """With more importance samples, the bound on held-out samples is closer to the log-likelihood."""
     train, test = digits_split[0][:800], digits_split[1]
@@ -371,6 +374,7 @@ def test_inactive_components_are_reported_with_remedies():
         assert part in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("init", "k"), [("pca", 2), ("random", 5), ("random", 8)])
 def test_pure_noise_gives_no_warning(init, k):
     X = np.random.RandomState(0).normal(size=(500, 6))
@@ -483,6 +487,7 @@ def test_units_of_X_shift_the_scores_by_the_log_jacobian(c, noise, bent):
     np.testing.assert_allclose(other.kl_divergence(c * fresh), one.kl_divergence(fresh), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("likelihood", "make"),
     [
@@ -613,6 +618,7 @@ def test_every_parameter_has_an_effect(change):
 # -- within scikit-learn ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "grid"),
     [

@@ -35,6 +35,7 @@ def in_one_go(digits_split):
     return estimator(8, max_iter=15).fit(digits_split[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_chunks", [2, 20])
 @pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 def test_chunks_are_as_good_as_all_samples_at_once(n_chunks, in_one_go, digits_split):
@@ -92,6 +93,7 @@ def test_feature_ranges_are_those_of_all_chunks(digits):
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_whitening_and_noise_variance_fit_all_samples_after_small_chunks(digits):
     model = fit_chunks(estimator(4, whiten=True), digits, 120)  # 15 samples each
     np.testing.assert_allclose(np.cov(model.transform(digits).T), np.eye(4), atol=0.35)

@@ -202,6 +202,7 @@ def held_out_samples(X, detector):
         yield X[fold.held_out]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_fits", [8, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("robust", [True, False])
 def test_the_false_discovery_rate_is_below_its_nominal_level(robust, n_fits):

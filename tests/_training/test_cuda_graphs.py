@@ -206,6 +206,7 @@ class Gradients(Callback):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reason", "params"),
     [

@@ -166,6 +166,7 @@ def test_epochs_that_overfit_are_discarded(digits_split):
     assert share < 0.98 * model.validation_loss_curve_[-1]
 
 
+@pytest.mark.slow
 def test_patience_stops_a_fit_early(curve):
     impatient = estimator(max_iter=400, n_iter_no_change=5, tol=0.01, batch_size=300).fit(curve)
     assert 5 < impatient.n_iter_ < 400
@@ -363,6 +364,7 @@ def test_fitting_changes_nothing_global(curve, unchanged_globals):
     model.inverse_transform(model.transform(curve))
 
 
+@pytest.mark.slow
 def test_the_first_fit_of_a_process_restores_the_warning_filters(first_fit):
     """Importing torch's optimizers adds filters."""
     assert first_fit["keeps_filters"]

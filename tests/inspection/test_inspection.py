@@ -72,6 +72,7 @@ def makers(model, trained, detector, wine):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [None, "constrained"])
 @pytest.mark.parametrize("name", NAMES)
 def test_draws_into_given_axes(makers, name, layout):

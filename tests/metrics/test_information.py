@@ -81,6 +81,7 @@ def test_information_of_normal_codes_with_noise(std):
     assert lower == pytest.approx(truth, abs=0.07 if std > 1 else 0.8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("std", [0.03, 0.1, 0.5])
 def test_information_of_codes_on_a_circle(std):
     truth = circle_entropy(std) - normal_entropy(std, 2)
@@ -150,6 +151,7 @@ def plain_vae(cancer):
     return VAETransformer(3, hidden_layer_sizes=(16,), max_iter=10, random_state=0).fit(cancer)
 
 
+@pytest.mark.slow
 def test_information_is_part_of_the_divergence_from_the_prior(vae, cancer):
     upper, lower, std = mutual_information(
         vae, cancer, return_lower=True, return_std=True, n_repeats=2, random_state=0
@@ -199,6 +201,7 @@ def test_measures_are_continuous_in_the_samples(name):
     assert abs(moved - value) < 1e-3 * max(error, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "max_samples"),
     [
@@ -257,6 +260,7 @@ def test_total_correlation_of_mixed_codes():
     assert total_correlation(PCA(1).fit(X), X) == 0  # A single component shares nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("std", [0.05, 0.3])
 def test_total_correlation_of_codes_on_a_circle(std):
     truth = 2 * cosine_entropy(std) - circle_entropy(std)
