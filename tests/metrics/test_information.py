@@ -357,8 +357,8 @@ class TestEveryMeasure:
         assert first == second != other
 
     def test_fresh_entropy_without_a_seed(self, name, plain_vae, cancer):
-        first, second = (MEASURES[name](plain_vae, cancer[:60], n_repeats=1) for _ in range(2))
-        assert first != second
+        values = {MEASURES[name](plain_vae, cancer, n_repeats=1, max_samples=100) for _ in range(4)}
+        assert len(values) > 1
 
     def test_accepts_data_frames_and_sparse_matrices(self, name, cancer, unchanged_globals):
         X = np.where(cancer[:150] > 0, cancer[:150], 0)
