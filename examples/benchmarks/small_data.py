@@ -56,7 +56,7 @@ def grids(X, sizes, n_folds, max_iter):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two sizes and folds, three epochs, 300 samples")
+    parser.add_argument("--quick", action="store_true", help="two sizes, 2 folds, 3 epochs, 300 samples")
     args = parser.parse_args()
     torch.set_num_threads(1)
     sizes, n_folds, max_iter = (SIZES[1:3], 2, 3) if args.quick else (SIZES, 5, "auto")
