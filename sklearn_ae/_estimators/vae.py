@@ -208,7 +208,8 @@ class VAETransformer(BaseAutoencoder):
     >>> from sklearn_ae import VAETransformer
     >>> X = load_digits().data
     >>> pca = PCA(n_components=8).fit(X[:1400])
-    >>> vae = VAETransformer(n_components=8, random_state=0).fit(X[:1400])
+    >>> vae = VAETransformer(n_components=8, max_iter=50, random_state=0)
+    >>> vae = vae.fit(X[:1400])
     >>> mean, std = vae.posterior(X[1400:])
     >>> mean.shape, vae.n_active_units_
     ((397, 8), 8)

@@ -196,6 +196,7 @@ def test_out_of_core_fit_is_as_good_as_in_memory(form, kind, digits_split, in_me
     assert ours.noise_variance_ == pytest.approx(plain.noise_variance_, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_can_be_fitted_and_is_reproducible(form, digits, mapped, few_are_many):
     X = digits[:600]

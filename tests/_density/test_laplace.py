@@ -97,6 +97,7 @@ def naive_monte_carlo(x, decode, model, n=400_000):
     return total[0] - math.log(n) - constant, (0.5 * total[1] - total[0]).exp()
 
 
+@pytest.mark.slow
 def test_density_integrates_to_one(curve):
     decode, model, x, _ = curve
     low, high = x.min(0).values - 0.6, x.max(0).values + 0.6

@@ -115,6 +115,7 @@ def trained(net, kind, samples, epochs=3):
     return net.run(*samples, epochs=epochs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*OPTIONS, *VAE_OPTIONS])
 def test_epochs_on_the_device_equal_those_of_the_loop(name, net_of, X):
     """One large step per epoch, because more of them would amplify rounding errors."""

@@ -89,6 +89,7 @@ def test_draws_into_given_axes(makers, name, layout):
     assert display.ax_.get_tightbbox().x0 > figure.bbox.width / 2 - 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_creates_a_figure_and_plots_again(makers, name):
     other, _ = plt.subplots()
