@@ -82,10 +82,10 @@ def in_plane(pca, samples):
 class TestEveryModel:
     @pytest.mark.parametrize("method", ["linear", "spherical"])
     def test_paths_start_and_end_at_reconstructions(self, model, method, unchanged_globals):
-        walks = interpolate(model, X[:3], X[100:103], n_steps=4, method=method)
-        assert walks.shape == (3, 4, 4)
-        np.testing.assert_allclose(walks[:, 0], reconstruct(model, X[:3]), rtol=1e-10)
-        np.testing.assert_allclose(walks[:, -1], reconstruct(model, X[100:103]), rtol=1e-10)
+        paths = interpolate(model, X[:3], X[100:103], n_steps=4, method=method)
+        assert paths.shape == (3, 4, 4)
+        np.testing.assert_allclose(paths[:, 0], reconstruct(model, X[:3]), rtol=1e-10)
+        np.testing.assert_allclose(paths[:, -1], reconstruct(model, X[100:103]), rtol=1e-10)
 
     @pytest.mark.parametrize("method", ["linear", "spherical"])
     def test_single_path_is_that_among_several(self, model, method):
@@ -144,8 +144,8 @@ class TestEveryModel:
 
 def test_linear_path_of_pca_is_the_line_between_reconstructions(pca):
     start, end = reconstruct(pca, X[:5]), reconstruct(pca, X[70:75])
-    walks = interpolate(pca, X[:5], X[70:75], n_steps=7)
-    np.testing.assert_allclose(walks, np.linspace(start, end, 7, axis=1))
+    paths = interpolate(pca, X[:5], X[70:75], n_steps=7)
+    np.testing.assert_allclose(paths, np.linspace(start, end, 7, axis=1))
 
 
 # -- grid -------------------------------------------------------------------------------
