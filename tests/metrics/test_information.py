@@ -201,14 +201,13 @@ def test_measures_are_continuous_in_the_samples(name):
     assert abs(moved - value) < 1e-3 * max(error, 1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "max_samples"),
     [
         pytest.param("information", 150, marks=pytest.mark.slow),
         pytest.param("correlation", 150, marks=pytest.mark.slow),
         ("correlation", 60),
-        ("gap", 150),
+        pytest.param("gap", 150, marks=pytest.mark.slow),
         ("gap", 60),
     ],
 )
