@@ -252,6 +252,16 @@ class TestLikelihoodOfTheUser:
             assert np.isfinite(users_model.sample(5, random_state=0)).all()
 
 
+@pytest.mark.parametrize("method", ["get_covariance", "get_precision"])
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_the_scale_of_another_likelihood_is_not_taken_for_a_variance(parabola, method, early_stopping):
+    model = VAETransformer(
+        1, likelihood=StudentT(), hidden_layer_sizes=(), max_iter=2, early_stopping=early_stopping, random_state=0
+    ).fit(parabola)
+    with pytest.raises(AttributeError, match=rf"{method}.*StudentT.* is not Gaussian"):
+        getattr(model, method)()
+
+
 def test_linear_decoders_have_no_closed_form_under_another_likelihood(parabola):
     """It is that of a Gaussian, and the estimate agrees with draws from the prior."""
     model = VAETransformer(

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._density.autoencoder import loadings
 from sklearn_ae._density.latent_prior import LatentModel
+from sklearn_ae.likelihoods import Likelihood, is_gaussian
 
 
 class LinearAttributes:
@@ -29,6 +30,13 @@ class LinearAttributes:
 
     def _require_linear(self, name: str, instead: str) -> None:
         self._require(self.module_.has_affine_decoder(), name, f"this model is not linear; {instead}")
+
+    def _require_gaussian(self, name: str) -> None:
+        """Require a linear model whose noise variance is the variance of x given z."""
+        self._require_linear(name, "use score_samples for densities")
+        loss = self.module_.loss
+        gaussian = not isinstance(loss, Likelihood) or is_gaussian(loss)
+        self._require(gaussian, name, f"{loss!r} is not Gaussian; use score_samples for densities")
 
     @property
     def components_(self) -> np.ndarray:
@@ -66,10 +74,10 @@ class LinearAttributes:
         Raises
         ------
         AttributeError
-            If the model is not linear.
+            If the model is not linear, or its likelihood not Gaussian.
         """
         check_is_fitted(self)
-        self._require_linear("get_covariance", "use score_samples for densities")
+        self._require_gaussian("get_covariance")
         L = self._signal()
         covariance = L.T @ L
         covariance.flat[:: len(covariance) + 1] += self.noise_variance_
@@ -86,8 +94,8 @@ class LinearAttributes:
         Raises
         ------
         AttributeError
-            If the model is not linear.
+            If the model is not linear, or its likelihood not Gaussian.
         """
         check_is_fitted(self)
-        self._require_linear("get_precision", "use score_samples for densities")
+        self._require_gaussian("get_precision")
         return linalg.pinvh(self.get_covariance(), check_finite=False)
