@@ -255,9 +255,8 @@ class TestLikelihoodOfTheUser:
 @pytest.mark.parametrize("method", ["get_covariance", "get_precision"])
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_the_scale_of_another_likelihood_is_not_taken_for_a_variance(parabola, method, early_stopping):
-    model = VAETransformer(
-        1, likelihood=StudentT(), hidden_layer_sizes=(), max_iter=2, early_stopping=early_stopping, random_state=0
-    ).fit(parabola)
+    params = {"hidden_layer_sizes": (), "max_iter": 2, "early_stopping": early_stopping, "random_state": 0}
+    model = VAETransformer(1, likelihood=StudentT(), **params).fit(parabola)
     with pytest.raises(AttributeError, match=rf"{method}.*StudentT.* is not Gaussian"):
         getattr(model, method)()
 
