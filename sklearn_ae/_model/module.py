@@ -79,7 +79,7 @@ class Residual(nn.Module):
         return y if residual is None else y + residual
 
     def is_affine(self) -> bool:
-        """Return whether the map is affine, judging by the types of its layers."""
+        """Return whether the map is affine, from the types of its layers."""
         if self.network is None:
             return True
         layers = (nn.Linear, TiedLinear, nn.Identity, nn.Sequential)

@@ -44,7 +44,7 @@ class Objective(nn.Module):
         """Adapt to the training progress in [0, 1]; this objective is constant."""
 
     def tolerance_scale(self, loss: float) -> float:
-        """Return the scale for judging changes of the loss: the loss itself."""
+        """Return the scale of changes of the loss: the loss itself."""
         return abs(loss)
 
     def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:
@@ -123,7 +123,7 @@ class Elbo(nn.Module):
         self.share = share.clamp(max=1.0) if isinstance(share, Tensor) else min(1.0, share)
 
     def tolerance_scale(self, loss: float) -> float:
-        """Return the scale for judging changes of the loss: one nat per feature, as it may be negative."""
+        """Return the scale of changes of the loss: one nat per feature, as it may be negative."""
         return float(self.n_features)
 
     def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:

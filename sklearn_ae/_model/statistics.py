@@ -220,7 +220,7 @@ def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
-    """Return the factor by which the noise variance must be multiplied, judging by held-out samples.
+    """Return the factor by which the noise variance must be multiplied, from held-out samples.
 
     It is the maximum-likelihood factor given the posterior of the module. A noise
     variance that is too small, as overfitting makes it, is always corrected; one
