@@ -100,7 +100,9 @@ for ax, (name, X_noisy) in zip(axes.flat, noisy.items(), strict=True):
         "Linear denoiser": restore(linear[name], X_noisy),
         "Denoising autoencoder": restore(denoising[name], X_noisy),
     }
-    display = ReconstructionDisplay.from_predictions(X_test, restored, image_shape=(8, 8), n_rows=10, ax=ax)
+    display = ReconstructionDisplay.from_predictions(
+        X_test, restored, image_shape=(8, 8), max_samples=10, ax=ax
+    )
     display.axes_[0].figure.suptitle(f"{name[0].upper()}{name[1:]} noise", fontsize=13)
 plt.show()
 

@@ -107,7 +107,7 @@ print(pd.DataFrame(table).round(3).to_string())
 # contributions of the features, shown for the three samples with the lowest scores.
 detector = make_pipeline(StandardScaler(), detectors["AEOutlierDetector, reconstruction"]).fit(X_train)
 state = np.where(faulty, "faulty", "normal")
-OutlierScoreDisplay.from_estimator(detector, X, state, n_oddest=3, n_columns=5)
+OutlierScoreDisplay.from_estimator(detector, X, state, n_explained=3, max_features=5)
 plt.show()
 
 # %%

@@ -59,7 +59,7 @@ for k, pca, dense, convolutional in zip(sizes, *errors.values(), strict=True):
 fig, axes = plt.subplots(2, 3, figsize=(14, 6.6), layout="constrained")
 for i, (k, ax) in enumerate(zip(sizes, axes.flat, strict=False)):
     of_size = {name: fitted[i] for name, fitted in models.items()}
-    display = ReconstructionDisplay.from_estimator(of_size, X_test, image_shape=(8, 8), n_rows=6, ax=ax)
+    display = ReconstructionDisplay.from_estimator(of_size, X_test, image_shape=(8, 8), max_samples=6, ax=ax)
     display.axes_[0].figure.suptitle(f"{k} components")
 
 display = ExplainedVarianceDisplay.from_estimator(models, X_test, n_components=sizes, ax=axes[1, 2])

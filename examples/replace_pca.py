@@ -84,7 +84,7 @@ models = {name: fitted[name, 4]["reduce"] for name in reducers}
 fig, (left, middle, right) = plt.subplots(
     1, 3, figsize=(15, 3.6), width_ratios=(2.3, 1, 1), layout="constrained"
 )
-display = ReconstructionDisplay.from_estimator(models, images, image_shape=(8, 8), n_rows=10, ax=left)
+display = ReconstructionDisplay.from_estimator(models, images, image_shape=(8, 8), max_samples=10, ax=left)
 display.axes_[0].figure.suptitle("Test digits and their reconstructions from 4 components")
 
 styles = {"PCA": {"color": "#D55E00", "marker": "s"}, "Autoencoder": {"color": "#0072B2", "marker": "o"}}

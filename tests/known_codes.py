@@ -1,6 +1,7 @@
 """Models whose codes or posteriors are known, and samples for which measures have closed forms."""
 
 import numpy as np
+from scipy.integrate import trapezoid
 from scipy.special import ive
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -43,14 +44,14 @@ def circle(n, seed=0):
 
 
 def integrated_entropy(values, density):
-    return -np.trapezoid(density * np.log(np.maximum(density, 1e-300)), values)
+    return -trapezoid(density * np.log(np.maximum(density, 1e-300)), values)
 
 
 def circle_entropy(std):
     """Entropy of a point on the unit circle with normal noise; the radial density is a Bessel function."""
     r = np.linspace(max(1e-9, 1 - 9 * std), 1 + 9 * std, 20001)
     log_density = np.log(ive(0, r / std**2)) - (r - 1) ** 2 / (2 * std**2) - np.log(2 * np.pi * std**2)
-    return -np.trapezoid(2 * np.pi * r * np.exp(log_density) * log_density, r)
+    return -trapezoid(2 * np.pi * r * np.exp(log_density) * log_density, r)
 
 
 def cosine_entropy(std):

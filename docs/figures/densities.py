@@ -122,7 +122,7 @@ def reconstruction():
         "PCA": PCA(4).fit(train),
         "Autoencoder": AutoencoderTransformer(4, max_iter=40, random_state=0).fit(train),
     }
-    return ReconstructionDisplay.from_estimator(models, test, image_shape=(8, 8), n_rows=10).figure_
+    return ReconstructionDisplay.from_estimator(models, test, image_shape=(8, 8), max_samples=10).figure_
 
 
 def latent_space():

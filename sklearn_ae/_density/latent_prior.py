@@ -139,7 +139,11 @@ def _signal_root(decode: Decode, codes: Tensor, root: Tensor, noise_variance: fl
 
 def jacobian(function: Decode, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return values (n, d) and Jacobians (n, d, k) of a function that maps each sample separately."""
+    with torch.inference_mode(False):
+        return _jacobian(function, u.clone() if u.is_inference() else u)
 
+
+def _jacobian(function: Decode, u: Tensor) -> tuple[Tensor, Tensor]:
     def push(direction: Tensor) -> tuple[Tensor, Tensor]:
         value, tangent, *_ = jvp(function, (u,), (direction.expand_as(u),))
         return value, tangent

@@ -23,7 +23,7 @@ from sklearn_ae._model.pca import InitialPCA, initial_pca
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
 from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.divergences import KL, Divergence
-from sklearn_ae.likelihoods import Gaussian
+from sklearn_ae.likelihoods import is_gaussian
 from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
 from sklearn_ae.penalties import Penalty
@@ -79,7 +79,7 @@ class ModelSpec:
             return False
         if self.divergence is None:
             return type(self.loss) is SquaredError and self.penalty is None
-        shared = type(self.loss) is Gaussian and self.loss.noise == "shared"
+        shared = is_gaussian(self.loss) and self.loss.noise == "shared"
         return shared and type(self.divergence) is KL and self.beta == 1
 
     @property

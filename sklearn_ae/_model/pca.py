@@ -15,6 +15,8 @@ from sklearn.utils.extmath import svd_flip
 from sklearn_ae._data.sources import Source
 from sklearn_ae._utils.arrays import dense
 
+_EPS = float(np.finfo(np.float64).eps)
+
 _FULL_SVD_MAX = 2_000  # smaller dimension of X up to which a full SVD is affordable
 
 
@@ -64,7 +66,7 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
         Of a randomized solver.
     """
     if isinstance(samples, Source):
-        return streamed_pca(samples, n_components, seed)
+        return _without_rounding(streamed_pca(samples, n_components, seed))
     X = samples.array
     n, d = X.shape
     if d <= 1_000 and n >= 10 * d:
@@ -79,9 +81,11 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
             f"min(n_samples, n_features)={min(n, d)}, as for PCA; got n_components={n_components}."
         )
     pca = _quiet_pca(X, n_components, solver, seed)
-    if solver == "covariance_eigh" and not sparse.issparse(X) and _cancels(pca):
+    if solver == "covariance_eigh" and sparse.issparse(X):
+        return _without_rounding(pca, 10 * _EPS)  # the covariance of a sparse matrix is not centred
+    if solver == "covariance_eigh" and _cancels(pca):
         pca = _quiet_pca(X, n_components, "full", seed)
-    return pca
+    return _without_rounding(pca)
 
 
 def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:
@@ -92,6 +96,22 @@ def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:
 def _cancels(pca: PCA) -> bool:
     """Return whether large means caused cancellation in the uncentred covariance."""
     return bool(np.max(pca.mean_**2) > 1e6 * total_variance(pca) / len(pca.mean_))
+
+
+def _without_rounding(pca: Any, tolerance: float = (10 * _EPS) ** 2) -> Any:
+    """Set the spectrum of constant features to zero, which rounding makes positive.
+
+    Parameters
+    ----------
+    pca : PCA
+    tolerance : float
+        Largest variance of a constant feature relative to its squared mean.
+    """
+    if total_variance(pca) <= tolerance * float(np.square(pca.mean_, dtype=float).sum()):
+        pca.explained_variance_ = np.zeros_like(pca.explained_variance_)
+        pca.singular_values_ = np.zeros_like(pca.singular_values_)
+        pca.noise_variance_ = 0.0
+    return pca
 
 
 def truncated_pca(pca: PCA, k: int, n_samples: int) -> PCA:
@@ -127,7 +147,7 @@ def with_chunk(pca: IncrementalPCA, X: Any) -> IncrementalPCA:
     NOTE[DIFF]: scikit-learn computes the noise variance from the last update only, which forgets the
     variance that earlier updates discarded; here it is that of PCA, from the variance of all samples.
     """
-    pca.partial_fit(dense(X))
+    _without_rounding(pca.partial_fit(dense(X)))
     n_rest = min(int(pca.n_samples_seen_), X.shape[1]) - pca.n_components_
     rest = total_variance(pca) - float(pca.explained_variance_.sum())
     pca.noise_variance_ = max(rest, 0.0) / n_rest if n_rest else 0.0

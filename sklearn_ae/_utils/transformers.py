@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._utils.arrays import dense
 
@@ -27,13 +29,23 @@ def check_decoder(model: Any, name: str = "model") -> None:
         )
 
 
+def transform(model: Any, X: Any) -> Any:
+    """Return ``model.transform(X)``; scikit-learn 1.7 raises no NotFittedError for an unfitted PCA."""
+    try:
+        return model.transform(X)
+    except AttributeError:
+        if isinstance(model, BaseEstimator):
+            check_is_fitted(model)
+        raise
+
+
 def encode(model: Any, X: Any, name: str) -> np.ndarray:
     """Return the codes of samples as a float array of shape (n_samples, n_components)."""
     check_decoder(model)
     if np.ndim(X) not in (1, 2):
         raise ValueError(f"{name} must have 1 dimension (one sample) or 2; got {np.ndim(X)}.")
     try:
-        codes = model.transform(X if np.ndim(X) == 2 else _as_2d(X))
+        codes = transform(model, X if np.ndim(X) == 2 else _as_2d(X))
     except Exception as error:
         error.add_note(f"Raised by {type(model).__name__}.transform for {name}.")
         raise

@@ -35,7 +35,7 @@ class LatentGridDisplay:
 
     Parameters
     ----------
-    rows : ndarray of shape (n_steps, n_steps, n_features)
+    samples : ndarray of shape (n_steps, n_steps, n_features)
         Decoded samples; the first axis starts at the largest value of the second component.
     grid_values : pair of ndarray of shape (n_steps,)
         Values of the first component, ascending, and of the second, descending, as
@@ -83,7 +83,7 @@ class LatentGridDisplay:
     >>> from sklearn_ae.latent import latent_grid
     >>> X = load_digits().data
     >>> grid = latent_grid(PCA(2).fit(X), n=6, X=X)
-    >>> LatentGridDisplay(rows=grid.rows, grid_values=grid.grid_values, image_shape=(8, 8)).plot()
+    >>> LatentGridDisplay(samples=grid.samples, grid_values=grid.grid_values, image_shape=(8, 8)).plot()
     <...>
     >>> plt.show()
     """
@@ -91,7 +91,7 @@ class LatentGridDisplay:
     def __init__(
         self,
         *,
-        rows: np.ndarray,
+        samples: np.ndarray,
         grid_values: Any,
         components: tuple[int, int] = (0, 1),
         image_shape: tuple[int, ...] | None = None,
@@ -100,7 +100,7 @@ class LatentGridDisplay:
         features: Any = None,
         name: str | None = None,
     ):
-        self.rows = rows
+        self.samples = samples
         self.grid_values = grid_values
         self.components = components
         self.image_shape = image_shape
@@ -195,9 +195,9 @@ class LatentGridDisplay:
         check_decoder(estimator, "estimator")
         check_kind(kind)
         grid = latent_grid(estimator, n_steps, X=X, components=components, quantile_range=quantile_range)
-        n_features = grid.rows.shape[-1]
+        n_features = grid.samples.shape[-1]
         display = cls(
-            rows=grid.rows,
+            samples=grid.samples,
             grid_values=grid.grid_values,
             components=tuple(components),
             image_shape=infer_image_shape(estimator, image_shape, n_features),
@@ -232,7 +232,7 @@ class LatentGridDisplay:
             The display itself.
         """
         pyplot(self)
-        kind = resolve_kind(self.kind, self.image_shape, self.rows.shape[-1])
+        kind = resolve_kind(self.kind, self.image_shape, self.samples.shape[-1])
         drawing = _DRAWINGS[kind](self)
         options = dict((line_kwargs if kind == "curve" else im_kwargs) or {})
         self.figure_, self.axes_, drawn = drawing.draw(ax, options)

@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn_ae._utils.arrays import dense
 from sklearn_ae._utils.parameters import index
 from sklearn_ae._utils.pipelines import last_step
-from sklearn_ae._utils.transformers import kind
+from sklearn_ae._utils.transformers import kind, transform
 from sklearn_ae.inspection._colouring import Uniform, check_y, colouring
 from sklearn_ae.inspection._drawing import axes_and_figure, canvas, pyplot, style_chart
 
@@ -333,7 +333,7 @@ def _check_estimator(estimator: Any, color_by: Any) -> None:
 
 def _encode(estimator: Any, X: Any) -> np.ndarray:
     """Return the codes of samples; unlike ``encode``, it needs no ``inverse_transform``."""
-    return check_array(dense(estimator.transform(X)), dtype="numeric", input_name="transform(X)")
+    return check_array(dense(transform(estimator, X)), dtype="numeric", input_name="transform(X)")
 
 
 def _select_components(components: Any, n_components: int) -> list[int]:

@@ -35,9 +35,9 @@ class OutlierScoreDisplay:
         Samples with lower scores are outliers. If None, no threshold is drawn.
     y : array-like of shape (n_samples,), default=None
         Classes of the samples. Each class has its own histogram.
-    oddest : array-like of int of shape (n_oddest,), default=None
+    explained : array-like of int of shape (n_explained,), default=None
         Indices of the most abnormal samples, in the order of their scores.
-    contributions : array-like of shape (n_oddest, n_features), default=None
+    contributions : array-like of shape (n_explained, n_features), default=None
         Contribution of each feature to the abnormality of these samples. If None, only the
         histogram is drawn.
     feature_names : array-like of str of shape (n_features,), default=None
@@ -49,7 +49,7 @@ class OutlierScoreDisplay:
         Figure with the display.
     ax_ : matplotlib Axes
         Axes with the histogram.
-    axes_ : ndarray of matplotlib Axes of shape (1 + n_oddest,)
+    axes_ : ndarray of matplotlib Axes of shape (1 + n_explained,)
         The histogram, and a panel of bars for each of the most abnormal samples.
 
     See Also
@@ -79,14 +79,14 @@ class OutlierScoreDisplay:
         *,
         threshold: float | None = None,
         y: ArrayLike | None = None,
-        oddest: Any = None,
+        explained: Any = None,
         contributions: Any = None,
         feature_names: Any = None,
     ):
         self.scores = scores
         self.threshold = threshold
         self.y = y
-        self.oddest = oddest
+        self.explained = explained
         self.contributions = contributions
         self.feature_names = feature_names
 
@@ -98,8 +98,8 @@ class OutlierScoreDisplay:
         y: Any = None,
         *,
         feature_names: Any = None,
-        n_columns: int = 8,
-        n_oddest: int = 1,
+        max_features: int = 8,
+        n_explained: int = 1,
         ax: Any = None,
     ) -> OutlierScoreDisplay:
         """Score samples and plot the scores.
@@ -116,9 +116,9 @@ class OutlierScoreDisplay:
             Classes of the samples, such as known outliers. Each class has its own histogram.
         feature_names : array-like of str of shape (n_features,), default=None
             Names of the features. If None, they are taken from a data frame.
-        n_columns : int, default=8
-            Number of features drawn for each of the most abnormal samples.
-        n_oddest : int, default=1
+        max_features : int, default=8
+            Largest number of features drawn for each of the most abnormal samples.
+        n_explained : int, default=1
             Number of most abnormal samples whose contributions are drawn.
         ax : matplotlib Axes, default=None
             Axes to plot on; several panels replace axes in a grid of subplots. If None, a
@@ -137,25 +137,25 @@ class OutlierScoreDisplay:
             If a parameter does not fit X.
         """
         pyplot(cls)
-        check_scalar(n_oddest, "n_oddest", Integral, min_val=1)
+        check_scalar(n_explained, "n_explained", Integral, min_val=1)
         if not hasattr(detector, "score_samples") or isinstance(detector, type):
             raise TypeError(
                 "detector must have score_samples, such as a fitted AEOutlierDetector or IsolationForest; "
                 f"got {kind(detector)}."
             )
         scores = np.asarray(detector.score_samples(X))
-        oddest = _lowest(scores, n_oddest)
-        contributions, names = _explain(detector, X, oddest, feature_names)
+        explained = _lowest(scores, n_explained)
+        contributions, names = _explain(detector, X, explained, feature_names)
         threshold = getattr(last_step(detector), "offset_", None)
         display = cls(
             scores,
             threshold=None if threshold is None else float(threshold),
             y=_check_classes(y, len(scores)),
-            oddest=oddest,
+            explained=explained,
             contributions=contributions,
             feature_names=names,
         )
-        return display.plot(ax, n_columns=n_columns)
+        return display.plot(ax, max_features=max_features)
 
     @classmethod
     def from_predictions(
@@ -166,8 +166,8 @@ class OutlierScoreDisplay:
         contributions: Any = None,
         *,
         feature_names: Any = None,
-        n_columns: int = 8,
-        n_oddest: int = 1,
+        max_features: int = 8,
+        n_explained: int = 1,
         ax: Any = None,
     ) -> OutlierScoreDisplay:
         """Plot given scores.
@@ -185,9 +185,9 @@ class OutlierScoreDisplay:
             ``explain``. If None, only the histogram is drawn.
         feature_names : array-like of str of shape (n_features,), default=None
             Names of the features.
-        n_columns : int, default=8
-            Number of features drawn for each of the most abnormal samples.
-        n_oddest : int, default=1
+        max_features : int, default=8
+            Largest number of features drawn for each of the most abnormal samples.
+        n_explained : int, default=1
             Number of most abnormal samples whose contributions are drawn.
         ax : matplotlib Axes, default=None
             Axes to plot on; several panels replace axes in a grid of subplots. If None, a
@@ -204,9 +204,9 @@ class OutlierScoreDisplay:
             If the parameters do not fit each other.
         """
         pyplot(cls)
-        check_scalar(n_oddest, "n_oddest", Integral, min_val=1)
+        check_scalar(n_explained, "n_explained", Integral, min_val=1)
         scores = np.asarray(column_or_1d(scores), dtype=float)
-        oddest = _lowest(scores, n_oddest)
+        explained = _lowest(scores, n_explained)
         names = None
         if contributions is not None:
             if np.ndim(contributions) != 2 or len(contributions) != len(scores):
@@ -215,18 +215,18 @@ class OutlierScoreDisplay:
                     f"scores; got shape {np.shape(contributions)}."
                 )
             names = resolve_feature_names(feature_names, np.shape(contributions)[1], contributions)
-            contributions = np.asarray(contributions, dtype=float)[oddest]
+            contributions = np.asarray(contributions, dtype=float)[explained]
         display = cls(
             scores,
             threshold=threshold,
             y=_check_classes(y, len(scores)),
-            oddest=oddest,
+            explained=explained,
             contributions=contributions,
             feature_names=names,
         )
-        return display.plot(ax, n_columns=n_columns)
+        return display.plot(ax, max_features=max_features)
 
-    def plot(self, ax: Any = None, *, n_columns: int = 8) -> OutlierScoreDisplay:
+    def plot(self, ax: Any = None, *, max_features: int = 8) -> OutlierScoreDisplay:
         """Plot the histogram and the contributions.
 
         Parameters
@@ -234,34 +234,34 @@ class OutlierScoreDisplay:
         ax : matplotlib Axes, default=None
             Axes to plot on; several panels replace axes in a grid of subplots. If None, a
             new figure is created.
-        n_columns : int, default=8
-            Number of features drawn for each of the most abnormal samples.
+        max_features : int, default=8
+            Largest number of features drawn for each of the most abnormal samples.
 
         Returns
         -------
         display : OutlierScoreDisplay
             The display itself.
         """
-        check_scalar(n_columns, "n_columns", Integral, min_val=1)
+        check_scalar(max_features, "max_features", Integral, min_val=1)
         scores = np.asarray(self.scores)
         narrow = ax is not None and ax.get_window_extent().width < _NARROW * ax.figure.dpi
-        self._make_axes(ax, n_columns, narrow=narrow)
+        self._make_axes(ax, max_features, narrow=narrow)
         draw_scores(self.ax_, scores, self.threshold, None if self.y is None else np.asarray(self.y))
         for i, bars in enumerate(self.axes_[1:]):
             contributions = np.asarray(self.contributions[i])
             names = resolve_feature_names(self.feature_names, len(contributions))
-            draw_contributions(bars, contributions, names, n_columns, narrow=narrow)
-            bars.set_title(f"Sample {self.oddest[i]}: contributions")
+            draw_contributions(bars, contributions, names, max_features, narrow=narrow)
+            bars.set_title(f"Sample {self.explained[i]}: contributions")
         return self
 
-    def _make_axes(self, ax: Any, n_columns: int, *, narrow: bool) -> None:
+    def _make_axes(self, ax: Any, max_features: int, *, narrow: bool) -> None:
         """Create the axes of the histogram, and of the bars beside or below it."""
         n = 0 if self.contributions is None else len(self.contributions)
         if n == 0:
             self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=(7, 4.2))
             self.axes_ = np.array([self.ax_])
             return
-        height = max(4.2, n * (1.0 + 0.25 * n_columns))
+        height = max(4.2, n * (1.0 + 0.25 * max_features))
         panel = canvas(self, ax, figsize=(11, min(height, 14)))
         self.axes_ = np.array(_axes_below(panel, n) if narrow else _axes_beside(panel, n))
         self.ax_ = self.axes_[0]
@@ -298,13 +298,13 @@ def _check_classes(y: Any, n: int) -> np.ndarray | None:
     return y
 
 
-def _explain(detector: Any, X: Any, oddest: np.ndarray, feature_names: Any) -> tuple[Any, Any]:
+def _explain(detector: Any, X: Any, explained: np.ndarray, feature_names: Any) -> tuple[Any, Any]:
     """Return the contributions of the features and their names, or None without ``explain``."""
     last = last_step(detector)
     if not hasattr(last, "explain"):
         return None, None
     samples = before_last_step(detector, X)
-    samples = samples.iloc[oddest] if hasattr(samples, "iloc") else _indexable(samples)[oddest]
+    samples = samples.iloc[explained] if hasattr(samples, "iloc") else _indexable(samples)[explained]
     contributions = np.asarray(last.explain(samples))
     n_features = contributions.shape[1]
     return contributions, resolve_feature_names(feature_names, n_features, samples, last, X)

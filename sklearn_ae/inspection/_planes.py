@@ -34,7 +34,7 @@ class Plane:
 
     def __init__(self, display: Any):
         self.display = display
-        self.samples = np.asarray(display.rows)
+        self.samples = np.asarray(display.samples)
         self.n_up, self.n_right = self.samples.shape[:2]
         self.right, self.up = (np.asarray(values) for values in display.grid_values)
         self.labels = [f"Component {component + 1}" for component in display.components]

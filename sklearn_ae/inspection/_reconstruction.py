@@ -56,7 +56,7 @@ class ReconstructionDisplay:
         The first panel, which shows original samples.
     axes_ : ndarray of matplotlib Axes
         All panels: of shape (n_panels,), from top to bottom, for images and heat maps;
-        of shape (n_rows, 1), or (n_rows, 2) with residuals, for curves.
+        of shape (n_drawn, 1), or (n_drawn, 2) with residuals, for curves.
 
     See Also
     --------
@@ -97,7 +97,7 @@ class ReconstructionDisplay:
         *,
         kind: str = "auto",
         image_shape: tuple[int, ...] | None = None,
-        n_rows: int = 8,
+        max_samples: int = 8,
         residuals: bool = False,
         feature_names: Any = None,
         ax: Any = None,
@@ -118,8 +118,8 @@ class ReconstructionDisplay:
         image_shape : tuple of int, default=None
             Shape of a sample as an image, (height, width) or (channels, height, width).
             If None, it is taken from a convolutional network among the models.
-        n_rows : int, default=8
-            Number of samples to draw, the first of X. The mean squared errors are those
+        max_samples : int, default=8
+            Largest number of samples to draw, the first of X. The mean squared errors are those
             of all samples.
         residuals : bool, default=False
             Whether to draw the residuals, original minus reconstruction.
@@ -156,7 +156,7 @@ class ReconstructionDisplay:
             reconstructions,
             kind=kind,
             image_shape=image_shape,
-            n_rows=n_rows,
+            max_samples=max_samples,
             residuals=residuals,
             feature_names=feature_names,
             ax=ax,
@@ -170,7 +170,7 @@ class ReconstructionDisplay:
         *,
         kind: str = "auto",
         image_shape: tuple[int, ...] | None = None,
-        n_rows: int = 8,
+        max_samples: int = 8,
         residuals: bool = False,
         feature_names: Any = None,
         ax: Any = None,
@@ -188,8 +188,8 @@ class ReconstructionDisplay:
             otherwise "curve" for more than 30 features and "heatmap" for fewer.
         image_shape : tuple of int, default=None
             Shape of a sample as an image, (height, width) or (channels, height, width).
-        n_rows : int, default=8
-            Number of samples to draw, the first of X. The mean squared errors are those
+        max_samples : int, default=8
+            Largest number of samples to draw, the first of X. The mean squared errors are those
             of all samples.
         residuals : bool, default=False
             Whether to draw the residuals, original minus reconstruction.
@@ -219,9 +219,9 @@ class ReconstructionDisplay:
             image_shape=image_shape,
             feature_names=resolve_feature_names(feature_names, samples.shape[1], X),
         )
-        return display.plot(ax, n_rows=n_rows, residuals=residuals)
+        return display.plot(ax, max_samples=max_samples, residuals=residuals)
 
-    def plot(self, ax: Any = None, *, n_rows: int = 8, residuals: bool = False) -> ReconstructionDisplay:
+    def plot(self, ax: Any = None, *, max_samples: int = 8, residuals: bool = False) -> ReconstructionDisplay:
         """Plot the first samples and their reconstructions.
 
         Parameters
@@ -229,8 +229,8 @@ class ReconstructionDisplay:
         ax : matplotlib Axes, default=None
             Axes in a grid of subplots, which the panels replace. If None, a new figure is
             created.
-        n_rows : int, default=8
-            Number of samples to draw, the first of X. The mean squared errors are those
+        max_samples : int, default=8
+            Largest number of samples to draw, the first of X. The mean squared errors are those
             of all samples.
         residuals : bool, default=False
             Whether to draw the residuals, original minus reconstruction.
@@ -245,10 +245,10 @@ class ReconstructionDisplay:
         ValueError
             If a parameter does not fit X.
         """
-        check_scalar(n_rows, "n_rows", Integral, min_val=1)
+        check_scalar(max_samples, "max_samples", Integral, min_val=1)
         n_samples, n_features = np.shape(self.X)
         kind = resolve_kind(self.kind, self.image_shape, n_features)
-        drawing = _DRAWINGS[kind](self, min(n_rows, n_samples), residuals=residuals)
+        drawing = _DRAWINGS[kind](self, min(max_samples, n_samples), residuals=residuals)
         panel = canvas(self, ax, drawing.figsize)
         self.axes_ = drawing.draw(panel)
         self.ax_ = self.axes_.flat[0]

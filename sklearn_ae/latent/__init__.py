@@ -165,7 +165,7 @@ def latent_grid(
     Returns
     -------
     grid : Bunch
-        ``rows`` of shape (n, n, n_features): the decoded codes, laid out like a scatter plot. The first
+        ``samples`` of shape (n, n, n_features): the decoded codes, laid out like a scatter plot. The first
         component increases to the right (along the second axis), the second one upwards, so
         that the first axis starts at its largest value. ``codes`` of shape
         (n, n, n_components): the codes that were decoded. ``grid_values``: the values of the first
@@ -183,9 +183,9 @@ def latent_grid(
     >>> from sklearn_ae.latent import latent_grid
     >>> X = load_digits().data
     >>> grid = latent_grid(PCA(n_components=2).fit(X), n=10, X=X)
-    >>> grid.rows.shape
+    >>> grid.samples.shape
     (10, 10, 64)
-    >>> grid.rows.reshape(10, 10, 8, 8).swapaxes(1, 2).reshape(80, 80).shape  # One image of all
+    >>> grid.samples.reshape(10, 10, 8, 8).swapaxes(1, 2).reshape(80, 80).shape  # One image of all
     (80, 80)
     """
     check_scalar(n, "n", Integral, min_val=2)
@@ -194,7 +194,7 @@ def latent_grid(
     right, up = quantiles[:, first], quantiles[::-1, second]
     codes = np.tile(centre, (n, n, 1))
     codes[:, :, first], codes[:, :, second] = right, up[:, np.newaxis]
-    return Bunch(rows=decode(model, codes, centre.dtype), codes=codes, grid_values=(right, up))
+    return Bunch(samples=decode(model, codes, centre.dtype), codes=codes, grid_values=(right, up))
 
 
 def attribute_vector(model: Any, X_with: Any, X_without: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 
 from sklearn_ae._utils.arrays import dense, sample_blocks
-from sklearn_ae._utils.transformers import check_decoder
+from sklearn_ae._utils.transformers import check_decoder, transform
 from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.metrics._affine import Density
 
@@ -192,7 +192,7 @@ def encode_samples(estimator: Any, X: Any) -> Any:
             "Pipeline of steps that all have inverse_transform."
         )
     check_decoder(estimator, "estimator")  # A class has the methods, too
-    return as_codes(estimator.transform(X))
+    return as_codes(transform(estimator, X))
 
 
 def as_codes(codes: Any) -> Any:

@@ -520,7 +520,8 @@ def test_scores_of_distant_samples_are_finite_and_ordered(bent):
 
 def test_scores_of_constant_and_low_rank_data_are_finite():
     rng = np.random.RandomState(0)
-    for X in (np.ones((50, 3)), rng.normal(size=(200, 2)) @ rng.normal(size=(2, 6))):
+    constant = np.ones((50, 3))
+    for X in (constant, 0.1 * constant, rng.normal(size=(200, 2)) @ rng.normal(size=(2, 6))):
         for params in ({}, {"early_stopping": False}):
             model = quick(2, max_iter=3, **params).fit(X)
             values = model.score_samples(X), model.elbo(X), model.sample(len(X), random_state=0)

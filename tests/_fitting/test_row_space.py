@@ -200,7 +200,7 @@ def model(**params):
 
 
 def pca_error(fitted, X):
-    """Mean squared error of a model's anchor."""
+    """Mean squared error of a model's initial PCA."""
     return np.square(X - fitted.pca_.inverse_transform(fitted.pca_.transform(X))).sum(axis=1).mean()
 
 

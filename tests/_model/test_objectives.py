@@ -219,10 +219,11 @@ def test_elbo_is_the_mean_of_the_objective(likelihood):
 
 
 def test_bfloat16_steps_train_as_well(digits_split):
-    """The sums of the objective are not taken in bfloat16, of whose values a row has about two digits."""
+    """The objective is summed in float32: in bfloat16 it would be a multiple of 1, at a value of 170."""
     train, test = digits_split
     params = {"hidden_layer_sizes": (32,), "max_iter": 5, "random_state": 0, "early_stopping": False}
     models = [VAETransformer(4, precision=p, **params).fit(train[:600]) for p in ("float32", "bfloat16")]
     assert models[0].loss_curve_ != models[1].loss_curve_
-    np.testing.assert_allclose(*[model.loss_curve_ for model in models], rtol=1e-3)
+    np.testing.assert_allclose(*[model.loss_curve_[:1] for model in models], rtol=1e-3)
+    np.testing.assert_allclose(*[model.loss_curve_ for model in models], rtol=5e-3)
     assert models[1].score(test) == pytest.approx(models[0].score(test), abs=0.1)

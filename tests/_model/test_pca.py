@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, IncrementalPCA
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._data.sources import ArraySource, DataSummary
-from sklearn_ae._model.pca import InitialPCA, fit_pca, streamed_pca, truncated_pca
+from sklearn_ae._model.pca import InitialPCA, fit_pca, streamed_pca, truncated_pca, with_chunk
 
 
 @pytest.mark.parametrize("shape", [(300, 8), (30, 20), (20, 50)])
@@ -39,6 +39,24 @@ def test_scale_is_the_root_of_the_mean_feature_variance(shape):
     for k in (1, 4, 5):
         scale = InitialPCA.of(PCA(k, svd_solver="full").fit(X)).scale
         assert scale == pytest.approx(np.sqrt(X.var(0, ddof=1).mean()), rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [1.0, 0.1, 1e6 / 3])
+@pytest.mark.parametrize("form", ["array", "csr", "source", "chunk"])
+def test_constant_features_have_no_variance(value, form):
+    """The rounding error of their mean is not taken for variance, of which the scale would be tiny."""
+    X = np.full((50, 3), value)
+    forms = {
+        "array": lambda: fit_pca(ArraySamples(X), 2, seed=0),
+        "csr": lambda: fit_pca(ArraySamples(sparse.csr_matrix(X)), 2, seed=0),
+        "source": lambda: fit_pca(source_of(X), 2, seed=0),
+        "chunk": lambda: with_chunk(IncrementalPCA(2), X),
+    }
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pca = forms[form]()
+    assert not pca.explained_variance_.any()
+    assert pca.noise_variance_ == 0
+    assert InitialPCA.of(pca).scale == 1
 
 
 # -- out-of-core data ------------------------------------------------------------------------

@@ -31,7 +31,7 @@ X, Y = load_iris(return_X_y=True)
 # Displays of any transformer, as functions of the model and the axes
 OF_TRANSFORMERS = {
     "reconstruction": lambda model, ax: ReconstructionDisplay.from_estimator(
-        model, X, n_rows=3, residuals=True, ax=ax
+        model, X, max_samples=3, residuals=True, ax=ax
     ),
     "explained variance": lambda model, ax: ExplainedVarianceDisplay.from_estimator(model, X, ax=ax),
     "plane": lambda model, ax: LatentSpaceDisplay.from_estimator(model, X, Y, components=(0, 1), ax=ax),
@@ -68,7 +68,7 @@ def makers(model, trained, detector, wine):
     makers = {name: lambda ax, make=make: make(model, ax) for name, make in OF_TRANSFORMERS.items()}
     return makers | {
         "loss curve": lambda ax: LossCurveDisplay.from_estimator(trained, ax=ax),
-        "outlier score": lambda ax: OutlierScoreDisplay.from_estimator(detector, wine, n_columns=3, ax=ax),
+        "outlier score": lambda ax: OutlierScoreDisplay.from_estimator(detector, wine, max_features=3, ax=ax),
     }
 
 

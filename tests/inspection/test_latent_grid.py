@@ -27,7 +27,7 @@ def test_plots_the_latent_grid(digits, digits_pca):
     options = {"components": (1, 0), "quantile_range": (0.2, 0.7)}
     display = LatentGridDisplay.from_estimator(digits_pca, digits, n_steps=4, kind="curve", **options)
     expected = latent_grid(digits_pca, 4, X=digits, **options)
-    np.testing.assert_array_equal(display.rows, expected.rows)
+    np.testing.assert_array_equal(display.samples, expected.samples)
     np.testing.assert_array_equal(display.grid_values, expected.grid_values)
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("Component 2", "Component 1")
 

@@ -32,12 +32,13 @@ def test_histogram_holds_all_samples_and_the_threshold(detector, wine):
     assert n_outliers > 0
     assert f"Outliers: {n_outliers} of 178" in legend_of(display.ax_)
     (area,) = (patch for patch in display.ax_.patches if str(patch.get_label()).startswith("Outliers"))
-    assert area.get_x() + area.get_width() == pytest.approx(detector[-1].offset_)
-    assert area.get_x() <= display.scores.min()
+    extent = area.get_patch_transform().transform_path(area.get_path()).get_extents()
+    assert extent.x1 == pytest.approx(detector[-1].offset_)
+    assert extent.x0 <= display.scores.min()
 
 
 def test_bars_are_the_contributions_to_the_lowest_scores(detector, wine):
-    display = drawn(OutlierScoreDisplay.from_estimator(detector, wine, n_columns=5, n_oddest=2))
+    display = drawn(OutlierScoreDisplay.from_estimator(detector, wine, max_features=5, n_explained=2))
     scores = detector.score_samples(wine)
     assert len(display.axes_) == 3
     for ax, i in zip(display.axes_[1:], np.argsort(scores)[:2], strict=True):
@@ -80,8 +81,8 @@ def test_given_contributions_are_those_of_all_samples():
         ({"y": np.linspace(0, 1, 12)}, "y must hold at most 8 classes"),
         ({"contributions": np.ones((2, 3))}, r"contributions must have shape .*n_samples=12.*\(2, 3\)"),
         ({"contributions": np.ones((12, 3)), "feature_names": ["a"]}, "feature_names has 1 names"),
-        ({"n_columns": 0}, "n_columns"),
-        ({"n_oddest": 0}, "n_oddest"),
+        ({"max_features": 0}, "max_features"),
+        ({"n_explained": 0}, "n_explained"),
     ],
 )
 def test_errors_name_the_parameter(options, message):

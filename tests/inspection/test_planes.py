@@ -16,7 +16,7 @@ CURVES = np.sin(np.linspace(1, 3, 50)[:, np.newaxis] * np.linspace(0, 6, 40))
 def grid_display(samples, **options):
     """Display of given samples at even steps of the codes."""
     values = np.arange(len(samples))
-    return LatentGridDisplay(rows=samples, grid_values=(values, values[::-1]), **options)
+    return LatentGridDisplay(samples=samples, grid_values=(values, values[::-1]), **options)
 
 
 # -- images -------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def test_curves_are_in_their_cells_on_one_scale():
     for line, (i, j) in zip(lines, np.ndindex(4, 4), strict=True):
         assert (line >= (j, 3 - i)).all()
         assert (line <= (j + 1, 4 - i)).all()
-        sample = display.rows[i, j]
+        sample = display.samples[i, j]
         slope, _ = np.polyfit(sample, line[:, 1], 1)
         assert np.corrcoef(sample, line[:, 1])[0, 1] > 1 - 1e-9
         heights.append(slope)
@@ -106,11 +106,11 @@ def test_title_says_that_features_are_omitted():
 def test_repeated_quantiles_are_interpolated():
     values = np.array([0.0, 0.0, 0.0, 1.0])
     samples = np.tile(values[:, np.newaxis], (4, 1, 2))
-    display = LatentGridDisplay(rows=samples, grid_values=(values, values[::-1])).plot()
+    display = LatentGridDisplay(samples=samples, grid_values=(values, values[::-1])).plot()
     shown = np.asarray(display.heatmaps_[0].get_array())
     np.testing.assert_allclose(shown[0], np.linspace(0, 1, 101))
 
 
 def test_constant_components_are_refused():
     with pytest.raises(ValueError, match="choose other components"):
-        LatentGridDisplay(rows=np.zeros((2, 2, 3)), grid_values=([0, 0], [1, 0])).plot()
+        LatentGridDisplay(samples=np.zeros((2, 2, 3)), grid_values=([0, 0], [1, 0])).plot()

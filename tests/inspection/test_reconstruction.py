@@ -19,7 +19,7 @@ IRIS = load_iris(as_frame=True).data
 
 def test_reconstructions_are_those_of_the_models(digits):
     models = {"Coarse": PCA(2).fit(digits), "Fine": PCA(16).fit(digits)}
-    display = ReconstructionDisplay.from_estimator(models, digits, n_rows=1)
+    display = ReconstructionDisplay.from_estimator(models, digits, max_samples=1)
     assert list(display.reconstructions) == ["Coarse", "Fine"]
     for name, model in models.items():
         np.testing.assert_allclose(display.reconstructions[name], reconstruct(model, digits), atol=1e-9)
@@ -56,7 +56,7 @@ def test_names_of_a_data_frame_label_the_features():
 
 def test_draws_all_samples_if_there_are_fewer():
     X = np.arange(12.0).reshape(3, 4)
-    display = drawn(ReconstructionDisplay.from_predictions(sparse.csr_matrix(X), X + 1, n_rows=8))
+    display = drawn(ReconstructionDisplay.from_predictions(sparse.csr_matrix(X), X + 1, max_samples=8))
     np.testing.assert_array_equal(display.ax_.images[0].get_array(), X)
     assert display.axes_[1].get_ylabel() == "Reconstruction\nMSE 1"
     assert display.figure_.get_suptitle() == "Samples and reconstructions"
@@ -69,7 +69,7 @@ def test_draws_all_samples_if_there_are_fewer():
         ({"kind": "image"}, "pass image_shape"),
         ({"image_shape": (3, 3)}, r"image_shape=\(3, 3\) does not fit samples of 4 features"),
         ({"image_shape": (2, 1, 2)}, "has 2 channels"),
-        ({"n_rows": 0}, "n_rows"),
+        ({"max_samples": 0}, "max_samples"),
         ({"feature_names": ["a"]}, "feature_names has 1 names"),
         ({"X_hat": np.ones((150, 3))}, r"X_hat must have the shape of X, \(150, 4\).*\(150, 3\)"),
     ],

@@ -32,7 +32,7 @@ def reconstructions(digits, two_models):
 def image_display(digits, two_models):
     """Display of five images and the residuals of two models."""
     display = ReconstructionDisplay.from_estimator(
-        two_models, digits, image_shape=(8, 8), n_rows=5, residuals=True
+        two_models, digits, image_shape=(8, 8), max_samples=5, residuals=True
     )
     return drawn(display)
 
@@ -101,7 +101,7 @@ def test_heat_map_of_comparable_features_is_in_their_unit():
 
 def test_heat_map_of_features_with_different_ranges_is_in_standard_deviations(wine):
     model = make_pipeline(StandardScaler(), PCA(3)).fit(wine)
-    display = drawn(ReconstructionDisplay.from_estimator(model, wine, n_rows=4))
+    display = drawn(ReconstructionDisplay.from_estimator(model, wine, max_samples=4))
     scaled = model[0].transform(wine)
     np.testing.assert_allclose(display.axes_[0].images[0].get_array(), scaled[:4], atol=1e-9)
     error = mean_squared_error(scaled, reconstruct(model[1], scaled))
@@ -121,7 +121,7 @@ def test_features_are_comparable_in_range_and_location():
 def test_extreme_values_do_not_determine_the_scale():
     X = np.random.RandomState(0).normal(size=(50, 5))
     X[0, 0] = 20
-    display = drawn(ReconstructionDisplay.from_predictions(X, X, n_rows=50))
+    display = drawn(ReconstructionDisplay.from_predictions(X, X, max_samples=50))
     np.testing.assert_allclose(display.ax_.images[0].get_clim(), np.quantile(X, [0.01, 0.99]))
 
 
@@ -131,7 +131,7 @@ def test_extreme_values_do_not_determine_the_scale():
 def test_curves_are_overlaid_at_their_wavelengths(digits, two_models, reconstructions):
     places = np.linspace(400, 700, 64)
     display = ReconstructionDisplay.from_estimator(
-        two_models, digits, n_rows=5, residuals=True, feature_names=places
+        two_models, digits, max_samples=5, residuals=True, feature_names=places
     )
     drawn(display)
     assert display.axes_.shape == (5, 2)
