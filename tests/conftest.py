@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.datasets import load_digits
+from sklearn.utils.validation import validate_data
 
 from sklearn_ae._estimators import validation
 
@@ -23,8 +24,13 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.getoption("--perturb"):
-        validate_data = validation.validate_data
         validation.validate_data = lambda *args, **kwargs: perturbed(validate_data(*args, **kwargs))
+
+
+@pytest.fixture
+def unperturbed(monkeypatch):
+    """Let estimators see X itself, for comparisons with internals that are called with X."""
+    monkeypatch.setattr(validation, "validate_data", validate_data)
 
 
 def perturbed(X):

@@ -406,7 +406,7 @@ class Density(OutlierScore):
         return [FittedDensity(multivariate_normal(np.zeros(6), np.cov(samples.residual.T) + np.eye(6)))]
 
 
-def test_a_foreign_score_works_in_every_method():
+def test_a_foreign_score_works_in_every_method(unperturbed):
     X, new = correlated(100), correlated(20, seed=1)
     model = detector(MedianDistance(2.0), robust=False).fit(X)
     samples = ReconstructedSamples(new, new, no_likelihood)

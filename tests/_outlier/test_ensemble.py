@@ -221,10 +221,9 @@ def test_the_autoencoder_is_trained_on_the_inlier_core_if_robust():
 
 
 @pytest.mark.parametrize("robust", [True, False])
-def test_every_sample_is_held_out_by_one_fold_of_the_detector(robust):
+def test_every_sample_is_held_out_by_one_fold_of_the_detector(robust, unperturbed):
     X = normal(103)
-    # --perturb would change an array
-    detector = AEOutlierDetector(linear(), robust=robust, random_state=0).fit(X.tolist())
+    detector = AEOutlierDetector(linear(), robust=robust, random_state=0).fit(X)
     unseen = np.array([~is_in(X, model.training_samples_) for model in detector.estimators_])
     if not robust:
         assert (unseen.sum(axis=0) == 1).all()
