@@ -1,11 +1,11 @@
-"""Fixtures that make small data count as large, and write them to memory maps."""
+"""Fixtures that lower the size limits of large data, and write samples to memory maps."""
 
 import numpy as np
 import pytest
 
 
 @pytest.fixture
-def few_are_many(monkeypatch):
+def low_limits(monkeypatch):
     """Treat more than 1,000 entries as large; read blocks of 900 entries and shuffle within 3,000."""
     for module in ("_data.sources", "_estimators.validation"):
         monkeypatch.setattr(f"sklearn_ae.{module}.LARGE", 1_000)

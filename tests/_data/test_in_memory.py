@@ -46,7 +46,7 @@ def test_splits_depend_on_the_random_state_only():
 
 @in_every_form
 @pytest.mark.parametrize("indices", [None, np.array([5, 1, 8, 30])], ids=["all", "some"])
-def test_array_samples_are_the_chosen_rows(form, indices):
+def test_array_samples_hold_the_chosen_samples(form, indices):
     X = small_counts()
     samples = ArraySamples(form(X), indices)
     wanted = X if indices is None else X[indices]

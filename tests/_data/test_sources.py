@@ -34,10 +34,10 @@ def array_source(X):
 
 
 def chunk_source(X):
-    def passes():
+    def chunks():
         return iter(np.array_split(X, 7))
 
-    return ChunkSource(passes, DataSummary.of(passes()))
+    return ChunkSource(chunks, DataSummary.of(chunks()))
 
 
 def loader_source(X):
@@ -74,7 +74,7 @@ def in_any_order(X):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_held_out_samples_are_those_left_out(kind, few_are_many):
+def test_held_out_samples_are_those_left_out(kind, low_limits):
     X = np.random.RandomState(0).normal(size=(300, 5))
     source = SOURCES[kind](X)
     train, valid = source.hold_out(40, np.random.RandomState(1))
@@ -92,7 +92,7 @@ def test_held_out_samples_are_those_left_out(kind, few_are_many):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_samples_are_addressed_among_the_kept_ones(kind, few_are_many):
+def test_samples_are_addressed_among_the_kept_ones(kind, low_limits):
     X = np.random.RandomState(0).normal(size=(300, 5))
     held_out = np.array([0, 17, 18, 299])
     source = SOURCES[kind](X).without(held_out)
@@ -119,7 +119,7 @@ def batches(source, size, seed=0):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("size", [7, 64, 5000])
-def test_batches_hold_every_kept_sample_once_in_random_order(dtype, on_disk, size, mapped, few_are_many):
+def test_batches_hold_every_kept_sample_once_in_random_order(dtype, on_disk, size, mapped, low_limits):
     X = np.arange(251, dtype=dtype)[:, None] + np.zeros((1, 3), dtype)
     held_out = np.array([0, 17, 18, 250])
     source = array_source(mapped(X) if on_disk else X).without(held_out)
@@ -135,7 +135,7 @@ def test_batches_hold_every_kept_sample_once_in_random_order(dtype, on_disk, siz
         assert not np.array_equal(values, np.concatenate(batches(source, size, seed=1))[:, 0])
 
 
-def test_float32_samples_far_from_zero_keep_their_precision(few_are_many):
+def test_float32_samples_far_from_zero_keep_their_precision(low_limits):
     X = (1e4 + np.random.RandomState(0).normal(size=(400, 3))).astype(np.float32)
     offset = X.mean(0, dtype=float)
     samples = StreamedWorkingSamples(array_source(X), offset, 1.0, torch.device("cpu"))
@@ -143,8 +143,8 @@ def test_float32_samples_far_from_zero_keep_their_precision(few_are_many):
     np.testing.assert_allclose(np.sort(ours[:, 0]), np.sort(X[:, 0].astype(float) - offset[0]), atol=1e-6)
 
 
-def test_a_pass_with_fewer_samples_than_announced_loses_none(few_are_many):
-    """A loader may draw fewer samples in a later pass."""
+def test_an_epoch_with_fewer_samples_than_expected_loses_none(low_limits):
+    """A loader may draw fewer samples in a later epoch."""
 
     class Shrinking(LoaderSource):
         def chunks(self):
@@ -182,7 +182,7 @@ PAIRS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "kind"), PAIRS)
-def test_out_of_core_fit_is_as_good_as_in_memory(form, kind, digits_split, in_memory, mapped, few_are_many):
+def test_out_of_core_fit_is_as_good_as_in_memory(form, kind, digits_split, in_memory, mapped, low_limits):
     train, test = digits_split
     plain = in_memory[kind]
     ours = quick(4, kind, max_iter=10).fit(FORMS[form](train, mapped))
@@ -198,7 +198,7 @@ def test_out_of_core_fit_is_as_good_as_in_memory(form, kind, digits_split, in_me
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_can_be_fitted_and_is_reproducible(form, digits, mapped, few_are_many):
+def test_every_form_can_be_fitted_and_is_reproducible(form, digits, mapped, low_limits):
     X = digits[:600]
     kind = (AutoencoderTransformer, VAETransformer)[list(FORMS).index(form) % 2]
     ours, again = (quick(4, kind, max_iter=2).fit(FORMS[form](X, mapped)) for _ in range(2))
@@ -209,7 +209,7 @@ def test_every_form_can_be_fitted_and_is_reproducible(form, digits, mapped, few_
 
 
 @pytest.mark.parametrize("form", ["array", "mapped", "chunks", "loader"])
-def test_without_a_gain_the_model_is_pca_of_all_samples(form, mapped, few_are_many):
+def test_without_a_gain_the_model_is_pca_of_all_samples(form, mapped, low_limits):
     X = np.random.RandomState(0).normal(size=(700, 5)) * [5, 4, 1, 1, 1]
     model = quick(2, max_iter=2).fit(FORMS[form](X, mapped))
     assert not model.uses_network_
@@ -220,7 +220,7 @@ def test_without_a_gain_the_model_is_pca_of_all_samples(form, mapped, few_are_ma
 @pytest.mark.parametrize(
     "params", [{"early_stopping": False}, {"whiten": True}, {"corruption": "salt_and_pepper"}], ids=str
 )
-def test_noise_variance_and_whitening_fit_the_codes(params, digits, few_are_many):
+def test_noise_variance_and_whitening_fit_the_codes(params, digits, low_limits):
     model = quick(3, **params).fit(thirds(digits))
     Z = model.transform(digits)
     if model.whiten:
@@ -237,7 +237,7 @@ def test_noise_variance_and_whitening_fit_the_codes(params, digits, few_are_many
 
 @pytest.mark.slow
 @pytest.mark.parametrize("params", [{"early_stopping": False}, {}], ids=str)
-def test_a_mixture_prior_is_fitted_out_of_core(params, digits, few_are_many, monkeypatch):
+def test_a_mixture_prior_is_fitted_out_of_core(params, digits, low_limits, monkeypatch):
     X = digits[:600]
     ours = quick(2, VAETransformer, prior="mixture", **params).fit(thirds(X))
     monkeypatch.undo()
@@ -253,7 +253,7 @@ def test_a_small_iterable_is_fitted_in_memory(curve):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_held_out_items_of_a_loader_are_never_trained_on(shuffle, few_are_many):
+def test_held_out_items_of_a_loader_are_never_trained_on(shuffle, low_limits):
     class RecordTraining(Callback):
         def on_train_begin(self, net, **kwargs):
             data.read.clear()
@@ -266,7 +266,7 @@ def test_held_out_items_of_a_loader_are_never_trained_on(shuffle, few_are_many):
     assert np.bincount(record.times_).tolist() == [30, 0, 0, 270]  # three epochs
 
 
-def test_a_loader_may_draw_some_samples_repeatedly(digits, few_are_many):
+def test_a_loader_may_draw_some_samples_repeatedly(digits, low_limits):
     weights = np.where(np.arange(len(digits)) < 900, 1.0, 0.0)
     sampler = WeightedRandomSampler(weights, 1200)
     model = quick(3).fit(DataLoader(TensorDataset(torch.from_numpy(digits)), 64, sampler=sampler))
@@ -274,7 +274,7 @@ def test_a_loader_may_draw_some_samples_repeatedly(digits, few_are_many):
     np.testing.assert_allclose(model.mean_, digits[:900].mean(0), atol=0.6)
 
 
-def test_workers_and_collate_functions_are_kept(digits, few_are_many):
+def test_workers_and_collate_functions_are_kept(digits, low_limits):
     def halved(items):
         return torch.stack([torch.from_numpy(x) / 2 for x, _ in items])
 
@@ -283,20 +283,20 @@ def test_workers_and_collate_functions_are_kept(digits, few_are_many):
     np.testing.assert_allclose(model.mean_, digits[:400].mean(0) / 2, atol=0.3)
 
 
-def test_validation_samples_may_come_in_chunks(digits_split, few_are_many):
+def test_validation_samples_may_come_in_chunks(digits_split, low_limits):
     train, test = digits_split
     ours, plain = (quick(3, max_iter=3).fit(thirds(train), X_val=X_val) for X_val in (thirds(test), test))
     assert ours.validation_loss_curve_ == plain.validation_loss_curve_
     assert ours.n_samples_ == len(train)
 
 
-def test_out_of_core_fit_leaves_the_global_state_unchanged(digits, few_are_many, unchanged_globals):
+def test_out_of_core_fit_leaves_the_global_state_unchanged(digits, low_limits, unchanged_globals):
     X = digits[:300]
     quick(2, max_iter=1).fit(DataLoader(TensorDataset(torch.from_numpy(X)), 50, shuffle=True))
     quick(2, max_iter=1, random_state=None).fit(NumberedDataset(X))
 
 
-def test_an_interrupted_out_of_core_fit_keeps_the_model_so_far(digits, few_are_many):
+def test_an_interrupted_out_of_core_fit_keeps_the_model_so_far(digits, low_limits):
     class Interrupt(Callback):
         def on_epoch_end(self, net, **kwargs):
             if len(net.history) == 2:
@@ -310,7 +310,7 @@ def test_an_interrupted_out_of_core_fit_keeps_the_model_so_far(digits, few_are_m
     assert np.isfinite(model.transform(digits)).all()
 
 
-def test_chunks_that_are_used_up_later_raise_an_error(digits):
+def test_chunks_that_can_be_iterated_only_once_raise_an_error(digits):
     used = iter(np.array_split(digits, 3))
     hidden = Chunks()
     hidden.__class__ = type("Hidden", (Chunks,), {"__iter__": lambda self: used})
@@ -331,7 +331,7 @@ def test_feature_names_come_from_the_first_chunk(digits):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 @pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
-def test_methods_read_memory_maps_in_blocks(dtype, kind, digits, mapped, few_are_many):
+def test_methods_read_memory_maps_in_blocks(dtype, kind, digits, mapped, low_limits):
     X = digits[:400].astype(dtype)
     model = quick(3, kind, max_iter=2).fit(X)
     names = ["transform", "reconstruction_error", "score_samples", "score"]
@@ -344,7 +344,7 @@ def test_methods_read_memory_maps_in_blocks(dtype, kind, digits, mapped, few_are
     np.testing.assert_allclose(model.inverse_transform(mapped(codes)), model.inverse_transform(codes))
 
 
-def test_a_memory_map_with_other_features_raises_an_error(digits, mapped, few_are_many):
+def test_a_memory_map_with_other_features_raises_an_error(digits, mapped, low_limits):
     model = quick(2, max_iter=1).fit(digits[:300])
     with pytest.raises(ValueError, match="features"):
         model.transform(mapped(digits[:, :9]))

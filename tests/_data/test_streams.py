@@ -1,4 +1,4 @@
-"""Streaming inputs: which source they are opened as, and which are refused before training."""
+"""Streaming inputs: opening as a source, and refusal of invalid streams before training."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("form", STREAMS)
-def test_every_stream_yields_all_samples_in_every_pass(form):
+def test_every_stream_yields_all_samples_in_every_iteration(form):
     X = np.arange(200.0)[:, None] * [1.0, -1.0, 2.0]
     source = open_stream(FORMS[form](X, None), check)
     assert type(source) is STREAMS[form]
@@ -56,7 +56,7 @@ class Stream(IterableDataset):
 
 
 @pytest.mark.parametrize("form", [Stream, lambda X: DataLoader(Stream(X), 30)], ids=["dataset", "loader"])
-def test_iterable_datasets_yield_samples(form, digits, few_are_many):
+def test_iterable_datasets_yield_samples(form, digits, low_limits):
     source = open_stream(form(digits[:300]), check)
     np.testing.assert_array_equal(np.concatenate(list(source.chunks())), digits[:300])
     assert quick(3, max_iter=1).fit(form(digits[:300])).n_samples_ == 300
@@ -103,7 +103,7 @@ def with_nan(X):
     ],
     ids=["nan", "features", "text", "1D", "empty", "generator", "iterator", "shuffled chunks"],
 )
-def test_bad_streams_raise_an_error_before_training(X, message, few_are_many, monkeypatch):
+def test_bad_streams_raise_an_error_before_training(X, message, low_limits, monkeypatch):
     def train(*args, **kwargs):
         raise AssertionError("trained")
 
@@ -115,7 +115,7 @@ def test_bad_streams_raise_an_error_before_training(X, message, few_are_many, mo
 
 
 class Named(Dataset):
-    """Dataset of dicts, as many datasets are."""
+    """Dataset whose items are dicts."""
 
     def __len__(self):
         return 30

@@ -64,7 +64,7 @@ def test_fitted_densities_agree_with_draws_from_the_prior(fitted_curve):
 
 
 def test_nonlinear_models_explain_fresh_samples_better_than_pca(fitted_curve):
-    """Not on the parabola, whose codes are far from the normal distribution that the prior assumes."""
+    """Except on the parabola, whose codes are far from the normal distribution that the prior assumes."""
     name, model, X, fresh, _ = fitted_curve
     if name != "parabola":
         assert model.score(fresh) > PCA(1).fit(X).score(fresh) + 0.1
@@ -78,7 +78,7 @@ def test_score_samples_are_in_the_units_of_X(c):
 
 
 class NegativeBinomial(Loss):
-    """Loss of overdispersed counts, with exponential outputs and no more than the contract asks for."""
+    """Loss of overdispersed counts with exponential outputs, defined by the required methods only."""
 
     discrete = True
 
@@ -118,7 +118,7 @@ def count_model(counts):
     return fit_counts(counts, NegativeBinomial())
 
 
-class TestDiscreteLossOfTheUser:
+class TestUserDefinedDiscreteLoss:
     def test_probabilities_sum_to_one(self, count_model):
         support = np.stack(np.meshgrid(np.arange(60.0), np.arange(30.0), indexing="ij"), -1).reshape(-1, 2)
         assert np.exp(count_model.score_samples(support)).sum() == pytest.approx(1.0, abs=0.02)
@@ -131,7 +131,7 @@ class TestDiscreteLossOfTheUser:
         naive = logsumexp(log_p, axis=1) - np.log(len(z))
         np.testing.assert_allclose(model.score_samples(counts[:60]), naive, atol=0.1)
 
-    def test_without_log_prob_everything_works_but_scoring(self, counts):
+    def test_only_scoring_needs_log_prob(self, counts):
         class Unscored(NegativeBinomial):
             log_prob = Loss.log_prob
 

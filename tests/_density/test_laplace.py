@@ -18,7 +18,7 @@ from sklearn_ae.losses import LOSSES
 
 
 class Model:
-    """A decoder with its prior and its noise."""
+    """Decoder with its prior and noise."""
 
     def __init__(self, decode, codes, noise_variance):
         moments = CodeMoments.of(np.asarray(codes))
@@ -63,7 +63,7 @@ def curve(request):
 
 @pytest.fixture(scope="module")
 def mlp():
-    """An untrained decoder from 3 codes to 10 features, curved but smooth."""
+    """Untrained decoder from 3 components to 10 features, curved but smooth."""
     generator = torch.Generator().manual_seed(0)
     w, v = (torch.randn(size, generator=generator, dtype=torch.float64) for size in [(3, 32), (32, 10)])
 

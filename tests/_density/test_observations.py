@@ -19,7 +19,7 @@ REAL = COUNTS - 1.5
 
 
 class Normal(Likelihood):
-    """The Gaussian likelihood, for which nothing but the density is known."""
+    """Gaussian likelihood that defines only its density."""
 
     def __init__(self, noise=None, variance=0.7):
         self.noise = noise
@@ -106,7 +106,7 @@ def test_misfit_is_minus_the_log_density_with_its_constants(case):
     torch.testing.assert_close(observation.misfit(eta, x), -given(eta).log_prob(x).sum(1))
 
 
-def test_pairwise_misfit_may_lack_a_constant_of_each_sample(case):
+def test_pairwise_misfit_may_omit_a_constant_per_sample(case):
     observation, x, eta, given = case
     pairs = -torch.stack([given(eta).log_prob(sample).sum(1) for sample in x])
     difference = observation.pairwise_misfit(eta, x) - pairs
@@ -170,7 +170,7 @@ def test_information_is_positive_for_densities_without_curvature():
     torch.testing.assert_close(found, 4.0 * jac.mT @ jac)
 
 
-def test_an_equal_variance_for_each_feature_is_one_for_all():
+def test_equal_variances_per_feature_are_a_shared_variance():
     x, eta, jac = COUNTS, COUNTS.flip(0) + 0.3, torch.ones(3, 4, 2).double()
     one, each = GaussianObservation(0.7), GaussianObservation(torch.full((4,), 0.7).double())
     for name in ("misfit", "pairwise_misfit", "slope"):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing st
 
 
 def bent(n=600, seed=0):
-    """Points on a curve, with noise that increases along it and differs between the features."""
+    """Return points on a curve, with noise that increases along it and differs between the features."""
     rng = np.random.RandomState(seed)
     t = rng.uniform(-2, 2, n)
     curve = np.column_stack([t, t**2, np.sin(2 * t), np.cos(2 * t), 0.5 * t**3])

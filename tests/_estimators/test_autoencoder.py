@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 def quick(n_components=2, **params):
-    """A model that trains for a few epochs."""
+    """Return a model that trains for a few epochs."""
     given = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0}
     return AutoencoderTransformer(n_components, **(given | params))
 

@@ -1,4 +1,4 @@
-"""AutoencoderTransformerCV: equal to a grid search where that is cheap, and close to one elsewhere."""
+"""AutoencoderTransformerCV: equal to a grid search unless nonlinear codes are truncated."""
 
 import pickle
 
@@ -258,12 +258,12 @@ def test_partial_fit_and_warm_start_are_not_available():
 
 
 def test_folds_emit_no_convergence_warnings(curve):
-    """The few epochs of the folds would warn, those of the final fit do not."""
+    """The few epochs of the folds would cause a warning, those of the final fit do not."""
     params = {"hidden_layer_sizes": (32,), "init": "random", "early_stopping": False, "random_state": 0}
     with pytest.warns(ConvergenceWarning):
         AutoencoderTransformer(2, max_iter=10, **params).fit(curve)
     AutoencoderTransformerCV([1, 2], cv=2, max_iter=30, **params).fit(curve)  # warnings are errors here
 
 
-def test_fit_leaves_the_global_state_alone(unchanged_globals):
+def test_fit_leaves_the_global_state_unchanged(unchanged_globals):
     AutoencoderTransformerCV([1, 2], cv=2, **QUICK).fit(low_rank(0))

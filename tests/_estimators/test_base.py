@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 def quick(n_components=2, **params):
-    """A model that trains for a few epochs, without fallback to PCA."""
+    """Return a model that trains for a few epochs, without fallback to PCA."""
     given = {"hidden_layer_sizes": (8,), "max_iter": 3, "early_stopping": False, "random_state": 0}
     return AutoencoderTransformer(n_components, **(given | params))
 
@@ -164,7 +164,7 @@ def test_the_number_of_threads_does_not_change_the_result(digits):
     np.testing.assert_array_equal(*codes)
 
 
-def test_calls_leave_the_global_state_alone(labelled, unchanged_globals):
+def test_calls_leave_the_global_state_unchanged(labelled, unchanged_globals):
     X = labelled[0]
     convolutional = {"network": Conv((8, 8), channels=(2,)), "max_iter": 1}
     for params in ({}, {"random_state": None}, {"corruption": lambda x: x + 0.1}, convolutional):

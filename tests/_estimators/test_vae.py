@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing st
 
 
 def quick(n_components=2, **params):
-    """A model that trains for a few epochs."""
+    """Return a model that trains for a few epochs."""
     given = {"hidden_layer_sizes": (16,), "max_iter": 20, "random_state": 0}
     return VAETransformer(n_components, **(given | params))
 
@@ -39,7 +39,7 @@ def linear(n_components=2, **params):
 
 
 def correlated(shape=(400, 8), rank=3, seed=0):
-    """Normally distributed samples with a few strong directions, noise, and a mean far from zero."""
+    """Return normally distributed samples with a few strong directions, noise, and a mean far from zero."""
     rng = np.random.RandomState(seed)
     n, d = shape
     loadings = np.linspace(2, 1, rank)[:, None] * rng.normal(size=(rank, d))
@@ -192,7 +192,7 @@ class TestOnDigits:
         assert on_digits.score(test[:100]) > pca.score(test[:100]) + 5
 
     def test_divergence_and_reconstruction_are_on_one_scale(self, on_digits, digits_split):
-        """Both are sums in nats: the code costs less than it gains over a normal without code."""
+        """Both are sums in nats: the divergence is smaller than the gain over a normal without a code."""
         test = digits_split[1]
         kl = on_digits.kl_divergence(test).mean()
         without_code = -0.5 * (np.log(2 * np.pi * test.var(0).mean()) + 1) * 64
@@ -396,7 +396,7 @@ def test_active_components_have_varying_means():
 # -- samples --------------------------------------------------------------------------------------
 
 
-def test_samples_are_reproducible_and_leave_the_global_state(bent, unchanged_globals):
+def test_samples_are_reproducible_and_leave_the_global_state_unchanged(bent, unchanged_globals):
     model, _, _ = bent
     X = model.sample(50, random_state=3)
     np.testing.assert_array_equal(model.sample(50, random_state=3), X)
@@ -561,7 +561,7 @@ def test_codes_are_the_posterior_mean(bent):
     np.testing.assert_array_equal(model.fit_transform(X), model.transform(X))
 
 
-def test_calls_leave_the_global_state_alone(bent, unchanged_globals):
+def test_calls_leave_the_global_state_unchanged(bent, unchanged_globals):
     _, X, _ = bent
     for params in ({}, {"random_state": None}, {"divergence": "mmd"}, {"likelihood": Gaussian("decoder")}):
         model = quick(1, max_iter=1, early_stopping=False, **params).fit(X)

@@ -31,20 +31,20 @@ def fit_chunks(model, X, n_chunks, epochs=1):
 
 
 @pytest.fixture(scope="module")
-def in_one_go(digits_split):
+def fitted_at_once(digits_split):
     return estimator(8, max_iter=15).fit(digits_split[0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_chunks", [2, 20])
 @pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
-def test_chunks_are_as_good_as_all_samples_at_once(n_chunks, in_one_go, digits_split):
+def test_chunks_are_as_good_as_all_samples_at_once(n_chunks, fitted_at_once, digits_split):
     train, test = digits_split
     model = fit_chunks(estimator(8), train, n_chunks)
     first = error(model, test)
     fit_chunks(model, train, n_chunks, epochs=14)
     assert model.n_components_ == 8
-    assert error(model, test) < 1.05 * error(in_one_go, test)
+    assert error(model, test) < 1.05 * error(fitted_at_once, test)
     assert error(model, test) < 0.9 * first
 
 
@@ -80,7 +80,7 @@ def test_a_linear_model_is_an_incremental_pca(n_chunks, digits):
         ipca.partial_fit(chunk)
     np.testing.assert_allclose(model.transform(digits), ipca.transform(digits), atol=1e-8)
     np.testing.assert_allclose(model.explained_variance_, ipca.explained_variance_)
-    # scikit-learn forgets the variance that earlier updates discarded.
+    # scikit-learn omits the variance that earlier updates discarded.
     exact = PCA(6).fit(digits).noise_variance_
     assert model.noise_variance_ == pytest.approx(exact, rel=1e-8 if n_chunks == 1 else 0.05)
 
@@ -107,15 +107,15 @@ def test_whitening_and_noise_variance_fit_all_samples_after_small_chunks(digits)
 @pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
 def test_pickling_and_transforming_between_chunks_change_nothing(kind, digits):
     X = digits[:600]
-    straight = fit_chunks(estimator(3, kind), X, 3, epochs=2)
+    uninterrupted = fit_chunks(estimator(3, kind), X, 3, epochs=2)
     other = estimator(3, kind)
     for _ in range(2):
         for chunk in np.array_split(X, 3):
             other.partial_fit(chunk)
             other.transform(chunk)
             other = pickle.loads(pickle.dumps(other))
-    np.testing.assert_array_equal(other.transform(X), straight.transform(X))
-    assert other.loss_curve_ == straight.loss_curve_
+    np.testing.assert_array_equal(other.transform(X), uninterrupted.transform(X))
+    assert other.loss_curve_ == uninterrupted.loss_curve_
     assert not hasattr(clone(other), "module_")
 
 
@@ -129,7 +129,7 @@ def test_a_size_chosen_by_fit_is_kept(digits):
     assert len(model.explained_variance_ratio_) == k
 
 
-def test_the_random_state_decides(digits):
+def test_random_state_determines_the_result(digits):
     first, same, other = (
         fit_chunks(estimator(random_state=seed, init="random"), digits[:300], 3) for seed in (0, 0, 1)
     )

@@ -32,7 +32,7 @@ def assert_is_pca(model, X, pca):
 def test_noise_falls_back_to_the_pca_of_all_samples(k, seed):
     X = np.random.RandomState(seed).normal(size=(400, 6)) * [6, 5, 4, 3, 2, 1] + 10
     model = fit(X, k, max_iter=15, random_state=seed)
-    assert len(model.loss_curve_) == 15  # it was tried
+    assert len(model.loss_curve_) == 15  # the network was trained and rejected
     assert_is_pca(model, X, PCA(k, svd_solver="full").fit(X))
 
 
@@ -45,19 +45,19 @@ def test_curved_data_use_the_network_and_beat_pca(curve):
     assert model.reconstruction_error(test).mean() < 0.2 * theirs
 
 
-def test_too_few_validation_samples_leave_pca_untrained(curve):
+def test_too_few_validation_samples_give_pca_without_training(curve):
     X = curve[: 10 * MIN_VALIDATION_SAMPLES - 10]
     model = fit(X)
     assert_is_pca(model, X, PCA(1, svd_solver="full").fit(X))
     assert model.loss_curve_ == []
     assert model.n_iter_ == 1
-    # given as X_val, too
+    # also if they are passed as X_val
     assert_is_pca(fit(X, X_val=curve[-9:]), X, PCA(1, svd_solver="full").fit(X))
     assert fit(X, X_val=curve[-60:]).uses_network_
 
 
-def test_a_harmful_network_is_not_used(curve):
-    """A learning rate that ruins the net does no harm to the model."""
+def test_a_network_worse_than_pca_is_not_used(curve):
+    """The model is PCA if the learning rate is so large that the loss increases."""
     model = fit(curve, max_iter=5, learning_rate_init=2.0)
     assert min(model.loss_curve_) > 1
     assert_is_pca(model, curve, PCA(1, svd_solver="full").fit(curve))
@@ -70,7 +70,7 @@ def test_without_early_stopping_there_is_no_fallback(curve):
     assert model.best_iter_ == model.n_iter_ == 10
 
 
-def test_a_textbook_network_has_no_fallback():
+def test_random_initialization_has_no_fallback():
     X = np.random.RandomState(0).normal(size=(300, 6))
     model = fit(X, 2, max_iter=10, init="random")
     assert model.uses_network_
@@ -80,12 +80,12 @@ def test_a_textbook_network_has_no_fallback():
 
 @pytest.mark.parametrize("bottleneck", [TopK(2), "relu"], ids=str)
 def test_models_that_do_not_start_at_pca_have_no_fallback(bottleneck):
-    """The best validation epoch is kept, with the start as a candidate."""
+    """The best epoch is kept, with the initial model as a candidate."""
     X = np.random.RandomState(0).normal(size=(400, 6)) * [3, 3, 3, 1, 1, 1]
     model = fit(X, 4, max_iter=3, bottleneck=bottleneck, learning_rate_init=2.0)
     assert model.uses_network_
     assert model.pca_loss_ is None
-    assert model.best_iter_ == 0  # the learning rate ruins every later epoch
+    assert model.best_iter_ == 0  # every later epoch is worse at this learning rate
     assert not hasattr(model, "explained_variance_ratio_")
     Z = model.transform(X)
     assert (Z == 0).any()

@@ -1,4 +1,4 @@
-"""Wide data is trained in the row space of X, and the result is an autoencoder of all columns."""
+"""Wide data are trained in the row space of X, and the result is an autoencoder of all features."""
 
 import copy
 import pickle
@@ -24,21 +24,21 @@ from sklearn_ae.penalties import PENALTIES, Contractive, Penalty
 N, D, K = 30, 90, 3
 
 
-class OfColumns(SquaredError):
-    """Squared error that is trained in all columns."""
+class NotRotationInvariant(SquaredError):
+    """Squared error that is trained in all features."""
 
     rotation_invariant = False
 
 
-class OfFeatures(Penalty):
-    """A penalty from outside the package, which may depend on the basis of the features."""
+class FirstFeature(Penalty):
+    """User-defined penalty, which may depend on the basis of the features."""
 
     def __call__(self, x, a, z, generator):
         return x[:, 0].square()
 
 
-def rows_on_surface(n, d, seed=0):
-    """Rows around a curved surface, which differs from seed to seed in nothing but the draws."""
+def samples_on_surface(n, d, seed=0):
+    """Return samples near a curved surface that does not depend on the seed."""
     t = np.random.RandomState(seed).uniform(-1, 1, (n, 2))
     waves = np.column_stack([t, *(np.sin(3 * t + shift) for shift in range(3))])
     noise = np.random.RandomState(seed + 1).normal(size=(n, d))
@@ -46,8 +46,8 @@ def rows_on_surface(n, d, seed=0):
 
 
 def start(**params):
-    """Rows, their space, and a module with weights everywhere, float64, blind beside the space."""
-    X = rows_on_surface(N, D)
+    """Return the row space, a module of random weights, its projection to the space, and the objective."""
+    X = samples_on_surface(N, D)
     ae = AutoencoderTransformer(K, hidden_layer_sizes=(6,), **params)
     at_pca = initialize(replace(ae._model_spec(), n_components=K), ArraySamples(X), seed=0)
     module = at_pca.module
@@ -55,8 +55,8 @@ def start(**params):
     for p in module.parameters():
         p.data += 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
     space = RowSpace(X, X.mean(axis=0), 0)
-    whole = space.leave(space.enter(module), module)
-    return space, module, whole, make_objective(at_pca, N, has_warmup=True)
+    projected = space.leave(space.enter(module), module)
+    return space, module, projected, make_objective(at_pca, N, has_warmup=True)
 
 
 def working(module, X):
@@ -77,31 +77,33 @@ STARTS = {
 
 
 @pytest.mark.parametrize("params", STARTS.values(), ids=STARTS)
-def test_codes_and_objective_are_those_in_all_columns(params):
-    """On rows of training as on others, whose part beside the space is counted but not seen."""
-    space, module, whole, objective = start(**params)
+def test_codes_and_objective_equal_those_in_all_features(params):
+    """The part of unseen samples orthogonal to the space enters the objective, but not the encoder."""
+    space, module, projected, objective = start(**params)
     rotated = space.enter(module)
-    for X in (rows_on_surface(N, D), rows_on_surface(7, D, seed=5)):
-        few, all_columns = inside(space, module, X), working(whole, X)
-        torch.testing.assert_close(rotated.encode(few[:, :-1]), whole.encode(all_columns), rtol=0, atol=1e-10)
+    for X in (samples_on_surface(N, D), samples_on_surface(7, D, seed=5)):
+        coordinates, all_features = inside(space, module, X), working(projected, X)
+        torch.testing.assert_close(
+            rotated.encode(coordinates[:, :-1]), projected.encode(all_features), rtol=0, atol=1e-10
+        )
         generators = [torch.Generator().manual_seed(1) for _ in range(2)]
-        found = space.objective(objective).per_sample(rotated.eval()(few, generators[0]))
-        expected = objective.per_sample(whole.eval()(all_columns, generators[1]))
+        found = space.objective(objective).per_sample(rotated.eval()(coordinates, generators[0]))
+        expected = objective.per_sample(projected.eval()(all_features, generators[1]))
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-    # the training rows have nothing beside the space, so there the first module is no other
-    x = working(module, rows_on_surface(N, D))
-    torch.testing.assert_close(whole.encode(x), module.encode(x), rtol=0, atol=1e-10)
+    # Training samples lie in the space, so that the projection does not change their codes.
+    x = working(module, samples_on_surface(N, D))
+    torch.testing.assert_close(projected.encode(x), module.encode(x), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("params", STARTS.values(), ids=STARTS)
 def test_gradient_descent_does_not_leave_the_space(params):
-    """Steps of plain gradient descent, which no rotation changes, end in the same autoencoder."""
-    space, module, whole, objective = start(**params)
-    X = rows_on_surface(N, D)
+    """Plain gradient descent is invariant to rotations, and ends at the same autoencoder."""
+    space, module, projected, objective = start(**params)
+    X = samples_on_surface(N, D)
     rotated = space.enter(module)
     cases = (
         (rotated, space.objective(objective), inside(space, module, X)),
-        (whole, objective, working(whole, X)),
+        (projected, objective, working(projected, X)),
     )
     for net, criterion, x in cases:
         generator = torch.Generator().manual_seed(1)
@@ -110,22 +112,22 @@ def test_gradient_descent_does_not_leave_the_space(params):
             optimizer.zero_grad()
             criterion(net.train()(x, generator)).backward()
             optimizer.step()
-    assert not torch.equal(next(whole.parameters()), next(module.parameters()))
+    assert not torch.equal(next(projected.parameters()), next(module.parameters()))
     folded = space.leave(rotated, module)
-    for found, expected in zip(folded.parameters(), whole.parameters(), strict=True):
+    for found, expected in zip(folded.parameters(), projected.parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("params", [{}, {"tied_weights": True}], ids=str)
-def test_steps_of_adam_are_as_long(params):
-    """In the first of them every entry moves by the learning rate."""
-    space, module, whole, objective = start(**params)
-    X = rows_on_surface(N, D)
+def test_steps_of_adam_have_the_same_length(params):
+    """The first step changes every entry by the learning rate."""
+    space, module, projected, objective = start(**params)
+    X = samples_on_surface(N, D)
     rotated = space.enter(module)
     lengths = []
     for net, criterion, x in (
         (rotated, space.objective(objective), inside(space, module, X)),
-        (whole, objective, working(whole, X)),
+        (projected, objective, working(projected, X)),
     ):
         net.train()
         before = copy.deepcopy(net)
@@ -139,7 +141,7 @@ def test_steps_of_adam_are_as_long(params):
 
 
 def test_directions_without_variance_are_left_out():
-    X = np.repeat(rows_on_surface(N // 2, D), 2, axis=0)
+    X = np.repeat(samples_on_surface(N // 2, D), 2, axis=0)
     space = RowSpace(X, X.mean(axis=0), 0)
     assert space.basis.shape == (N // 2 - 1, D)
     np.testing.assert_allclose(space.basis @ space.basis.T, np.eye(N // 2 - 1), atol=1e-12)
@@ -150,13 +152,13 @@ def test_directions_without_variance_are_left_out():
 
 
 def uses_row_space(X=None, estimator=AutoencoderTransformer, **params):
-    """Return whether a fit would be trained in the row space."""
+    """Return True if a fit would be trained in the row space."""
     samples = ArraySamples(np.random.RandomState(0).normal(size=(N, D)) if X is None else X)
     spec = replace(estimator(K, **params)._model_spec(), n_components=K)
     return samples.is_wide and spec.is_rotation_invariant
 
 
-def test_options_for_which_the_row_space_is_exact():
+def test_options_that_can_use_the_row_space():
     def used(name, registry):
         return {value for value in registry if uses_row_space(**{name: value})}
 
@@ -165,24 +167,24 @@ def test_options_for_which_the_row_space_is_exact():
     assert used("penalty", PENALTIES) == set(PENALTIES)
     assert used("network", NETWORKS) == {"dense"}
     assert uses_row_space(penalty=Contractive() + Contractive())
-    assert not uses_row_space(penalty=Contractive() + OfFeatures())
+    assert not uses_row_space(penalty=Contractive() + FirstFeature())
     assert not uses_row_space(penalty=lambda z: z.sum(1))
     assert not uses_row_space(corruption=torch.abs)
     assert not uses_row_space(network=(torch.nn.Linear(D, K), torch.nn.Linear(K, D)))
     assert not uses_row_space(estimator=VAETransformer)
 
 
-def test_only_wide_arrays_in_memory():
+def test_only_wide_arrays_in_memory_use_the_row_space():
     assert not uses_row_space(np.zeros((N, 2 * N)))
     assert uses_row_space(np.zeros((N, 2 * N + 1)))
     assert not uses_row_space(np.zeros((2_001, 4_100), dtype=np.float32))
     assert not uses_row_space(sparse.csr_matrix((N, D)))
-    rows = np.arange(40.0).reshape(2, 20)
-    assert not ArraySource(rows, DataSummary.of([rows])).is_wide
+    X = np.arange(40.0).reshape(2, 20)
+    assert not ArraySource(X, DataSummary.of([X])).is_wide
 
 
-def test_the_space_follows_from_the_training_samples():
-    X = rows_on_surface(N, D)
+def test_the_space_is_that_of_the_training_samples():
+    X = samples_on_surface(N, D)
     samples = ArraySamples(X)
     at_pca = initialize(replace(AutoencoderTransformer(K)._model_spec(), n_components=K), samples, seed=0)
     train, _ = samples.hold_out(6, np.random.RandomState(0))
@@ -200,14 +202,14 @@ def model(**params):
 
 
 def pca_error(fitted, X):
-    """Mean squared error of a model's initial PCA."""
+    """Return the mean squared error of a model's initial PCA."""
     return np.square(X - fitted.pca_.inverse_transform(fitted.pca_.transform(X))).sum(axis=1).mean()
 
 
 @pytest.fixture(scope="module")
 def wide():
-    """Training, validation and test rows in 400 columns."""
-    return [rows_on_surface(n, 400, seed) for n, seed in ((120, 0), (40, 10), (200, 20))]
+    """Training, validation and test samples with 400 features."""
+    return [samples_on_surface(n, 400, seed) for n, seed in ((120, 0), (40, 10), (200, 20))]
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +218,8 @@ def fitted(wide):
     return model().fit(X, X_val=X_val)
 
 
-def test_validation_counts_what_lies_beside_the_space(wide, fitted):
-    """The curve is the error of the folded model in all columns."""
+def test_validation_loss_includes_the_part_orthogonal_to_the_space(wide, fitted):
+    """The validation curve is the error of the fitted model in all features."""
     _, X_val, _ = wide
     assert fitted.uses_network_
     error = fitted.reconstruction_error(X_val).mean() / (400 * fitted.scale_**2)
@@ -225,22 +227,22 @@ def test_validation_counts_what_lies_beside_the_space(wide, fitted):
     assert fitted.pca_loss_ == pytest.approx(pca_error(fitted, X_val) / (400 * fitted.scale_**2), rel=1e-5)
 
 
-def test_nothing_beside_the_space_is_seen(wide, fitted):
+def test_codes_ignore_the_part_orthogonal_to_the_space(wide, fitted):
     X, _, X_test = wide
     V = np.linalg.svd(X - fitted.mean_, full_matrices=False)[2][:-1]
     centred = X_test - fitted.mean_
-    beside = centred - centred @ V.T @ V
-    assert np.linalg.norm(beside, axis=1).min() > 1
-    np.testing.assert_allclose(fitted.transform(X_test - beside), fitted.transform(X_test), atol=1e-4)
+    orthogonal = centred - centred @ V.T @ V
+    assert np.linalg.norm(orthogonal, axis=1).min() > 1
+    np.testing.assert_allclose(fitted.transform(X_test - orthogonal), fitted.transform(X_test), atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("params", [{}, {"bottleneck": "ordered"}, {"tied_weights": True}], ids=str)
-def test_as_good_as_in_all_columns(wide, params):
-    """With the second training on all rows, too."""
+def test_result_is_as_good_as_in_all_features(wide, params):
+    """Also after the refit on all samples."""
     X, _, X_test = wide
     settings = {"validation_fraction": 0.2, "max_iter": 150, **params}
-    found, other = (model(loss=loss, **settings).fit(X) for loss in ("squared_error", OfColumns()))
+    found, other = (model(loss=loss, **settings).fit(X) for loss in ("squared_error", NotRotationInvariant()))
     assert found.uses_network_
     assert other.uses_network_
     errors = [m.reconstruction_error(X_test).mean() for m in (found, other)]
@@ -249,15 +251,15 @@ def test_as_good_as_in_all_columns(wide, params):
     assert found.noise_variance_ == pytest.approx(other.noise_variance_, rel=0.2)
 
 
-def test_shut_gate_is_pca_as_ever():
+def test_fallback_is_the_same_pca():
     X = np.random.RandomState(0).normal(size=(100, 300))
-    found, other = (model(loss=loss, max_iter=5).fit(X) for loss in ("squared_error", OfColumns()))
+    found, other = (model(loss=loss, max_iter=5).fit(X) for loss in ("squared_error", NotRotationInvariant()))
     assert not found.uses_network_
     np.testing.assert_array_equal(found.transform(X), other.transform(X))
     np.testing.assert_array_equal(found.score_samples(X), other.score_samples(X))
 
 
-def test_warm_start_goes_on_in_the_space(wide, fitted, monkeypatch):
+def test_warm_start_continues_in_the_space(wide, fitted, monkeypatch):
     entered = []
     enter = RowSpace.enter
     monkeypatch.setattr(RowSpace, "enter", lambda self, m: entered.append(self) or enter(self, m))
@@ -275,7 +277,7 @@ def test_warm_start_goes_on_in_the_space(wide, fitted, monkeypatch):
     assert not entered
 
 
-def test_what_follows_a_fit(wide, fitted):
+def test_repeated_fit_pickle_and_partial_fit(wide, fitted):
     X, _, X_test = wide
     np.testing.assert_array_equal(model().fit(*wide[:1], X_val=wide[1]).transform(X), fitted.transform(X))
     restored = pickle.loads(pickle.dumps(fitted))
@@ -288,7 +290,7 @@ def test_what_follows_a_fit(wide, fitted):
     assert restored.reconstruction_error(X).mean() < 1.1 * before
 
 
-def test_sizes_are_chosen_on_wide_data(wide):
+def test_size_selection_on_wide_data(wide):
     X, _, X_test = wide
     search = AutoencoderTransformerCV([1, 2], cv=2, hidden_layer_sizes=32, max_iter=40, random_state=0)
     search.fit(X)
