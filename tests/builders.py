@@ -1,4 +1,4 @@
-"""Modules as training starts from them, for tests of a part of the package."""
+"""Initial modules, for tests of parts of the package."""
 
 from dataclasses import replace
 
@@ -21,13 +21,13 @@ DATA = {"gaussian": 7.0 * COUNTS, "bernoulli": COUNTS / COUNTS.max(), "poisson":
 
 
 def start_of(X, spec):
-    """Return the start of a fit of X with the exact PCA."""
+    """Return the initialization of a fit of X at the exact PCA."""
     pca = PCA(min(spec.n_components, *X.shape), svd_solver="full").fit(X)
     return initialize(spec, ArraySamples(X), 0, pca)
 
 
 def build(X, k=4, network=None, *, bottleneck=None, corruption=None, loss=None, penalty=None, **params):
-    """Return the module that training starts from, and the PCA that it starts at."""
+    """Return the initial module of a fit, and the PCA that it equals."""
     spec = ModelSpec(
         network=network or Dense(),
         bottleneck=bottleneck or Identity(),
@@ -42,14 +42,14 @@ def build(X, k=4, network=None, *, bottleneck=None, corruption=None, loss=None, 
 
 
 def build_vae(X, k=4, **params):
-    """Return the variational autoencoder that training starts from, and the PCA that it starts at."""
+    """Return the initial variational autoencoder of a fit, and the PCA that it equals."""
     spec = VAETransformer(k, **{"hidden_layer_sizes": (10,), **params})._model_spec()
     start = start_of(X, replace(spec, n_components=k))
     return start.module, start.pca
 
 
 class Bound:
-    """A random VAE of counts, one forward pass, and its objective."""
+    """Randomly initialized VAE of counts, one forward pass, and its objective."""
 
     def __init__(self, likelihood="gaussian", n_samples=1, beta=1.0, warmup=0.0, scale=1.0):
         model = VAETransformer(

@@ -1,4 +1,4 @@
-"""Where training starts: PCA or probabilistic PCA, also with options from outside the package."""
+"""Initialization at PCA or probabilistic PCA, also with user-defined options."""
 
 import pickle
 
@@ -39,14 +39,14 @@ VAE_FORMS = {
 @pytest.mark.parametrize("form", VAE_FORMS)
 @pytest.mark.parametrize("n", [300, 40], ids=["tall", "wide"])
 def test_a_vae_starts_at_probabilistic_pca(form, n, digits):
-    """Its ELBO is the log-likelihood, sample by sample, because its posterior is exact."""
+    """The ELBO of each sample is its log-likelihood, because the posterior is exact."""
     X, fresh = digits[:n], digits[1000:1100]
     module, pca = build_vae(X, 5, **VAE_FORMS[form])
     model, expected = FittedVAE(module), pca.score_samples(fresh)
     np.testing.assert_allclose(model.elbo(fresh, 64), expected, rtol=1e-6)
     np.testing.assert_allclose(model.kl_divergence(fresh) > 0, True)
     mean, std = model.moments(fresh)
-    # The posterior is that of the components of PCA, each in units of its own signal.
+    # Posterior of probabilistic PCA
     signal = pca.explained_variance_ - pca.noise_variance_
     whitened = pca.transform(fresh) * np.sqrt(signal) / pca.explained_variance_
     np.testing.assert_allclose(mean, whitened, rtol=1e-6, atol=1e-9)
@@ -54,8 +54,8 @@ def test_a_vae_starts_at_probabilistic_pca(form, n, digits):
     np.testing.assert_allclose(std, np.tile(expected, (100, 1)), rtol=1e-6)
 
 
-def test_posteriors_of_all_samples_fill_the_prior_at_the_start(digits):
-    """Variances of posterior means and of posteriors add up to one."""
+def test_initial_aggregate_posterior_has_the_covariance_of_the_prior(digits):
+    """The covariances of the posterior means and within the posteriors add up to the identity."""
     module, _ = build_vae(digits, 6)
     mean, std = FittedVAE(module).moments(digits)
     np.testing.assert_allclose(np.cov(mean.T) + np.diag(np.square(std[0])), np.eye(6), atol=1e-6)
@@ -68,7 +68,7 @@ def test_components_beyond_those_of_pca_start_at_the_prior(tied):
     model = FittedVAE(module)
     mean, std = model.moments(X)
     np.testing.assert_allclose(std[:, 4:], 1)
-    assert np.abs(mean[:, 4:]).max() < 0.05  # with zeros they could not start to learn
+    assert np.abs(mean[:, 4:]).max() < 0.05  # with zeros they could not be trained
     assert np.abs(mean[:, 4:]).min() > 0
     # Their KL divergence is far below that of the others.
     narrow = FittedVAE(build_vae(X, 4, tied_weights=tied)[0])
@@ -89,7 +89,7 @@ def test_discrete_vaes_start_at_the_clipped_reconstruction(likelihood, digits):
     np.testing.assert_allclose(means, np.clip(linear, low, high), rtol=1e-6)
 
 
-def test_noise_free_data_start_at_the_least_noise_that_can_be_learnt():
+def test_noise_free_data_start_at_the_lower_bound_of_the_noise():
     rng = np.random.RandomState(0)
     X = rng.normal(size=(100, 2)) @ rng.normal(size=(2, 6))
     module, pca = build_vae(X, 2)
@@ -98,18 +98,18 @@ def test_noise_free_data_start_at_the_least_noise_that_can_be_learnt():
     assert np.isfinite(FittedVAE(module).elbo(X, 8)).all()
 
 
-# -- options from outside the package --------------------------------------------------------
+# -- user-defined options ---------------------------------------------------------------------
 
 
 class Tanh(Bottleneck):
-    """Codes between -1 and 1."""
+    """Bottleneck with codes between -1 and 1."""
 
     def __call__(self, a, generator=None):
         return torch.tanh(a)
 
 
-class Lying(Tanh):
-    """A bottleneck that declares what it is not."""
+class FalseIdentity(Tanh):
+    """Bottleneck that is wrongly declared as the identity."""
 
     identity = True
 
@@ -122,7 +122,7 @@ class Doubled(Bottleneck):
 
 
 class Block(nn.Module):
-    """A residual block, whose last layer is not its output."""
+    """Residual block, whose output is not that of its last layer."""
 
     def __init__(self, n_in, n_out):
         super().__init__()
@@ -147,7 +147,7 @@ def batch_normalised(n_in, n_out):
 
 
 class Filter(nn.Module):
-    """A network without any linear layer."""
+    """Network without a linear layer."""
 
     def __init__(self, n_in, n_out):
         super().__init__()
@@ -159,8 +159,8 @@ class Filter(nn.Module):
         return nn.functional.pad(y, (0, max(0, self.n_out - y.shape[1])))[:, : self.n_out]
 
 
-class Foreign(Network):
-    """A network whose weights are drawn from torch's global generator, as users do."""
+class UserNetwork(Network):
+    """Network whose weights are drawn from torch's global generator."""
 
     def __init__(self, make):
         self.make = make
@@ -170,7 +170,7 @@ class Foreign(Network):
         return f, self.make(shape.n_components, shape.n_features)
 
 
-FOREIGN = {
+USER_NETWORKS = {
     "residual block": Block,
     "sigmoid": sigmoid_end,
     "layer norm": normalised_end,
@@ -181,42 +181,44 @@ QUICK = {"hidden_layer_sizes": (12,), "max_iter": 6, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
-def table():
+def surface():
     rng = np.random.RandomState(0)
     t = rng.uniform(-2, 2, size=(300, 2))
     return np.hstack([t, t**2, np.sin(2 * t)]) @ rng.normal(size=(6, 12)) + 0.1 * rng.normal(size=(300, 12))
 
 
-@pytest.mark.parametrize("bottleneck", [Tanh(), Lying(), Doubled()], ids=str)
+@pytest.mark.parametrize("bottleneck", [Tanh(), FalseIdentity(), Doubled()], ids=str)
 @pytest.mark.parametrize("sizes", [(), (12,)], ids=str)
-def test_a_bottleneck_that_is_not_the_identity_does_not_start_at_pca(bottleneck, sizes, table):
+def test_a_bottleneck_that_is_not_the_identity_does_not_start_at_pca(bottleneck, sizes, surface):
     model = AutoencoderTransformer(2, bottleneck=bottleneck, **{**QUICK, "hidden_layer_sizes": sizes})
-    model.fit(table)
+    model.fit(surface)
     assert model.n_iter_ > 1  # it is trained
     assert model.uses_network_
     assert model.pca_loss_ is None
     assert not hasattr(model, "explained_variance_ratio_")
     assert not hasattr(model, "explained_variance_")
-    assert model.score(table) != pytest.approx(PCA(2).fit(table).score(table), rel=1e-6)
+    assert model.score(surface) != pytest.approx(PCA(2).fit(surface).score(surface), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", USER_NETWORKS)
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
-def test_any_network_starts_at_pca(name, estimator, table, unchanged_globals):
-    model = estimator(2, network=Foreign(FOREIGN[name]), learning_rate_init=1e-12, **QUICK).fit(table)
-    assert not model.uses_network_  # no gain at this learning rate, and so the fallback
+def test_any_network_starts_at_pca(name, estimator, surface, unchanged_globals):
+    model = estimator(2, network=UserNetwork(USER_NETWORKS[name]), learning_rate_init=1e-12, **QUICK).fit(
+        surface
+    )
+    assert not model.uses_network_  # fallback, because nothing is gained at this learning rate
     assert model.validation_loss_curve_[0] == pytest.approx(model.pca_loss_, rel=1e-3)
-    dense = estimator(2, learning_rate_init=1e-12, **QUICK).fit(table)
+    dense = estimator(2, learning_rate_init=1e-12, **QUICK).fit(surface)
     assert model.pca_loss_ == pytest.approx(dense.pca_loss_, rel=1e-6)
-    np.testing.assert_allclose(model.transform(table), dense.transform(table), rtol=1e-9)
+    np.testing.assert_allclose(model.transform(surface), dense.transform(surface), rtol=1e-9)
 
 
-def test_a_network_from_outside_is_reproducible_and_trained(table, unchanged_globals):
+def test_a_user_defined_network_is_reproducible_and_trained(surface, unchanged_globals):
     first, second = (
-        AutoencoderTransformer(2, network=Foreign(Block), **{**QUICK, "max_iter": 30}).fit(table)
+        AutoencoderTransformer(2, network=UserNetwork(Block), **{**QUICK, "max_iter": 30}).fit(surface)
         for _ in range(2)
     )
-    np.testing.assert_array_equal(first.transform(table), second.transform(table))
+    np.testing.assert_array_equal(first.transform(surface), second.transform(surface))
     assert first.uses_network_
     assert float(first.net_.module_.encoder.gain.detach()) != 0.0
 
@@ -227,13 +229,13 @@ class Narrow(Network):
 
 
 @pytest.mark.parametrize("init", ["pca", "random"])
-def test_networks_of_the_wrong_width_are_refused(init, table):
+def test_networks_of_the_wrong_width_are_refused(init, surface):
     with pytest.raises(ValueError, match=r"encoder of network maps .* expected \(\d+, 2\)"):
-        AutoencoderTransformer(2, network=Narrow(), init=init, **QUICK).fit(table)
+        AutoencoderTransformer(2, network=Narrow(), init=init, **QUICK).fit(surface)
 
 
-class HalfWeighted(SquaredError):
-    """Squared error of which the first features count more: PCA is not its optimum."""
+class FeatureWeighted(SquaredError):
+    """Squared error with larger weights for the first features, which PCA does not minimise."""
 
     rotation_invariant = False
 
@@ -244,16 +246,16 @@ class HalfWeighted(SquaredError):
         return self(eta, x).mean()
 
 
-class Weak(KL):
+class WeightedKL(KL):
     def __call__(self, mu, log_var, z, n_samples, generator):
         return 0.1 * super().__call__(mu, log_var, z, n_samples, generator)
 
 
-def test_subclasses_of_the_objective_of_pca_are_trained(table):
+def test_subclasses_of_the_objective_of_pca_are_trained(surface):
     linear = {**QUICK, "hidden_layer_sizes": (), "max_iter": 20}
-    model = AutoencoderTransformer(2, loss=HalfWeighted(), **linear).fit(table)
+    model = AutoencoderTransformer(2, loss=FeatureWeighted(), **linear).fit(surface)
     assert len(model.loss_curve_) > 1
-    vae = VAETransformer(2, divergence=Weak(), **linear).fit(table)
+    vae = VAETransformer(2, divergence=WeightedKL(), **linear).fit(surface)
     assert len(vae.loss_curve_) > 1
 
 
@@ -274,7 +276,7 @@ class MissingNoise(Corruption):
 
 
 @pytest.mark.parametrize(
-    ("params", "member"),
+    ("params", "message"),
     [
         ({"bottleneck": Missing()}, r"Missing must define __call__ .*sklearn_ae.bottlenecks.Bottleneck"),
         (
@@ -287,9 +289,9 @@ class MissingNoise(Corruption):
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
-def test_missing_members_are_named(params, member, table):
-    with pytest.raises(TypeError, match=member):
-        AutoencoderTransformer(2, **params, **QUICK).fit(table)
+def test_missing_methods_are_named(params, message, surface):
+    with pytest.raises(TypeError, match=message):
+        AutoencoderTransformer(2, **params, **QUICK).fit(surface)
 
 
 @pytest.mark.parametrize(
@@ -302,21 +304,21 @@ def test_missing_members_are_named(params, member, table):
     ],
     ids=["function as bottleneck", "function as network", "class", "number"],
 )
-def test_other_values_are_refused_with_the_base_class(params, message, table):
+def test_other_values_are_refused_with_the_base_class(params, message, surface):
     with pytest.raises(TypeError, match=message):
-        AutoencoderTransformer(2, **params, **QUICK).fit(table)
+        AutoencoderTransformer(2, **params, **QUICK).fit(surface)
 
 
-def test_codes_of_another_bottleneck_are_searched_size_by_size(table):
-    search = AutoencoderTransformerCV([1, 2], cv=2, bottleneck=Tanh(), **QUICK).fit(table)
+def test_sizes_of_a_user_defined_bottleneck_are_selected(surface):
+    search = AutoencoderTransformerCV([1, 2], cv=2, bottleneck=Tanh(), **QUICK).fit(surface)
     assert isinstance(search.bottleneck_, Tanh)
-    assert np.abs(search.transform(table)).max() <= search.scale_
+    assert np.abs(search.transform(surface)).max() <= search.scale_
 
 
-def test_options_from_outside_are_tuned_copied_and_stored(table):
-    class_level = AutoencoderTransformer(2, network=Foreign(Block), bottleneck=Tanh(), **QUICK)
-    model = clone(class_level).set_params(network__make=sigmoid_end).fit(table.astype(np.float32))
+def test_user_defined_options_are_tuned_cloned_and_pickled(surface):
+    unfitted = AutoencoderTransformer(2, network=UserNetwork(Block), bottleneck=Tanh(), **QUICK)
+    model = clone(unfitted).set_params(network__make=sigmoid_end).fit(surface.astype(np.float32))
     assert model.network_.make is sigmoid_end
     restored = pickle.loads(pickle.dumps(model))
-    X = table.astype(np.float32)
+    X = surface.astype(np.float32)
     np.testing.assert_array_equal(restored.transform(X), model.transform(X))

@@ -1,4 +1,4 @@
-"""The formula as a torch module: PCA before the first step, clean targets, decay where it belongs."""
+"""The autoencoder as a torch module: PCA before training, clean targets, and weight decay."""
 
 import copy
 from dataclasses import replace
@@ -52,7 +52,7 @@ def test_before_training_the_model_is_pca(network, tied, loss, X):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_before_training_a_textbook_network_is_not_pca(network, X):
+def test_before_training_a_randomly_initialized_network_is_not_pca(network, X):
     module, pca = build(X, network=NETWORKS[network](), init="random")
     assert module.encoder.linear is None
     error = module(working(module, X)).eta.sub(working(module, X)).square().mean()
@@ -86,23 +86,23 @@ def test_overcomplete_codes_start_at_pca_too(curve):
             Z = module.encode(working(module, curve))
             X_hat = module.reconstruct(Z).numpy()
         np.testing.assert_allclose(Z[:, :5] * module.scale, pca.transform(curve), atol=1e-9)
-        assert (Z[:, 5:].std(0) > 0).all()  # the surplus components see the data
+        assert (Z[:, 5:].std(0) > 0).all()  # the surplus components depend on the samples
         np.testing.assert_allclose(X_hat, curve, atol=1e-9 if not tied else 0.01)
 
 
-# -- the pass -----------------------------------------------------------------------
+# -- forward pass -------------------------------------------------------------------
 
 
-def test_one_residual_is_its_linear_path_plus_its_gained_network():
+def test_residual_is_the_linear_path_plus_gain_times_the_network():
     f, g, x = nn.Linear(3, 2), nn.Linear(3, 2), torch.randn(5, 3, generator=Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(Residual(f, g)(x), f(x) + g(x))
         torch.testing.assert_close(Residual(None, g)(x), g(x))
         torch.testing.assert_close(Residual(f, None)(x), f(x))
-        gained = Residual(f, g, has_gain=True)
-        assert torch.equal(gained(x), f(x))
-        gained.gain.fill_(2.0)
-        torch.testing.assert_close(gained(x), f(x) + 2 * g(x))
+        with_gain = Residual(f, g, has_gain=True)
+        assert torch.equal(with_gain(x), f(x))
+        with_gain.gain.fill_(2.0)
+        torch.testing.assert_close(with_gain(x), f(x) + 2 * g(x))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_one_residual_is_its_linear_path_plus_its_gained_network():
     ],
     ids=str,
 )
-def test_affine_maps_are_told_by_their_layers(network, affine):
+def test_affine_maps_are_recognized_by_their_layers(network, affine):
     residual = Residual(nn.Linear(2, 2), network)
     assert residual.is_affine() == affine
     x, y = torch.randn(2, 50, 2, generator=Generator().manual_seed(0))
@@ -136,12 +136,12 @@ def test_missing_last_components_are_zeros(X):
     assert module.n_kept == 4
 
 
-def test_noises_are_drawn_in_the_modes_that_they_belong_to(X):
-    """Corruption wherever a generator is given, the bottleneck's dropout in training alone."""
+def test_corruption_needs_a_generator_and_dropout_training_mode(X):
+    """The input is corrupted if a generator is passed; codes are dropped in training mode only."""
     module, _ = build(X, 4, corruption=GaussianNoise(0.5), bottleneck=Ordered(0.0))
     x = working(module, X)
-    passes = {mode: module.train(mode)(x, Generator().manual_seed(0)) for mode in (True, False)}
-    for mode, out in passes.items():
+    outputs = {mode: module.train(mode)(x, Generator().manual_seed(0)) for mode in (True, False)}
+    for mode, out in outputs.items():
         assert torch.equal(out.target, x)
         assert (out.source - x).std() == pytest.approx(0.5, rel=0.05)
         assert (out.codes == 0).any() == mode
@@ -159,7 +159,7 @@ def test_discrete_losses_compare_in_the_units_of_x(loss, X):
 # -- the objective ------------------------------------------------------------------
 
 
-def test_squared_error_at_the_start_is_the_share_of_variance_left(X):
+def test_initial_squared_error_is_the_fraction_of_variance_unexplained(X):
     module, pca = build(X, 4)
     value = Objective(SquaredError(), None)(module(working(module, X)))
     n = len(X)
@@ -168,16 +168,18 @@ def test_squared_error_at_the_start_is_the_share_of_variance_left(X):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("penalty", [None, L1(0.3)], ids=str)
-def test_objective_is_the_mean_over_its_rows(loss, penalty, X):
+def test_objective_is_the_mean_over_samples(loss, penalty, X):
     module, _ = build(X, loss=LOSSES[loss](), penalty=penalty, bottleneck=TopK(2))
     objective, out = Objective(LOSSES[loss](), penalty), module(working(module, X), Generator())
-    rows = objective.per_sample(out)
-    assert rows.shape == (len(X),)
-    torch.testing.assert_close(rows.mean(), objective(out))
+    per_sample = objective.per_sample(out)
+    assert per_sample.shape == (len(X),)
+    torch.testing.assert_close(per_sample.mean(), objective(out))
     expected = LOSSES[loss]()(out.eta, out.target).sum(1)
     if penalty is not None:
         expected = expected + 0.3 * out.codes.abs().sum(1)
-    torch.testing.assert_close(rows, expected / X.shape[1])  # both are sums, divided by the columns
+    torch.testing.assert_close(
+        per_sample, expected / X.shape[1]
+    )  # both are divided by the number of features
 
 
 # -- weight decay -------------------------------------------------------------------
@@ -185,7 +187,7 @@ def test_objective_is_the_mean_over_its_rows(loss, penalty, X):
 
 @pytest.mark.parametrize("network", [*NETWORKS, "modules"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_weight_decay_is_on_the_weights_of_f_and_g_alone(network, tied, X):
+def test_weight_decay_applies_to_weights_of_the_networks_only(network, tied, X):
     if network == "modules":
         if tied:
             tied = False
@@ -196,11 +198,11 @@ def test_weight_decay_is_on_the_weights_of_f_and_g_alone(network, tied, X):
     groups = module.param_groups(0.7)
     names = {id(p): name for name, p in module.named_parameters()}
     decayed = {names[id(p)] for g in groups if g["weight_decay"] == 0.7 for p in g["params"]}
-    spared = {names[id(p)] for g in groups if g["weight_decay"] == 0.0 for p in g["params"]}
-    assert decayed | spared == set(names.values())
-    assert not decayed & spared
+    undecayed = {names[id(p)] for g in groups if g["weight_decay"] == 0.0 for p in g["params"]}
+    assert decayed | undecayed == set(names.values())
+    assert not decayed & undecayed
     assert all(".network." in name and name.endswith("weight") for name in decayed)
-    assert {name for name in spared if name.endswith("weight")} == {
+    assert {name for name in undecayed if name.endswith("weight")} == {
         name for name in names.values() if ".linear." in name and name.endswith("weight")
     }
 
@@ -209,7 +211,7 @@ def test_weight_decay_is_on_the_weights_of_f_and_g_alone(network, tied, X):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_inference_copy_is_frozen_and_its_own(dtype, X):
+def test_inference_copy_is_frozen_and_independent(dtype, X):
     start = start_of(
         X, replace(AutoencoderTransformer(hidden_layer_sizes=(10,))._model_spec(), n_components=4)
     )
@@ -227,7 +229,7 @@ def test_inference_copy_is_frozen_and_its_own(dtype, X):
     nn.init.zeros_(twin.decoder.network[-1].bias)
     torch.testing.assert_close(trained.decode(Z.float()).detach(), wanted)
     # After a fallback there is no network at all.
-    shut = inference_copy(exact.without_networks(), start, dtype)
-    assert shut.encoder.network is None
+    fallback = inference_copy(exact.without_networks(), start, dtype)
+    assert fallback.encoder.network is None
     linear = exact.decoder.linear(Z).detach()
-    np.testing.assert_allclose(shut.decode(Z.to(shut.offset.dtype)), linear, atol=1e-5)
+    np.testing.assert_allclose(fallback.decode(Z.to(fallback.offset.dtype)), linear, atol=1e-5)

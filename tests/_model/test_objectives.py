@@ -1,4 +1,4 @@
-"""The variational objective by hand, its bounds, its warm-up, and the noise variance that follows it."""
+"""Variational objective: closed form, bounds, warm-up, and correction of the noise variance."""
 
 import math
 
@@ -41,8 +41,8 @@ class TestObjective:
         expected = math.log(5) - log_w.logsumexp(0)
         torch.testing.assert_close(bound.objective.per_sample(bound.out, calibrated=False), expected)
 
-    def test_is_a_sum_over_columns_and_components(self, likelihood):
-        """Twice the columns are twice the nats beside the same divergence."""
+    def test_is_a_sum_over_features_and_components(self, likelihood):
+        """Repeated features double the reconstruction term and leave the divergence unchanged."""
         bound = Bound(likelihood, beta=0.0)
         out = bound.out
         wide = {"eta": out.eta.repeat(1, 2), "target": out.target.repeat(1, 2)}
@@ -68,15 +68,15 @@ class TestObjective:
         torch.testing.assert_close(wide.objective.per_sample(wide.out, calibrated=False), shift)
 
 
-def test_several_evaluated_draws_give_the_mean_of_their_elbos():
+def test_several_draws_in_evaluation_give_the_mean_of_their_elbos():
     bound = Bound()
     bound.module.eval()
     out = bound.forward()
     assert len(out.codes) == 8 * len(COUNTS)
     singles = []
     for i in range(8):
-        rows = slice(i * len(COUNTS), (i + 1) * len(COUNTS))
-        one = out._replace(codes=out.codes[rows], eta=out.eta[rows])
+        part = slice(i * len(COUNTS), (i + 1) * len(COUNTS))
+        one = out._replace(codes=out.codes[part], eta=out.eta[part])
         singles.append(bound.objective.per_sample(one, calibrated=False))
     torch.testing.assert_close(
         bound.objective.per_sample(out, calibrated=False), torch.stack(singles).mean(0)
@@ -84,14 +84,14 @@ def test_several_evaluated_draws_give_the_mean_of_their_elbos():
 
 
 def test_importance_weighted_bound_rises_with_the_number_of_samples():
-    """And never exceeds the log-likelihood, on rows that the model has not seen."""
+    """It does not exceed the log-likelihood of held-out samples."""
     rng = np.random.RandomState(0)
     t = rng.uniform(-2, 2, 600)
-    rows = np.column_stack([t, t**2, np.sin(2 * t)]) + 0.2 * rng.normal(size=(600, 3))
+    X = np.column_stack([t, t**2, np.sin(2 * t)]) + 0.2 * rng.normal(size=(600, 3))
     params = {"hidden_layer_sizes": (16,), "max_iter": 15, "early_stopping": False, "random_state": 0}
-    model = VAETransformer(2, **params).fit(rows[:300])
-    module, held_out = model.module_, rows[300:]
-    module.encoder.linear.bias[2:] += 1.0  # posteriors that are too wide leave a gap to be closed
+    model = VAETransformer(2, **params).fit(X[:300])
+    module, held_out = model.module_, X[300:]
+    module.encoder.linear.bias[2:] += 1.0  # posteriors that are too wide make the bound of one sample loose
     x = (torch.from_numpy(held_out) - module.offset) / module.scale
     bounds = []
     for k in (1, 2, 5, 20, 100):
@@ -106,7 +106,7 @@ def test_importance_weighted_bound_rises_with_the_number_of_samples():
             n_features=3,
             log_jacobian=3 * math.log(module.scale),
         )
-        module.train()  # as many draws as the bound has, and not those of an evaluation
+        module.train()  # in evaluation mode, the ELBO would use more draws
         draws = [
             objective.per_sample(module(x, Generator().manual_seed(seed)), calibrated=False)
             for seed in range(40)
@@ -122,7 +122,7 @@ def test_importance_weighted_bound_rises_with_the_number_of_samples():
 # -- warm-up ------------------------------------------------------------------------
 
 
-def test_warm_up_raises_the_weight_of_training_and_not_of_validation():
+def test_warm_up_changes_the_training_loss_only():
     bound = Bound(beta=4.0, warmup=0.5)
     full = bound.objective.per_sample(bound.out, calibrated=False)
     values = []
@@ -137,7 +137,7 @@ def test_warm_up_raises_the_weight_of_training_and_not_of_validation():
 
 
 class Shares(Callback):
-    """Notes how much of beta counts, after each epoch."""
+    """Callback that records the share of beta after each epoch."""
 
     def __init__(self):
         self.seen = []
@@ -152,7 +152,7 @@ def test_warm_up_takes_its_share_of_the_training(warmup, rising):
     params = {"hidden_layer_sizes": (8,), "max_iter": 10, "early_stopping": False, "batch_size": 10}
     VAETransformer(2, kl_warmup=warmup, callbacks=[shares], **params).fit(DATA["gaussian"])
     expected = np.minimum(1, (np.arange(1, 11) - 0.25) / rising) if rising else np.ones(10)
-    np.testing.assert_allclose(shares.seen, expected, atol=1e-6)  # four steps an epoch
+    np.testing.assert_allclose(shares.seen, expected, atol=1e-6)  # four steps per epoch
 
 
 # -- noise variance ---------------------------------------------------------------------
@@ -166,17 +166,17 @@ def test_validation_corrects_the_noise_variance(noise):
     def value(out, calibrated):
         return bound.objective.per_sample(out, calibrated=calibrated).mean()
 
-    mended = value(bound.out, True)
-    assert mended < value(bound.out, False) - 0.1
+    corrected = value(bound.out, True)
+    assert corrected < value(bound.out, False) - 0.1
     values = [
         float(value(bound.out._replace(log_noise=bound.out.log_noise + step), False))
         for step in np.linspace(-3, 3, 301)
     ]
-    assert float(mended) == pytest.approx(min(values), abs=0.01)
-    assert mended <= min(values) + 1e-9
+    assert float(corrected) == pytest.approx(min(values), abs=0.01)
+    assert corrected <= min(values) + 1e-9
 
 
-def test_misfit_is_one_where_the_noise_is_right():
+def test_misfit_is_one_if_the_noise_variance_is_right():
     generator = Generator().manual_seed(0)
     log_noise = torch.linspace(-2, 2, 5).expand(4000, 5)
     x = torch.randn((2000, 5), generator=generator)
@@ -185,7 +185,7 @@ def test_misfit_is_one_where_the_noise_is_right():
     assert float(misfit(etas, x, log_noise - math.log(4)).mean()) == pytest.approx(4, abs=0.12)
 
 
-def test_curves_are_the_negative_elbo_of_rows_in_the_units_of_X(digits_split):
+def test_curves_are_the_mean_negative_elbo_in_the_units_of_X(digits_split):
     train, test = digits_split
     params = {"hidden_layer_sizes": (32,), "max_iter": 12, "random_state": 0}
     model = VAETransformer(4, **params).fit(train[:500], X_val=test)
@@ -196,7 +196,7 @@ def test_curves_are_the_negative_elbo_of_rows_in_the_units_of_X(digits_split):
     assert free.loss_curve_[-1] == pytest.approx(-free.elbo(train[:500]).mean(), abs=1.0)
 
 
-# -- of a fitted model ------------------------------------------------------------------
+# -- fitted models ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_draws", [16, 500])
@@ -208,7 +208,7 @@ def test_standardised_draws_have_the_moments_of_the_prior(n_draws):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=str)
 def test_elbo_is_the_mean_of_the_objective(likelihood):
-    """What users read is what training minimises, but for the noise of its draws."""
+    """The ELBO of a fitted model equals the training objective up to the noise of the draws."""
     bound = Bound(likelihood)
     draws = np.array(
         [bound.objective.per_sample(bound.forward(seed), calibrated=False).numpy() for seed in range(300)]
@@ -218,8 +218,8 @@ def test_elbo_is_the_mean_of_the_objective(likelihood):
     assert np.square(error).mean() < 2.5
 
 
-def test_bfloat16_steps_train_as_well(digits_split):
-    """The objective is summed in float32: in bfloat16 it would be a multiple of 1, at a value of 170."""
+def test_training_in_bfloat16_is_as_good(digits_split):
+    """The objective is summed in float32; bfloat16 would round a value of 170 to an integer."""
     train, test = digits_split
     params = {"hidden_layer_sizes": (32,), "max_iter": 5, "random_state": 0, "early_stopping": False}
     models = [VAETransformer(4, precision=p, **params).fit(train[:600]) for p in ("float32", "bfloat16")]

@@ -44,7 +44,7 @@ def test_scale_is_the_root_of_the_mean_feature_variance(shape):
 @pytest.mark.parametrize("value", [1.0, 0.1, 1e6 / 3])
 @pytest.mark.parametrize("form", ["array", "csr", "source", "chunk"])
 def test_constant_features_have_no_variance(value, form):
-    """The rounding error of their mean is not taken for variance, of which the scale would be tiny."""
+    """Rounding errors of the mean are not taken for variance, which would make the scale tiny."""
     X = np.full((50, 3), value)
     forms = {
         "array": lambda: fit_pca(ArraySamples(X), 2, seed=0),
@@ -63,7 +63,7 @@ def test_constant_features_have_no_variance(value, form):
 
 
 def source_of(X):
-    """Return a source of X without a held-out sample."""
+    """Return a source of X without held-out samples."""
     return ArraySource(X, DataSummary.of([X]))
 
 

@@ -56,7 +56,7 @@ class TestSignificance:
             assert shows_a_gain(errors, network) == shows_a_gain(1e-9 * errors, 1e-9 * network)
 
     def test_chance_gains_are_rare(self):
-        """Two models of equal quality, 500 times."""
+        """The models are equally good, in 500 repetitions."""
         rng = np.random.RandomState(3)
         shown = [shows_a_gain(*np.exp(rng.normal(size=(2, 60)))) for _ in range(500)]
         assert np.mean(shown) < 0.01
@@ -90,6 +90,6 @@ def test_moments_in_parts_are_those_of_all(monkeypatch):
     parts = CodeMoments.of_parts(Z.split(130))
     np.testing.assert_allclose(parts.mean, whole.mean)
     np.testing.assert_allclose(parts.root, whole.root, atol=1e-12)
-    places = np.flatnonzero((Z.numpy()[:, None] == parts.landmarks).all(2).any(1))
-    assert len(parts.landmarks) == len(whole.landmarks) == len(places)
-    assert abs(places.mean() - 2500) < 250  # from everywhere
+    positions = np.flatnonzero((Z.numpy()[:, None] == parts.landmarks).all(2).any(1))
+    assert len(parts.landmarks) == len(whole.landmarks) == len(positions)
+    assert abs(positions.mean() - 2500) < 250  # from all parts

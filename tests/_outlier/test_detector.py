@@ -82,7 +82,7 @@ def test_contamination_is_the_fraction_of_training_samples_labelled_as_outliers(
 
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("score", OUTLIER_SCORES)
-def test_plain_outliers_and_few_others_are_labelled(score, robust):
+def test_clear_outliers_and_few_other_samples_are_labelled(score, robust):
     fractions = []
     for seed in range(3):
         X = np.vstack([correlated(300, seed=seed), scattered(8, seed=seed)])
@@ -147,7 +147,7 @@ def test_scores_of_a_single_measure_are_in_its_unit(robust):
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("score", OUTLIER_SCORES)
 def test_pvalues_of_new_normal_samples_are_uniform(score, robust, n_fits):
-    """The tolerance allows for the middle: each value is a mean over five folds with different ranks."""
+    """The tolerance allows for means over five folds, whose ranks differ and are less extreme."""
     p = []
     for seed in range(n_fits):
         detector = quick(score, robust=robust, n_estimators=5, random_state=seed)
@@ -774,7 +774,7 @@ def test_searches_set_nested_parameters_of_the_score():
 
 
 @pytest.mark.parametrize("detector", [AEOutlierDetector(linear()), IsolationForest()], ids=["ours", "forest"])
-def test_there_is_no_score_and_searches_ask_for_a_scorer(detector):
+def test_there_is_no_score_and_searches_need_a_scorer(detector):
     assert not hasattr(detector, "score")
     assert not hasattr(type(detector), "score")
     with pytest.raises(AttributeError, match="has no attribute 'score'"):

@@ -1,4 +1,4 @@
-"""FoldDetector: scores of held-out samples, calibrated by them; folds, ranks and the default autoencoder."""
+"""FoldDetector: calibration by held-out samples, folds, ranks, and the default autoencoder."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_every_sample_is_held_out_once(n, n_estimators):
 
 
 @pytest.mark.parametrize("n", [4, 5, 8])
-def test_every_one_of_few_samples_is_held_out(n):
+def test_each_of_few_samples_is_held_out(n):
     folds = make_folds(n, 5, 0)
     assert set(np.concatenate([fold.held_out for fold in folds])) == set(range(n))
     for fold in folds:

@@ -1,4 +1,4 @@
-"""The first fit of a process, which several tests inspect."""
+"""The first fit of a process, inspected by several tests."""
 
 import json
 import subprocess

@@ -1,6 +1,6 @@
 """Training on a GPU: epochs on the device, reasons against a capture, and results as on the CPU.
 
-All but the capture itself is the same on a CPU, and tested there.
+Everything except the capture itself is also tested on a CPU.
 """
 
 import copy
@@ -180,12 +180,12 @@ def test_no_step_needs_a_value_or_another_device(name, net_of):
 def test_a_step_that_needs_a_value_fails_with_meta_tensors(net_of):
     net = net_of("identity")
     net.module_.to("meta")
-    net.module_.corruption = LooksAtValues()
+    net.module_.corruption = NeedsValues()
     with pytest.raises(RuntimeError, match="meta"):
         net.module_(torch.empty((50, 9), device="meta"), Generator())
 
 
-class LooksAtValues(Masking):
+class NeedsValues(Masking):
     """User-defined corruption that needs a device-to-host synchronisation."""
 
     def __call__(self, x, generator, stats):
@@ -211,7 +211,7 @@ class Gradients(Callback):
 @pytest.mark.parametrize(
     ("reason", "params"),
     [
-        ("user code", {"corruption": LooksAtValues()}),
+        ("user code", {"corruption": NeedsValues()}),
         ("user code", {"corruption": lambda x: x}),
         ("user code", {"network": (nn.Linear(9, 12), nn.Linear(12, 9)), "penalty": "l1"}),
         ("decomposes", {"penalty": L1() + Contractive(n_probes=2)}),
@@ -262,15 +262,15 @@ def test_a_recorder_on_a_cpu_calls_functions_without_a_capture():
 LONG = {"max_iter": 120, "batch_size": 64}
 
 
-class Witness(Callback):
-    """Record why the steps of a training were not captured, also if the model falls back to PCA."""
+class RecordReason(Callback):
+    """Callback that records why steps were not captured, also if the model falls back to PCA."""
 
     def on_train_end(self, net, **kwargs):
         self.graph_fallback_reason_ = net.graph_fallback_reason_
 
 
-def apart(got, wanted):
-    """Return the largest difference of two curves relative to the second; losses in nats cross zero."""
+def difference(got, wanted):
+    """Return the largest difference of two curves, relative to the largest value of the second."""
     return np.max(np.abs(np.subtract(got, wanted))) / np.max(np.abs(wanted))
 
 
@@ -283,32 +283,32 @@ def error(model, X):
 def test_captured_steps_equal_those_launched_one_by_one(name, X):
     params = {"device": "cuda", "max_iter": 320} if "batch_size" in OPTIONS.get(name, {}) else {}
     params = {"device": "cuda", **LONG, "max_iter": 40, **params}
-    first, second = Witness(), Witness()
+    first, second = RecordReason(), RecordReason()
     captured = fitted(name, X, **params, callbacks=[first])
     eager = fitted(name, X, **params, callbacks=[second, Batchwise()])
     assert first.graph_fallback_reason_ is None
     assert "batches" in second.graph_fallback_reason_
     for curve in ("loss_curve_", "validation_loss_curve_"):
-        assert apart(getattr(captured, curve), getattr(eager, curve)) < 0.01  # on a CPU up to .002
+        assert difference(getattr(captured, curve), getattr(eager, curve)) < 0.01  # up to 0.002 on a CPU
 
 
 @needs_cuda
 def test_wide_layers_are_captured_in_bfloat16(digits):
     params = {"hidden_layer_sizes": (6000,), "max_iter": 25, "random_state": 0, "device": "cuda"}
-    captured = AutoencoderTransformer(8, **params, callbacks=[witness := Witness()]).fit(digits)
+    captured = AutoencoderTransformer(8, **params, callbacks=[record := RecordReason()]).fit(digits)
     assert captured.net_.bf16
-    assert witness.graph_fallback_reason_ is None
+    assert record.graph_fallback_reason_ is None
     eager = AutoencoderTransformer(8, **params, callbacks=[Batchwise()]).fit(digits)
-    assert apart(captured.loss_curve_, eager.loss_curve_) < 0.02
+    assert difference(captured.loss_curve_, eager.loss_curve_) < 0.02
 
 
 @needs_cuda
 def test_a_fit_in_full_batches_equals_that_of_the_cpu(X):
     """Without noise and shuffling, devices differ in rounding only."""
     on_cpu = fitted("full batch", X, max_iter=320)
-    on_gpu = fitted("full batch", X, max_iter=320, device="cuda", callbacks=[witness := Witness()])
-    assert witness.graph_fallback_reason_ is None
-    assert apart(on_gpu.loss_curve_[:50], on_cpu.loss_curve_[:50]) < 1e-3
+    on_gpu = fitted("full batch", X, max_iter=320, device="cuda", callbacks=[record := RecordReason()])
+    assert record.graph_fallback_reason_ is None
+    assert difference(on_gpu.loss_curve_[:50], on_cpu.loss_curve_[:50]) < 1e-3
     assert error(on_gpu, X) == pytest.approx(error(on_cpu, X), rel=0.02)
 
 
@@ -329,8 +329,8 @@ def test_every_form_of_x_gives_the_same_fit(X, tmp_path):
         transformer("identity", device="cuda", max_iter=10).fit(form).loss_curve_
         for form in (X, mapped, sparse.csr_array(X))
     ]
-    assert apart(curves[1], curves[0]) < 0.05
-    assert apart(curves[2], curves[0]) < 1e-3
+    assert difference(curves[1], curves[0]) < 0.05
+    assert difference(curves[2], curves[0]) < 1e-3
 
 
 @needs_cuda
@@ -346,9 +346,9 @@ def test_a_callback_can_freeze_a_layer(X):
                 assert torch.equal(net.module_.encoder.network[0].weight, self.weight_)
                 self.seen_ = True
 
-    freeze, witness = Freeze(), Witness()
-    fitted("identity", X, device="cuda", **LONG, callbacks=[freeze, witness])
-    assert witness.graph_fallback_reason_ is None
+    freeze, record = Freeze(), RecordReason()
+    fitted("identity", X, device="cuda", **LONG, callbacks=[freeze, record])
+    assert record.graph_fallback_reason_ is None
     assert freeze.seen_
 
 
@@ -380,7 +380,7 @@ def test_generators_and_streams_are_restored(corruption, X, unchanged_globals):
     first, second = (fitted("identity", X, device="cuda", corruption=corruption, **LONG) for _ in range(2))
     assert torch.equal(torch.cuda.get_rng_state(), state)
     assert torch.cuda.current_stream() == stream
-    assert apart(second.loss_curve_[:5], first.loss_curve_[:5]) < 1e-3
+    assert difference(second.loss_curve_[:5], first.loss_curve_[:5]) < 1e-3
 
 
 @needs_cuda
@@ -416,14 +416,14 @@ def test_memory_is_released(X):
 def test_a_failed_capture_changes_nothing_but_the_speed(X):
     """Last in the file, because a failed capture may leave torch in another state."""
 
-    class Disguised(LooksAtValues):
+    class Disguised(NeedsValues):
         __module__ = Masking.__module__
 
     params = {"device": "cuda", "max_iter": 40, "batch_size": 64, "random_state": 0}
     params["early_stopping"] = False  # a single training
-    model = AutoencoderTransformer(3, corruption=Disguised(), callbacks=[witness := Witness()], **params)
+    model = AutoencoderTransformer(3, corruption=Disguised(), callbacks=[record := RecordReason()], **params)
     with pytest.warns(RuntimeWarning, match="could not be captured"):
         model.fit(X)
-    assert "capture failed" in witness.graph_fallback_reason_
+    assert "capture failed" in record.graph_fallback_reason_
     eager = AutoencoderTransformer(3, corruption=Masking(), callbacks=[Batchwise()], **params).fit(X)
-    assert apart(model.loss_curve_, eager.loss_curve_) < 0.01
+    assert difference(model.loss_curve_, eager.loss_curve_) < 0.01

@@ -40,7 +40,7 @@ def fitted(curve):
 
 
 class Spy(Callback):
-    """Record the calls of hooks, and the learning rate of each step."""
+    """Callback that records calls of hooks, and the learning rate of each step."""
 
     def __init__(self):
         self.calls_, self.rates_ = [], []
@@ -135,7 +135,7 @@ def test_callbacks_can_change_the_gradients(curve):
 
 
 def test_losses_of_an_epoch_are_read_in_order():
-    """However many of them are kept as separate tensors."""
+    """Any number of them may be kept as separate tensors."""
     for n in (1, 63, 64, 65, 200):
         record = _Record(n)
         for i in range(n):
@@ -171,7 +171,7 @@ def test_patience_stops_a_fit_early(curve):
     impatient = estimator(max_iter=400, n_iter_no_change=5, tol=0.01, batch_size=300).fit(curve)
     assert 5 < impatient.n_iter_ < 400
     assert impatient.n_iter_ == len(impatient.validation_loss_curve_)
-    # None of the last five improved on the best before them by the share tol.
+    # None of the last five epochs improved on the best one before them by the fraction tol.
     before, after = impatient.validation_loss_curve_[:-5], impatient.validation_loss_curve_[-5:]
     assert min(after) > 0.98 * min(before)
 
@@ -198,7 +198,7 @@ def test_divergence_leaves_an_earlier_fit_unchanged(curve):
 
 
 class Interrupt(Callback):
-    """Interrupt training in an epoch, by the given hook."""
+    """Callback that interrupts training in an epoch, by the given hook."""
 
     def __init__(self, epoch, hook):
         self.epoch = epoch
@@ -276,7 +276,7 @@ def test_only_a_steep_decrease_at_the_end_of_training_warns(curve, warns):
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_a_noisy_training_loss_does_not_warn(seed, curve):
-    """Under strong corruption it changes by a tenth from epoch to epoch."""
+    """Under strong corruption, the loss varies by a tenth between epochs."""
     model = estimator(3, corruption=Masking(0.3), early_stopping=False, max_iter=100, random_state=seed)
     with no_warning():
         model.fit(curve)
@@ -358,7 +358,7 @@ def test_the_unit_of_x_does_not_matter(curve):
 # -- side effects -------------------------------------------------------------------
 
 
-def test_fitting_changes_nothing_global(curve, unchanged_globals):
+def test_fit_leaves_the_global_state_unchanged(curve, unchanged_globals):
     model = estimator(2, max_iter=2, corruption=lambda x: x + torch.rand_like(x), learning_rate_init=1e-4)
     model.fit(curve)
     model.inverse_transform(model.transform(curve))

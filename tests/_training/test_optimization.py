@@ -81,35 +81,35 @@ def same(net, other):
 @pytest.mark.parametrize("frozen_at", [None, 0, 3])
 def test_steps_equal_those_of_torch(frozen_at):
     """Bit for bit, also if the learning rate changes and a parameter is frozen for some steps."""
-    (net, quick), (twin, usual) = problem(FusedAdamW), problem(torch.optim.AdamW)
+    (net, fused_adamw), (twin, reference) = problem(FusedAdamW), problem(torch.optim.AdamW)
     for step in range(8):
-        for model, optimizer in ((net, quick), (twin, usual)):
+        for model, optimizer in ((net, fused_adamw), (twin, reference)):
             model[0].bias.requires_grad_(frozen_at is None or not frozen_at <= step < frozen_at + 2)
             for group in optimizer.param_groups:
                 group["lr"] = 0.02 / (1 + step)
-            optimizer.zero_grad() if optimizer is usual else optimizer.clear_gradients()
+            optimizer.zero_grad() if optimizer is reference else optimizer.clear_gradients()
             backward(model, step)
-            optimizer.step() if optimizer is usual else optimizer.advance()
+            optimizer.step() if optimizer is reference else optimizer.advance()
         assert same(net, twin)
     assert not same(net, problem(FusedAdamW)[0])
 
 
-@pytest.mark.parametrize("carry", ["pickle", "deepcopy", "load_state_dict"])
-def test_steps_continue_from_a_copy(carry):
+@pytest.mark.parametrize("method", ["pickle", "deepcopy", "load_state_dict"])
+def test_steps_continue_from_a_copy(method):
     """The state is that of torch and part of the optimizer."""
-    (net, quick), (twin, usual) = problem(FusedAdamW), problem(torch.optim.AdamW)
+    (net, fused_adamw), (twin, reference) = problem(FusedAdamW), problem(torch.optim.AdamW)
     for step in range(6):
-        if step == 3 and carry == "load_state_dict":
-            quick.load_state_dict(copy.deepcopy(quick.state_dict()))
+        if step == 3 and method == "load_state_dict":
+            fused_adamw.load_state_dict(copy.deepcopy(fused_adamw.state_dict()))
         elif step == 3:
-            both = (net, quick)
-            net, quick = pickle.loads(pickle.dumps(both)) if carry == "pickle" else copy.deepcopy(both)
-        quick.clear_gradients()
-        usual.zero_grad()
+            both = (net, fused_adamw)
+            net, fused_adamw = pickle.loads(pickle.dumps(both)) if method == "pickle" else copy.deepcopy(both)
+        fused_adamw.clear_gradients()
+        reference.zero_grad()
         backward(net, step)
         backward(twin, step)
-        quick.advance()
-        usual.step()
+        fused_adamw.advance()
+        reference.step()
         assert same(net, twin)
 
 
@@ -129,8 +129,8 @@ def test_the_first_fit_of_a_process_does_not_import_torchs_compiler(first_fit):
 # -- averaged weights -----------------------------------------------------------------------
 
 
-class Line(nn.Module):
-    """Module whose single weight a test sets to the number of the step."""
+class SingleWeight(nn.Module):
+    """Module with a single weight, which the tests set to the number of the step."""
 
     def __init__(self):
         super().__init__()
@@ -146,34 +146,34 @@ class Line(nn.Module):
 
 
 def test_weight_average_covers_about_a_tenth_of_the_steps():
-    line = Line()
-    average = WeightAverage(line, 1_000)
+    module = SingleWeight()
+    average = WeightAverage(module, 1_000)
     for step in range(1, 1_001):
-        line.set(step)
+        module.set(step)
         average.update(step)
     average.swap()
-    assert 850 < line.value < 950
+    assert 850 < module.value < 950
     average.swap()
-    assert line.value == 1_000
+    assert module.value == 1_000
 
 
-def test_weight_average_is_the_weights_themselves_in_a_short_training():
-    line = Line()
-    average = WeightAverage(line, 2)
+def test_weight_average_of_a_short_training_is_the_last_weights():
+    module = SingleWeight()
+    average = WeightAverage(module, 2)
     for step in (1, 2):
-        line.set(step)
+        module.set(step)
         average.update(step)
     average.swap()
-    assert line.value == 2
+    assert module.value == 2
 
 
 def test_weight_average_follows_weights_after_a_swap():
     """Validation swaps the weights twice, and training continues."""
-    plain, swapped = Line(), Line()
+    plain, swapped = SingleWeight(), SingleWeight()
     averages = WeightAverage(plain, 50), WeightAverage(swapped, 50)
     for step in range(1, 51):
-        for line, average in zip((plain, swapped), averages, strict=True):
-            line.set(step)
+        for module, average in zip((plain, swapped), averages, strict=True):
+            module.set(step)
             average.update(step)
         averages[1].swap()
         averages[1].swap()
@@ -188,7 +188,7 @@ class OpenEnded:
     lr = 0.01
 
     def __init__(self):
-        self.module_ = Line()
+        self.module_ = SingleWeight()
         self.rates = []
         self.optimizer_ = SimpleNamespace(set_rate=self.rates.append)
 
@@ -236,7 +236,7 @@ class Scripted:
     averaged = staticmethod(nullcontext)
 
     def __init__(self, losses, best):
-        self.module_ = Line()
+        self.module_ = SingleWeight()
         self.losses = losses
         self.best = best
 
@@ -282,7 +282,7 @@ def test_best_weights_are_restored_with_the_untrained_model_as_a_candidate(first
             0.05,
             3,
             3,
-        ),  # small gains make a best epoch, but do not extend training
+        ),  # gains below tol count for the best epoch, but not for patience
         ([9.6, 9.3, 9.0, 8.7], 3, 0.05, 4, 4),  # unless they add up
         ([9, 8, 7], np.inf, 0.0, 3, 3),
     ],
@@ -291,7 +291,7 @@ def test_training_stops_after_some_epochs_without_an_improvement(losses, patienc
     assert Scripted(losses, BestEpoch(patience, tol, 10.0)).run() == (best, best, stopped)
 
 
-def test_the_averaged_weights_are_those_kept():
+def test_the_averaged_weights_are_kept():
     class Averaged(Scripted):
         def averaged(self):
             self.module_.set(-7)

@@ -19,7 +19,7 @@ def test_blocks_are_dense_and_complete(make):
     assert [len(block) for block in sample_blocks(make(X), n_values=1)] == [1] * 10
 
 
-def test_blocks_of_sources_are_their_own():
+def test_sources_yield_their_own_blocks():
     class Source:
         def blocks(self, n_values):
             yield X[:n_values]

@@ -132,35 +132,35 @@ def contaminated(n, d, share, kind, seed=0):
     return X, np.arange(n) < m
 
 
-def in_core(X, seed=0):
+def in_inlier_core(X, seed=0):
     return InlierCore.fit(X, np.random.RandomState(seed)).contains(X)
 
 
 @pytest.mark.parametrize("kind", ["cluster", "scattered"])
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.24])
 @pytest.mark.parametrize("shape", [(200, 2), (500, 5), (200, 30), (300, 150), (60, 120)], ids=str)
-def test_the_core_includes_normal_samples_and_no_outliers(shape, share, kind):
+def test_the_inlier_core_includes_normal_samples_and_no_outliers(shape, share, kind):
     n, d = shape
     for seed in range(3):
-        X, odd = contaminated(n, d, share, kind, seed)
-        inside = in_core(X)
-        assert not inside[odd].any()
-        assert inside[~odd].mean() >= (0.9 if n > d else 0.75)
+        X, outlier = contaminated(n, d, share, kind, seed)
+        inside = in_inlier_core(X)
+        assert not inside[outlier].any()
+        assert inside[~outlier].mean() >= (0.9 if n > d else 0.75)
 
 
 @pytest.mark.parametrize("kind", ["cluster", "scattered"])
 @pytest.mark.parametrize("shape", [(500, 5), (200, 30), (300, 150)], ids=str)
-def test_with_more_outliers_the_core_includes_all_normal_samples(shape, kind):
-    """The closest outliers complete the three quarters."""
-    X, odd = contaminated(*shape, 0.3, kind)
-    inside = in_core(X)
-    assert inside[~odd].all()
+def test_with_more_outliers_the_inlier_core_includes_all_normal_samples(shape, kind):
+    """The core then also includes the closest outliers, up to three quarters of the samples."""
+    X, outlier = contaminated(*shape, 0.3, kind)
+    inside = in_inlier_core(X)
+    assert inside[~outlier].all()
     assert inside.mean() == pytest.approx(0.75, abs=1.5 / shape[0])
 
 
 @pytest.mark.parametrize("shape", [(50, 3), (500, 1), (500, 5), (300, 20), (300, 150)], ids=str)
-def test_most_clean_samples_are_in_the_core(shape):
-    kept = [in_core(gaussian(*shape, seed=seed)).mean() for seed in range(8)]
+def test_most_clean_samples_are_in_the_inlier_core(shape):
+    kept = [in_inlier_core(gaussian(*shape, seed=seed)).mean() for seed in range(8)]
     assert np.mean(kept) >= 0.9
 
 
@@ -174,8 +174,8 @@ def test_most_clean_samples_are_in_the_core(shape):
     ],
     ids=["few samples", "wide", "heavy tails", "skewed"],
 )
-def test_at_least_three_quarters_are_in_the_core(X):
-    assert in_core(X).mean() >= 0.75
+def test_at_least_three_quarters_are_in_the_inlier_core(X):
+    assert in_inlier_core(X).mean() >= 0.75
 
 
 def test_wide_samples_far_from_the_leading_components_are_excluded():
@@ -184,61 +184,61 @@ def test_wide_samples_far_from_the_leading_components_are_excluded():
     n, d, m = 400, 300, 20
     X = rng.normal(size=(n, 100)) @ (5 * np.eye(100, d)) + 0.1 * rng.normal(size=(n, d))
     X[:m, 150 : 150 + m] += 8 * np.eye(m)  # 1.6 standard deviations of each of the first 100 features
-    inside = in_core(X)
+    inside = in_inlier_core(X)
     assert not inside[:m].any()
     assert inside[m:].mean() >= 0.9
 
 
 @pytest.mark.parametrize("c", [1e-3, 1e3])
-def test_the_core_is_invariant_to_shifts_and_the_unit_of_X(c):
+def test_the_inlier_core_is_invariant_to_shifts_and_the_unit_of_X(c):
     X, _ = contaminated(300, 5, 0.2, "cluster")
-    np.testing.assert_array_equal(in_core(c * X - 7), in_core(X))
+    np.testing.assert_array_equal(in_inlier_core(c * X - 7), in_inlier_core(X))
 
 
-def test_the_core_is_invariant_to_the_order_of_samples():
+def test_the_inlier_core_is_invariant_to_the_order_of_samples():
     X, _ = contaminated(301, 5, 0.2, "scattered")
     order = np.random.RandomState(0).permutation(len(X))
-    np.testing.assert_array_equal(in_core(X[order]), in_core(X)[order])
+    np.testing.assert_array_equal(in_inlier_core(X[order]), in_inlier_core(X)[order])
 
 
-def test_a_subsample_of_many_samples_finds_the_core(monkeypatch):
-    X, odd = contaminated(3000, 4, 0.2, "cluster")
+def test_a_subsample_of_many_samples_finds_the_inlier_core(monkeypatch):
+    X, outlier = contaminated(3000, 4, 0.2, "cluster")
     monkeypatch.setattr(covariance, "_MAX_SAMPLES", 300)
-    inside = in_core(X)
-    assert not inside[odd].any()
-    assert inside[~odd].mean() >= 0.9
+    inside = in_inlier_core(X)
+    assert not inside[outlier].any()
+    assert inside[~outlier].mean() >= 0.9
 
 
 def test_duplicates_are_treated_alike():
-    X, odd = contaminated(60, 3, 0.2, "cluster")
-    inside = in_core(np.repeat(X, 4, axis=0)).reshape(len(X), 4)
+    X, outlier = contaminated(60, 3, 0.2, "cluster")
+    inside = in_inlier_core(np.repeat(X, 4, axis=0)).reshape(len(X), 4)
     assert (inside == inside[:, :1]).all()
-    assert not inside[odd].any()
-    assert inside[~odd].mean() >= 0.9
+    assert not inside[outlier].any()
+    assert inside[~outlier].mean() >= 0.9
 
 
 @pytest.mark.parametrize("X", [[[0.0, 1], [1, 3]], [[0.0], [5]], [[0.0, 0], [1, 0], [9, 0]]], ids=str)
-def test_very_few_samples_have_a_core(X):
-    inside = in_core(np.array(X))
+def test_very_few_samples_have_a_inlier_core(X):
+    inside = in_inlier_core(np.array(X))
     assert inside.mean() >= 0.75
 
 
 @pytest.mark.parametrize("d", [1, 3, 150])
-def test_equal_samples_are_all_in_the_core(d):
-    assert in_core(np.ones((10, d))).all()
+def test_equal_samples_are_all_in_the_inlier_core(d):
+    assert in_inlier_core(np.ones((10, d))).all()
 
 
 @pytest.mark.parametrize("d", [1, 3, 150])
-def test_mostly_equal_samples_have_a_core(d):
+def test_mostly_equal_samples_have_a_inlier_core(d):
     X = np.zeros((50, d))
     X[:10] = 5 + gaussian(10, d)
-    inside = in_core(X)
+    inside = in_inlier_core(X)
     assert inside[10:].all()
     assert not inside[:10].any()
 
 
-def test_a_constant_feature_does_not_change_the_core():
-    X, odd = contaminated(200, 4, 0.2, "cluster")
-    np.testing.assert_array_equal(in_core(np.column_stack([X, np.ones(200)])), in_core(X))
-    inside = in_core(np.column_stack([gaussian(200, 4), np.where(odd, 5.0, 0.0)]))
-    assert not inside[odd].any()
+def test_a_constant_feature_does_not_change_the_inlier_core():
+    X, outlier = contaminated(200, 4, 0.2, "cluster")
+    np.testing.assert_array_equal(in_inlier_core(np.column_stack([X, np.ones(200)])), in_inlier_core(X))
+    inside = in_inlier_core(np.column_stack([gaussian(200, 4), np.where(outlier, 5.0, 0.0)]))
+    assert not inside[outlier].any()
