@@ -1,4 +1,4 @@
-"""Bottlenecks: exact zeros, nested dropout, and what they make of codes on digits."""
+"""Bottlenecks: exact zeros, nested dropout, Gaussian sampling, and codes of fitted models."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from sklearn_ae.bottlenecks import (
 )
 from sklearn_ae.penalties import L1, KLSparsity
 
-# few epochs suffice for what is tested here
+# few epochs suffice for the properties tested here
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 
@@ -39,7 +39,7 @@ def fit(X, n_components, X_val=None, **params):
 
 @pytest.mark.parametrize("name", BOTTLENECKS)
 class TestEveryBottleneck:
-    def test_is_deterministic_and_row_by_row_without_a_generator(self, name, unchanged_globals):
+    def test_is_deterministic_and_independent_of_the_batch_without_a_generator(self, name, unchanged_globals):
         bottleneck, a = BOTTLENECKS[name](), activations()
         z = bottleneck(a)
         assert torch.equal(z, bottleneck(a))
@@ -51,7 +51,7 @@ class TestEveryBottleneck:
             z = bottleneck(a, source)
             assert ((z == a) | (z == 0)).all()
 
-    def test_gradient_flows_through_what_is_kept_alone(self, name):
+    def test_gradient_flows_through_kept_components_only(self, name):
         a = activations().requires_grad_()
         z = BOTTLENECKS[name]()(a, generator())
         (gradient,) = torch.autograd.grad(z.sum(), a)
@@ -59,7 +59,7 @@ class TestEveryBottleneck:
 
 
 @pytest.mark.parametrize("n_active", [1, 3, 8, 50])
-def test_topk_leaves_exactly_the_largest_in_magnitude(n_active):
+def test_topk_keeps_exactly_the_largest_magnitudes(n_active):
     a = activations()
     z = TopK(n_active)(a)
     kept = z != 0
@@ -70,13 +70,13 @@ def test_topk_leaves_exactly_the_largest_in_magnitude(n_active):
 
 
 @pytest.mark.parametrize("n_active", [1, 3, 8, 50])
-def test_topk_keeps_the_count_among_ties(n_active):
+def test_topk_keeps_the_same_number_with_ties(n_active):
     a = torch.tensor([[2.0, -2.0, 2.0, -2.0, 2.0, 2.0, -2.0, 2.0], [1.0, 1, 1, 3, -3, 1, -1, 1]])
     assert ((TopK(n_active)(a) != 0).sum(1) == min(n_active, 8)).all()
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_rectified_zeroes_what_is_at_or_under_the_threshold(threshold):
+def test_thresholded_relu_zeroes_activations_up_to_the_threshold(threshold):
     a = torch.tensor([[-2.0, -threshold, 0.0, threshold, threshold + 1e-6, 3.0]])
     expected = torch.tensor([[0.0, 0.0, 0.0, 0.0, threshold + 1e-6, 3.0]])
     assert torch.equal(ThresholdedReLU(threshold)(a), expected)
@@ -85,7 +85,7 @@ def test_rectified_zeroes_what_is_at_or_under_the_threshold(threshold):
 class TestNestedDropout:
     @pytest.mark.parametrize("full_rate", [0.0, 0.5, 0.9])
     @pytest.mark.parametrize("k", [2, 5])
-    def test_sizes_have_the_promised_frequencies_in_each_batch(self, full_rate, k):
+    def test_sizes_have_the_expected_frequencies_in_each_batch(self, full_rate, k):
         a = torch.ones(1000, k)
         z = Ordered(full_rate)(a, generator())
         n_kept = z.sum(1).long()
@@ -98,8 +98,8 @@ class TestNestedDropout:
         assert (z[:, :-1] >= z[:, 1:]).all()
         assert (z[:, 0] == 1).all()
 
-    def test_each_row_sees_every_size(self):
-        """Stratified within the batch, yet at random for a single row."""
+    def test_each_sample_has_random_sizes(self):
+        """Sizes are stratified within a batch, but random for a single sample."""
         running, ones = generator(), torch.ones(20, 4)
         first = torch.stack([Ordered(0.2)(ones, running)[0] for _ in range(4000)]).sum(1).long()
         expected = np.array([0.2, 0.2, 0.2, 0.4])
@@ -128,14 +128,14 @@ class TestGaussianSampling:
         assert unit.mean(0).abs().max() < 4 / len(z) ** 0.5
         np.testing.assert_allclose(np.cov(unit.T), np.eye(2), atol=0.05)
 
-    def test_draws_of_all_rows_are_stacked_on_one_another(self):
+    def test_draws_of_all_samples_are_stacked(self):
         a = activations(n=7, k=6)
         a[:, 3:] = -40.0  # so that a draw is nearly the mean
         z = GaussianSampling(n_samples=4)(a, generator()).view(4, 7, 3)
         torch.testing.assert_close(z, a[:, :3].expand(4, 7, 3), atol=1e-4, rtol=0)
         assert len({float(value) for value in z[:, 0, 0]}) > 1
 
-    def test_validation_takes_more_draws_of_the_elbo_and_as_many_of_its_tighter_bounds(self):
+    def test_validation_uses_more_draws_for_the_elbo_but_not_for_tighter_bounds(self):
         a = activations(n=5, k=6)
         assert len(GaussianSampling().evaluate(a, generator())) == 8 * 5
         assert len(GaussianSampling(n_samples=3).evaluate(a, generator())) == 3 * 5
@@ -156,7 +156,7 @@ class TestGaussianSampling:
         wild = 1e30 * activations(k=6)
         wild[:, :3] = 0.0
         assert GaussianSampling()(wild, generator()).isfinite().all()
-        assert 1 + np.exp(0.5 * np.float32(low)) > 1  # a float32 can tell the deviation beside values of 1
+        assert 1 + np.exp(0.5 * np.float32(low)) > 1  # the smallest deviation is not lost beside 1 in float32
 
 
 # -- ordered codes ------------------------------------------------------------------
@@ -175,30 +175,30 @@ class TestOrderedModel:
         test = digits_split[1]
         assert ordered.reconstruction_error(test).mean() < 0.9 * pca.reconstruction_error(test).mean()
 
-    def test_every_component_adds_and_later_ones_add_less(self, ordered):
+    def test_every_component_explains_variance_and_later_ones_less(self, ordered):
         ratio = ordered.explained_variance_ratio_
         assert (ratio > 0).all()
         assert (ratio[:-1] > 0.8 * ratio[1:]).all()
         assert (ratio[:-3] > ratio[3:]).all()
 
-    def test_component_j_is_worth_more_than_the_next(self, ordered, digits_split):
-        """What the reconstruction loses when one component is set to its mean."""
+    def test_earlier_components_reduce_the_error_more(self, ordered, digits_split):
+        """The error increases most if an early component is replaced by its mean."""
         test = digits_split[1]
         Z, losses = ordered.transform(test), []
         for j in range(8):
             cut = np.where(np.arange(8) == j, Z.mean(0), Z)
             losses.append(np.square(ordered.inverse_transform(cut) - test).sum(1).mean())
-        worth = np.array(losses) - ordered.reconstruction_error(test).mean()
-        assert (worth[:-1] > 0.85 * worth[1:]).all()
-        assert (worth[:-2] > worth[2:]).all()
+        increase = np.array(losses) - ordered.reconstruction_error(test).mean()
+        assert (increase[:-1] > 0.85 * increase[1:]).all()
+        assert (increase[:-2] > increase[2:]).all()
 
-    def test_shares_are_those_of_the_validation_rows(self, ordered, digits_split):
+    def test_shares_are_those_of_the_validation_samples(self, ordered, digits_split):
         train, test = digits_split
         total = np.square(test - train.mean(0)).sum(1).mean()
         shares = [1 - ordered.truncate(k).reconstruction_error(test).mean() / total for k in range(1, 9)]
         np.testing.assert_allclose(np.cumsum(ordered.explained_variance_ratio_), shares, rtol=1e-6)
 
-    def test_truncated_codes_are_the_first_columns(self, ordered, digits_split):
+    def test_truncated_codes_are_the_first_components(self, ordered, digits_split):
         Z = ordered.transform(digits_split[1])
         for k in (1, 3, 8):
             short = ordered.truncate(k)
@@ -215,7 +215,7 @@ class TestOrderedModel:
         assert (np.diff(errors) < 0).all()
 
     def test_truncation_costs_less_than_without_order(self, ordered, digits_split):
-        """Setting the last components of plain codes to zero is much worse."""
+        """Replacing the last components of unordered codes by their means is much worse."""
         train, test = digits_split
         plain = fit(train, 8, X_val=test, init="random")
         Z = plain.transform(test)
@@ -258,11 +258,11 @@ def share_of_zeros(model, X):
     return (model.transform(X) == 0).mean()
 
 
-def test_topk_codes_have_exactly_the_share(digits_split):
+def test_topk_codes_have_exactly_n_active_nonzeros(digits_split):
     train, test = digits_split
     model = fit(train, 32, bottleneck=TopK(5), max_iter=10)
     assert ((model.transform(test) != 0).sum(1) == 5).all()
-    # the network was trained for it: better than the five largest of PCA's components
+    # training improves on the five largest components of PCA
     start = fit(train, 32, bottleneck=TopK(5), max_iter=1, early_stopping=False, learning_rate_init=1e-9)
     assert model.uses_network_
     assert model.reconstruction_error(test).mean() < 0.9 * start.reconstruction_error(test).mean()

@@ -42,7 +42,7 @@ RESTRICTED = {
 
 
 class ExplainedVariance:
-    """The scorer with a name that is the same in every process, as parallel runs of the tests need."""
+    """Scorer whose repr is the same in every process, as parallel runs of the tests need."""
 
     def __call__(self, estimator, X, y=None):
         return explained_variance_scorer(estimator, X, y)
@@ -52,7 +52,7 @@ class ExplainedVariance:
 
 
 def small(cls=AutoencoderTransformer, **params):
-    """An estimator that trains on the few samples of the checks, without fallback to PCA."""
+    """Return an estimator that trains on the few samples of the checks, without fallback to PCA."""
     given = {"n_components": 1, "hidden_layer_sizes": (4,), "max_iter": 2, "early_stopping": False}
     return cls(**(given | params))
 

@@ -1,4 +1,4 @@
-"""Input noises: their distributions, what they set, and that denoising denoises."""
+"""Corruptions: distributions of the noise, replaced values, and denoising."""
 
 import numpy as np
 import pytest
@@ -35,8 +35,8 @@ def generator(seed=0):
 
 
 @pytest.fixture(params=MEANS, ids="mean {:g}".format)
-def rows(request):
-    """Rows X with a near or a far mean, in working units too, and the columns' statistics."""
+def samples(request):
+    """Samples in the units of X and in working units, feature statistics, and the map back to units of X."""
     rng = np.random.RandomState(0)
     X = request.param + rng.normal(size=(5000, 6)) * [1, 2, 3, 4, 5, 6]
     offset, scale = X.mean(0), 3.7
@@ -51,29 +51,29 @@ def rows(request):
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 class TestEveryCorruption:
-    def test_same_generator_state_gives_the_same_noise(self, name, rows):
-        _, x, columns, _ = rows
+    def test_same_generator_state_gives_the_same_noise(self, name, samples):
+        _, x, statistics, _ = samples
         noise = clone(STRONG[name])
-        assert torch.equal(noise(x, generator(), columns), noise(x, generator(), columns))
+        assert torch.equal(noise(x, generator(), statistics), noise(x, generator(), statistics))
         running = generator()
-        assert not torch.equal(noise(x, running, columns), noise(x, running, columns))
+        assert not torch.equal(noise(x, running, statistics), noise(x, running, statistics))
 
-    def test_consumes_nothing_global_and_leaves_the_rows_alone(self, name, rows, unchanged_globals):
-        _, x, columns, _ = rows
+    def test_leaves_the_global_state_and_the_samples_unchanged(self, name, samples, unchanged_globals):
+        _, x, statistics, _ = samples
         before = x.clone()
-        STRONG[name](x, generator(), columns)
+        STRONG[name](x, generator(), statistics)
         assert torch.equal(x, before)
 
-    def test_zero_strength_is_no_noise(self, name, rows):
-        _, x, columns, _ = rows
+    def test_zero_strength_is_no_noise(self, name, samples):
+        _, x, statistics, _ = samples
         (parameter,) = STRONG[name].get_params()
         silent = clone(STRONG[name]).set_params(**{parameter: 0})
-        assert torch.equal(silent(x, generator(), columns), x)
+        assert torch.equal(silent(x, generator(), statistics), x)
 
-    def test_keeps_the_dtype(self, name, rows):
-        _, x, columns, _ = rows
-        columns32 = type(columns)(*(column.float() for column in columns))
-        assert STRONG[name](x.float(), generator(), columns32).dtype == torch.float32
+    def test_keeps_the_dtype(self, name, samples):
+        _, x, statistics, _ = samples
+        statistics32 = type(statistics)(*(part.float() for part in statistics))
+        assert STRONG[name](x.float(), generator(), statistics32).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -89,29 +89,29 @@ def test_additive_noise_has_its_distribution(noise, distribution):
     mean, variance, kurtosis = distribution.stats("mvk")
     assert added.mean() == pytest.approx(mean, abs=5 * np.sqrt(variance / n))
     assert added.var() == pytest.approx(variance, abs=5 * variance * np.sqrt((kurtosis + 2) / n))
-    # independent of the rows and across columns
+    # independent of the samples and across features
     assert np.abs(np.corrcoef(added.T, x.T) - np.eye(10))[:5].max() < 5 / np.sqrt(len(x))
 
 
 def assert_rate(hit, rate):
     assert hit.mean() == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / hit.size))
-    n = len(hit)  # each column has the rate, too
+    n = len(hit)  # also for each feature
     np.testing.assert_allclose(hit.mean(0), rate, atol=5 * np.sqrt(rate * (1 - rate) / n))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.7, 1.0])
-def test_masking_sets_a_share_of_the_entries_to_zero_in_units_of_x(rate, rows):
-    X, x, columns, in_units = rows
-    noisy = Masking(rate)(x, generator(), columns)
+def test_masking_sets_a_share_of_the_entries_to_zero_in_units_of_x(rate, samples):
+    X, x, statistics, in_units = samples
+    noisy = Masking(rate)(x, generator(), statistics)
     changed = (noisy != x).numpy()
     assert_rate(changed, rate)
     np.testing.assert_allclose(in_units(noisy)[changed], 0, atol=1e-9 * np.abs(X).max())
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.7, 1.0])
-def test_salt_and_pepper_sets_entries_to_the_columns_minimum_or_maximum(rate, rows):
-    X, x, columns, in_units = rows
-    noisy = in_units(SaltAndPepper(rate)(x, generator(), columns))
+def test_salt_and_pepper_sets_entries_to_the_minimum_or_maximum_of_the_feature(rate, samples):
+    X, x, statistics, in_units = samples
+    noisy = in_units(SaltAndPepper(rate)(x, generator(), statistics))
     tolerance = 1e-9 * np.abs(X).max()
     low, high = (np.abs(noisy - bound) < tolerance for bound in (X.min(0), X.max(0)))
     assert_rate(low, rate / 2)
@@ -135,25 +135,25 @@ def clean_models(digits_split):
 
 @pytest.fixture(scope="module", params=CORRUPTIONS)
 def denoised(request, digits_split):
-    """A kind of noise, a model trained with it, clean held-out rows and their noisy twins."""
+    """A model trained with noise, held-out samples, and the same samples with noise."""
     train, test = digits_split
     noise = STRONG[request.param]
     model = denoiser(noise).fit(train)
-    columns = feature_stats(ArraySamples(train), InitialPCA(None, model.mean_, model.scale_))
-    noisy = noise(torch.from_numpy((test - model.mean_) / model.scale_), generator(99), columns)
+    statistics = feature_stats(ArraySamples(train), InitialPCA(None, model.mean_, model.scale_))
+    noisy = noise(torch.from_numpy((test - model.mean_) / model.scale_), generator(99), statistics)
     return model, test, model.mean_ + model.scale_ * noisy.numpy()
 
 
-def error(model, seen, wanted):
-    return np.square(model.inverse_transform(model.transform(seen)) - wanted).sum(1).mean()
+def error(model, X, target):
+    return np.square(model.inverse_transform(model.transform(X)) - target).sum(1).mean()
 
 
 class TestDenoising:
-    def test_reconstructions_of_noisy_rows_are_nearer_to_the_clean_rows(self, denoised, clean_models):
+    def test_reconstructions_of_noisy_samples_are_closer_to_the_clean_samples(self, denoised, clean_models):
         model, clean, noisy = denoised
         plain, pca = clean_models
         ours = error(model, noisy, clean)
-        assert ours < 0.9 * np.square(noisy - clean).sum(1).mean(), "than the noisy rows are"
+        assert ours < 0.9 * np.square(noisy - clean).sum(1).mean(), "than the noisy samples"
         assert ours < 0.9 * error(pca, noisy, clean), "than PCA's"
         assert ours < 0.9 * error(plain, noisy, clean), "than those of the same net without corruption"
 
@@ -168,24 +168,24 @@ class TestDenoising:
         model, clean, _ = denoised
         net = model.net_.module_
         x = torch.from_numpy((clean - model.mean_) / model.scale_).float()
-        for training in (True, False):  # a validation loss is one of denoising, too
-            passed = net.train(training)(x, generator())
-            assert torch.equal(passed.target, x)
-            assert not torch.equal(passed.source, x)
+        for training in (True, False):  # the validation loss measures denoising, too
+            out = net.train(training)(x, generator())
+            assert torch.equal(out.target, x)
+            assert not torch.equal(out.source, x)
         net.eval()
 
-    def test_the_trained_noise_uses_the_columns_range(self, denoised, digits_split):
+    def test_noise_in_training_uses_the_range_of_each_feature(self, denoised, digits_split):
         net, train = denoised[0].net_.module_, digits_split[0]
-        low, high = (net.in_units(column).numpy() for column in (net.low, net.high))
+        low, high = (net.in_units(bound).numpy() for bound in (net.low, net.high))
         np.testing.assert_allclose(low, train.min(0), atol=1e-4)
         np.testing.assert_allclose(high, train.max(0), atol=1e-4)
         np.testing.assert_allclose(net.in_units(net.zero).numpy(), 0, atol=1e-4)
 
 
-# -- a function of the user's -------------------------------------------------------
+# -- user-defined functions ---------------------------------------------------------
 
 
-def test_a_function_sees_clean_rows_in_training_only(curve):
+def test_a_function_is_called_with_clean_samples_in_training_only(curve):
     seen = []
 
     def spy(x):
@@ -202,8 +202,8 @@ def test_a_function_sees_clean_rows_in_training_only(curve):
     assert not seen
 
 
-def test_nothing_is_learnt_where_the_function_destroys_everything(curve):
-    """Were the noisy row the target, zeros would be reconstructed and the loss would vanish."""
+def test_nothing_is_learnt_from_input_without_information(curve):
+    """If the noisy samples were the target, the loss would vanish."""
     model = denoiser(torch.zeros_like, n_components=1, early_stopping=False).fit(curve)
     assert min(model.loss_curve_) > 0.99
 
@@ -217,7 +217,7 @@ def test_a_random_function_is_reproducible(curve):
 
     first = fit(0).loss_curve_
     with torch.random.fork_rng():
-        torch.rand(5)  # wherever the global generator stands
+        torch.rand(5)  # changes the state of the global generator
         state = torch.get_rng_state()
         assert fit(0).loss_curve_ == first
         assert torch.equal(torch.get_rng_state(), state)
@@ -232,7 +232,7 @@ def test_a_random_function_is_reproducible(curve):
         (lambda x: x.numpy(), "ndarray"),
         (lambda x: None, "NoneType"),
     ],
-    ids=["fewer columns", "a number", "an array", "nothing"],
+    ids=["fewer features", "a number", "an array", "nothing"],
 )
 def test_a_function_must_return_a_tensor_of_the_same_shape(function, got, curve):
     model = denoiser(function, n_components=1)

@@ -1,4 +1,4 @@
-"""Divergences: closed forms, unbiased estimates, the effect on codes, and those that a user defines."""
+"""Divergences: closed forms, unbiased estimates, the effect on codes, and user-defined divergences."""
 
 import math
 
@@ -33,7 +33,7 @@ def generator(seed=0):
 
 
 def posteriors(n=60, k=3, seed=0):
-    """Means, log-variances and a draw from each of n posteriors."""
+    """Return means, log-variances and a draw from each of n posteriors."""
     source = generator(seed)
     mu, log_var, normal = (torch.randn((n, k), generator=source).double() for _ in range(3))
     return mu, log_var, mu + (0.5 * log_var).exp() * normal
@@ -54,7 +54,7 @@ class TestEveryDivergence:
         assert gradient.isfinite().all()
         assert (gradient != 0).any()
 
-    def test_takes_randomness_from_its_generator_alone(self, name, unchanged_globals):
+    def test_uses_only_the_given_generator(self, name, unchanged_globals):
         divergence, batch = DIVERGENCES[name](), posteriors()
         assert torch.equal(on(divergence, *batch), on(divergence, *batch))
 
@@ -82,7 +82,7 @@ def test_kl_is_that_of_torch():
     torch.testing.assert_close(log_normal(z, mu, log_var), q.log_prob(z))
 
 
-def test_kl_is_zero_at_the_prior_alone():
+def test_kl_is_zero_at_the_prior_only():
     zero = torch.zeros(4, 3).double()
     assert (on(KL(), zero, zero, zero) == 0).all()
     assert (on(KL(), zero + 1e-3, zero, zero) > 0).all()
@@ -93,12 +93,12 @@ def test_kl_is_zero_at_the_prior_alone():
 
 
 def exact_total_correlation(mu, log_var, z):
-    """log q(z) - sum_j log q(z_j) with the mixture of all posteriors, by torch."""
+    """Return log q(z) - sum_j log q(z_j) with the mixture of all posteriors, by torch."""
     std = (0.5 * log_var).exp()
     weights = Categorical(torch.ones(len(mu)))
     joint = MixtureSameFamily(weights, Independent(Normal(mu, std), 1)).log_prob(z)
-    columns = (MixtureSameFamily(weights, Normal(m, s)) for m, s in zip(mu.T, std.T, strict=True))
-    return joint - sum(q.log_prob(column) for q, column in zip(columns, z.T, strict=True))
+    marginals = (MixtureSameFamily(weights, Normal(m, s)) for m, s in zip(mu.T, std.T, strict=True))
+    return joint - sum(q.log_prob(component) for q, component in zip(marginals, z.T, strict=True))
 
 
 def test_total_correlation_of_all_samples_is_exact():
@@ -136,13 +136,13 @@ def test_total_correlation_of_batches_has_a_smaller_bias_than_the_estimate_of_th
 
 
 def weighted_sampling(mu, log_var, z, n_samples):
-    """R. Chen et al. (2018), equation (S6)."""
+    """Return the estimate of R. Chen et al. (2018), equation (S6)."""
     log_q = log_normal(z[:, None], mu, log_var)
     constant = math.log(len(z) * n_samples)
     return log_q.sum(2).logsumexp(1) - constant - (log_q.logsumexp(1) - constant).sum(1)
 
 
-def test_beta_weights_the_total_correlation_alone():
+def test_beta_weights_the_total_correlation_only():
     batch = posteriors()
     kl, tc = on(KL(), *batch), total_correlation(*batch, 60)
     for beta in (0.0, 1.0, 6.0):
@@ -178,8 +178,7 @@ def test_discrepancy_of_equal_distributions_is_zero_on_average():
     assert values.min() < 0  # unbiased, so it is negative at times
 
 
-def test_discrepancy_is_that_of_larger_samples():
-    """The expectation does not depend on the size of the batch."""
+def test_expected_discrepancy_does_not_depend_on_the_batch_size():
     small = np.mean(
         [float(MMD().discrepancy(normal(10, 2, 2 * i, 1.0), normal(10, 2, 2 * i + 1))) for i in range(800)]
     )
@@ -189,7 +188,7 @@ def test_discrepancy_is_that_of_larger_samples():
     assert small == pytest.approx(large, rel=0.1)
 
 
-def test_discrepancy_grows_with_what_sets_the_codes_apart():
+def test_discrepancy_grows_with_the_shift_and_the_scale_of_codes():
     prior = normal(400, 3, 1)
     shifted = [float(MMD().discrepancy(normal(400, 3, 0, shift), prior)) for shift in (0, 0.3, 1, 3, 10)]
     scaled = [float(MMD().discrepancy(normal(400, 3, 0) * scale, prior)) for scale in (1, 0.7, 0.3, 0)]
@@ -201,7 +200,7 @@ def test_discrepancy_grows_with_what_sets_the_codes_apart():
 def test_mmd_adds_its_terms():
     batch = posteriors()
     one = on(MMD(1.0), *batch)
-    assert one.unique().numel() == 1  # it is one of all rows
+    assert one.unique().numel() == 1  # one value for the batch
     torch.testing.assert_close(on(MMD(30.0), *batch), 30 * one)
     torch.testing.assert_close(on(MMD(30.0, kl=0.2), *batch), 30 * one + 0.2 * on(KL(), *batch))
     torch.testing.assert_close(on(MMD(0.0, kl=1.0), *batch), on(KL(), *batch))
@@ -237,13 +236,13 @@ def drawn(model, X):
 
 
 def dependence(model, X):
-    """Total correlation of two codes, which is their mutual information, by nearest neighbours."""
+    """Return the total correlation of two codes, their mutual information, by nearest neighbours."""
     z = drawn(model, X)
     return mutual_info_regression(z[:, :1], z[:, 1], random_state=0)[0]
 
 
 def information(model, X):
-    """Mutual information of x and z: E KL(q(z|x) || p) - KL(q(z) || p), over all rows."""
+    """Return the mutual information of x and z: E KL(q(z|x) || p) - KL(q(z) || p), over all samples."""
     (mean, std), z = model.posterior(X), drawn(model, X)
     log_q = logsumexp(stats.norm.logpdf(z[:, None], mean, std).sum(2), axis=1) - np.log(len(X))
     return model.kl_divergence(X).mean() - (log_q - stats.norm.logpdf(z).sum(1)).mean()
@@ -265,7 +264,7 @@ def test_beta_tc_removes_the_total_correlation_and_finds_the_factors(models, fac
 def test_mmd_keeps_more_information(models, factors):
     X, _ = factors
     assert information(models["mmd"], X) > information(models["kl"], X) + 1.0
-    # and its codes together are no farther from the prior
+    # and its aggregate posterior is no farther from the prior
     prior = normal(1000, 2, 5)
     gaps = [
         float(MMD().discrepancy(torch.from_numpy(drawn(models[name], X)), prior)) for name in ("kl", "mmd")
@@ -274,7 +273,7 @@ def test_mmd_keeps_more_information(models, factors):
 
 
 @pytest.mark.slow
-def test_the_weights_of_mmd_count(models, factors):
+def test_the_weights_of_mmd_have_an_effect(models, factors):
     X, _ = factors
     plain = fit(X, max_iter=15)
     both = fit(X, MMD(0.0, kl=1.0), max_iter=15)
@@ -294,7 +293,7 @@ def test_total_correlation_of_weight_one_is_the_plain_model_bit_for_bit(factors)
 
 
 @pytest.mark.parametrize("divergence", [BetaTC(), MMD()], ids=str)
-def test_importance_weights_are_for_the_kl_divergence_alone(divergence):
+def test_importance_weights_are_for_the_kl_divergence_only(divergence):
     model = VAETransformer(2, divergence=divergence, n_importance_samples=5)
     with pytest.raises(
         ValueError, match=r"n_importance_samples=5.*divergence='kl'.*Set n_importance_samples=1"
@@ -303,11 +302,11 @@ def test_importance_weights_are_for_the_kl_divergence_alone(divergence):
     assert not hasattr(model, "module_")
 
 
-# -- divergences of the user's --------------------------------------------------------
+# -- user-defined divergences ---------------------------------------------------------
 
 
 class SquaredNorm(Divergence):
-    """Half the squared norm of the means, and no more than the contract asks for."""
+    """Half the squared norm of the means, with only the required method."""
 
     def __call__(self, mu, log_var, z, n_samples, generator):
         return 0.5 * mu.square().sum(1)
@@ -317,7 +316,7 @@ def squared_norm(mu, log_var):
     return 0.5 * mu.square().sum(1)
 
 
-def test_a_function_and_a_class_of_the_user_train_alike(factors):
+def test_a_user_defined_function_and_class_train_alike(factors):
     X = factors[0][:200]
     models = [
         fit(X, divergence, max_iter=4) for divergence in (SquaredNorm(), CallableDivergence(squared_norm))

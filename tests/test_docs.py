@@ -199,7 +199,7 @@ CLASSES = ESTIMATORS | options() | DISPLAYS
 FUNCTIONS = latent_functions() | exported(metrics)
 
 
-def public_members(cls: type) -> Iterator[tuple[str, bool]]:
+def public_attributes(cls: type) -> Iterator[tuple[str, bool]]:
     """Yield the name of each public method or property that this package defines, and True for properties."""
     for name in dir(cls):
         if name.startswith("_"):
@@ -213,13 +213,13 @@ def public_members(cls: type) -> Iterator[tuple[str, bool]]:
 METHODS = [
     f"{path}.{name}"
     for path, cls in (ESTIMATORS | DISPLAYS).items()
-    for name, is_property in public_members(cls)
+    for name, is_property in public_attributes(cls)
     if not is_property
 ]
 PROPERTIES = [
     pytest.param(cls, name, id=f"{cls.__name__}-{name}")
     for cls in ESTIMATORS.values()
-    for name, is_property in public_members(cls)
+    for name, is_property in public_attributes(cls)
     if is_property
 ]
 

@@ -1,4 +1,4 @@
-"""Likelihoods: densities, draws, noise variances, binarisation, and those that a user defines."""
+"""Likelihoods: densities, draws, noise variances, binarisation, and user-defined likelihoods."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ ORACLES = [
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "x", "log_noise", "oracle"), ORACLES, ids=[str(row[0]) for row in ORACLES]
+    ("likelihood", "x", "log_noise", "oracle"), ORACLES, ids=[str(case[0]) for case in ORACLES]
 )
 class TestEveryLikelihood:
     def test_log_prob_is_that_of_scipy_with_all_constants(self, likelihood, x, log_noise, oracle):
@@ -136,7 +136,7 @@ class TestDynamicBinarisation:
         np.testing.assert_allclose(out.target.detach(), binary, atol=1e-6)
         np.testing.assert_allclose(module.in_units(out.source).detach(), binary, atol=1e-6)
 
-    def test_each_step_draws_anew_with_the_grey_values_as_probabilities(self, module, digits):
+    def test_each_step_draws_again_with_the_grey_values_as_probabilities(self, module, digits):
         x, generator = self.working(module, digits), Generator().manual_seed(0)
         with torch.no_grad():
             targets = torch.stack([module(x, generator).target.round() for _ in range(400)])
@@ -180,11 +180,11 @@ def test_invalid_data_are_refused(likelihood, bad, message):
     assert not hasattr(model, "module_")
 
 
-# -- likelihoods of the user's ------------------------------------------------------
+# -- user-defined likelihoods -------------------------------------------------------
 
 
 class Laplace(Likelihood):
-    """A density with a fixed scale in working units, and nothing else."""
+    """Likelihood with only a density, of a fixed scale in working units."""
 
     def __init__(self, scale=0.3):
         self.scale = scale
@@ -194,7 +194,7 @@ class Laplace(Likelihood):
 
 
 class StudentT(Likelihood):
-    """A density with a learnt noise variance, and draws."""
+    """Likelihood with a learnt noise variance, and draws."""
 
     def __init__(self, noise="shared"):
         self.noise = noise
@@ -207,7 +207,7 @@ class StudentT(Likelihood):
         return eta + (0.5 * log_noise).exp() * normal  # lighter tails suffice here
 
 
-USERS = {
+USER_DEFINED = {
     "Laplace": Laplace(),
     **{f"StudentT, {noise}": StudentT(noise) for noise in ("shared", "per_column", "decoder")},
 }
@@ -220,36 +220,36 @@ def parabola():
     return 3.0 * np.column_stack([t, t**2]) + 0.6 * rng.laplace(size=(300, 2)) + 5.0
 
 
-@pytest.fixture(scope="module", params=USERS)
-def users_model(request, parabola):
+@pytest.fixture(scope="module", params=USER_DEFINED)
+def user_model(request, parabola):
     params = {"hidden_layer_sizes": (16,), "max_iter": 30, "early_stopping": False, "random_state": 0}
-    return VAETransformer(1, likelihood=USERS[request.param], **params).fit(parabola)
+    return VAETransformer(1, likelihood=USER_DEFINED[request.param], **params).fit(parabola)
 
 
-class TestLikelihoodOfTheUser:
+class TestUserDefinedLikelihood:
     @pytest.mark.slow
-    def test_density_integrates_to_one_in_the_units_of_X(self, users_model, parabola):
+    def test_density_integrates_to_one_in_the_units_of_X(self, user_model, parabola):
         axes = [np.linspace(a - 9, b + 9, 45) for a, b in zip(parabola.min(0), parabola.max(0), strict=True)]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
         cell = np.prod([axis[1] - axis[0] for axis in axes])
-        density = np.exp(users_model.score_samples(grid, n_draws=64))
+        density = np.exp(user_model.score_samples(grid, n_draws=64))
         assert density.sum() * cell == pytest.approx(1.0, abs=0.04)
 
-    def test_elbo_is_a_lower_bound(self, users_model, parabola):
-        score, std = users_model.score_samples(parabola[:100], return_std=True)
+    def test_elbo_is_a_lower_bound(self, user_model, parabola):
+        score, std = user_model.score_samples(parabola[:100], return_std=True)
         assert (std < 0.5).all()
-        assert users_model.elbo(parabola[:100]).mean() < score.mean() + 0.02
+        assert user_model.elbo(parabola[:100]).mean() < score.mean() + 0.02
 
-    def test_samples_without_noise_are_decoded_codes(self, users_model):
-        X, codes = users_model.sample(50, random_state=0, noise=False, return_codes=True)
-        np.testing.assert_allclose(X, users_model.inverse_transform(codes))
+    def test_samples_without_noise_are_decoded_codes(self, user_model):
+        X, codes = user_model.sample(50, random_state=0, noise=False, return_codes=True)
+        np.testing.assert_allclose(X, user_model.inverse_transform(codes))
 
-    def test_samples_with_noise_need_draw(self, users_model):
-        if isinstance(users_model.likelihood_, Laplace):
+    def test_samples_with_noise_need_draw(self, user_model):
+        if isinstance(user_model.likelihood_, Laplace):
             with pytest.raises(NotImplementedError, match=r"Laplace does not define draw.*noise=False"):
-                users_model.sample(5)
+                user_model.sample(5)
         else:
-            assert np.isfinite(users_model.sample(5, random_state=0)).all()
+            assert np.isfinite(user_model.sample(5, random_state=0)).all()
 
 
 @pytest.mark.parametrize("method", ["get_covariance", "get_precision"])
@@ -262,7 +262,7 @@ def test_the_scale_of_another_likelihood_is_not_taken_for_a_variance(parabola, m
 
 
 def test_linear_decoders_have_no_closed_form_under_another_likelihood(parabola):
-    """It is that of a Gaussian, and the estimate agrees with draws from the prior."""
+    """The closed form is that of a Gaussian; the estimate agrees with draws from the prior."""
     model = VAETransformer(
         1, likelihood=Laplace(), hidden_layer_sizes=(), max_iter=20, early_stopping=False, random_state=0
     ).fit(parabola)

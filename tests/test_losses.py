@@ -1,4 +1,4 @@
-"""Losses: closed forms, links, information, the effect of each on data, and those that a user defines."""
+"""Losses: closed forms, links, information, the effect of each on data, and user-defined losses."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ class TestEveryLoss:
         assert torch.isfinite(eta).all()
         assert (eta.diff() >= 0).all()
 
-    def test_is_discrete_where_the_table_says_so(self, name):
+    def test_only_losses_of_discrete_data_are_discrete(self, name):
         assert LOSSES[name]().discrete == (name in DISCRETE)
 
 
@@ -194,11 +194,11 @@ def test_robust_losses_stay_closer_to_the_clean_data(loss, outlying):
         assert error(robust, X) < 0.9 * error(squared, X)
 
 
-# -- losses of the user's -----------------------------------------------------------
+# -- user-defined losses ------------------------------------------------------------
 
 
 class LogCosh(Loss):
-    """No more than the contract asks for."""
+    """Loss with only the required method."""
 
     def __call__(self, eta, x):
         return torch.log(torch.cosh(eta - x))
@@ -209,7 +209,7 @@ def log_cosh(eta, x):
 
 
 @pytest.mark.parametrize("loss", [LogCosh(), CallableLoss(log_cosh)], ids=["class", "function"])
-def test_losses_of_the_user_train_and_score(loss, outlying):
+def test_user_defined_losses_train_and_score(loss, outlying):
     X = outlying[0][:200]
     model = fit(X, loss, max_iter=15, early_stopping=False)
     assert model.loss_curve_[-1] < model.loss_curve_[0]
@@ -241,6 +241,6 @@ def test_a_function_must_return_a_loss_per_entry(function, got):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_required_members_are_defined(name):
-    for member in Loss._required:
-        assert getattr(LOSSES[name], member) is not getattr(Loss, member)
+def test_required_methods_are_defined(name):
+    for method in Loss._required:
+        assert getattr(LOSSES[name], method) is not getattr(Loss, method)

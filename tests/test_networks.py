@@ -1,4 +1,4 @@
-"""Networks: every weight is reached, every image fits, tied weights stay tied."""
+"""Networks: gradients of all weights, image shapes, tied weights, and user-defined modules."""
 
 import copy
 import pickle
@@ -16,7 +16,7 @@ from sklearn_ae._model.objectives import Objective
 from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Conv, Dense, Modules, Shape
 
-# few epochs suffice for what is tested here
+# few epochs suffice for the properties tested here
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 IMAGES = {
@@ -29,7 +29,7 @@ IMAGES = {
 }
 
 
-def rows(n_features, n=40):
+def samples(n_features, n=40):
     rng = np.random.RandomState(0)
     return 5 + rng.normal(size=(n, n_features)) @ rng.normal(size=(n_features, n_features))
 
@@ -64,28 +64,28 @@ def fit(X, k=3, **params):
 )
 @pytest.mark.parametrize("init", ["pca", "random"])
 def test_gradients_reach_every_parameter_after_two_steps(name, init, tied):
-    X = rows(64)
+    X = samples(64)
     network = Modules(*modules()) if name == "modules" else NETWORKS[name]()
     module, _ = build(X, 3, network, init=init, tied_weights=tied, hidden_layer_sizes=(10, 6))
     objective, optimizer = (
         Objective(SquaredError(), None),
         torch.optim.AdamW(module.param_groups(0.0), lr=0.01),
     )
-    for _ in range(3):  # two steps, then the gradients to look at
+    for _ in range(3):  # two steps, then the gradients that are tested
         optimizer.zero_grad(set_to_none=True)
         objective(module(working(module, X))).backward()
         optimizer.step()
     named = dict(module.named_parameters())
     assert len(named) > 3
-    silent = [key for key, p in named.items() if p.grad is None or not p.grad.any()]
-    assert not silent
+    without_gradient = [key for key, p in named.items() if p.grad is None or not p.grad.any()]
+    assert not without_gradient
     in_groups = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(in_groups) == sorted(map(id, named.values()))
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "modules"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_building_consumes_nothing_global_and_is_reproducible(name, tied, unchanged_globals):
+def test_building_is_reproducible_and_leaves_the_global_state_unchanged(name, tied, unchanged_globals):
     network = Modules(*modules()) if name == "modules" else NETWORKS[name]()
 
     def weights(seed):
@@ -115,7 +115,7 @@ def test_weights_are_drawn_as_torch_draws_them(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_encoders_may_give_more_numbers_than_components(name):
+def test_encoders_may_have_more_outputs_than_components(name):
     f, g = NETWORKS[name]().build(Shape(64, 3, 6), (10,), "tanh", False, Generator().manual_seed(0))
     assert f(torch.zeros(5, 64)).shape == (5, 6)
     assert g(torch.zeros(5, 3)).shape == (5, 64)
@@ -139,7 +139,7 @@ def test_activation_is_between_all_layers_and_after_none(activation):
 @pytest.mark.parametrize("tied", [False, True])
 def test_any_image_fits_and_starts_at_pca(image_shape, channels, tied):
     d = int(np.prod(image_shape))
-    X, k = rows(d), min(2, d)
+    X, k = samples(d), min(2, d)
     module, pca = build(X, k, Conv(image_shape, channels), tied_weights=tied)
     with torch.no_grad():
         codes = module.encode(working(module, X))
@@ -151,7 +151,7 @@ def test_any_image_fits_and_starts_at_pca(image_shape, channels, tied):
     np.testing.assert_allclose(X_hat, pca.inverse_transform(pca.transform(X)), atol=1e-6 * np.abs(X).max())
 
 
-def test_convolutions_look_at_neighbours():
+def test_convolutions_are_local():
     """The first feature map of an image with one pixel is zero away from that pixel."""
     f, _ = Conv((1, 9, 9), (2,)).build(Shape(81, 2, 2), (), "relu", False, Generator().manual_seed(0))
     unflatten, conv = f[0], f[1]
@@ -188,14 +188,14 @@ def test_convolutional_model_beats_pca_on_digits(digits_split):
 )
 def test_images_that_do_not_fit_are_refused(network, n_features, message):
     with pytest.raises(ValueError, match=message):
-        fit(rows(n_features, 100), network=network)
+        fit(samples(n_features, 100), network=network)
 
 
 # -- tied weights -------------------------------------------------------------------
 
 
 def tied_layers(model):
-    """Pairs of weights that must be one: (encoder's layer, what the decoder applies)."""
+    """Return the layers of the encoder, and the tied layers of the decoder."""
     encoder, decoder = model.net_.module_.encoder, model.net_.module_.decoder
     sources = [m for m in encoder.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     mirrors = [m for m in decoder.modules() if hasattr(m, "_source")]
@@ -203,7 +203,7 @@ def tied_layers(model):
 
 
 def transposed_weight(layer):
-    """The weight of a tied dense layer, found by what the layer does."""
+    """Return the weight of a tied dense layer, computed from its outputs."""
     k = layer._source[0].out_features
     zero = layer(torch.zeros(1, k))
     return layer(torch.eye(k)) - zero
@@ -228,14 +228,14 @@ def test_tied_weights_are_shared(network, init, copied, digits):
     sources, mirrors = tied_layers(model)
     assert len(sources) == len(mirrors) >= 2
     assert {id(m._source[0]) for m in mirrors} == {id(m) for m in sources}
-    # the encoder's weight changes, and the decoder's with it
+    # a change of the encoder's weight changes the decoder's
     for mirror in mirrors:
         source = mirror._source[0]
         with torch.no_grad():
             source.weight.mul_(-1.5)
             if isinstance(source, nn.Linear):
                 torch.testing.assert_close(transposed_weight(mirror), source.weight, atol=1e-5, rtol=1e-5)
-    # and a copy does not touch the model that it was made from
+    # a copy shares no weights with the original model
     if model is not first:
         assert not torch.equal(sources[0].weight, tied_layers(first)[0][0].weight)
 
@@ -265,11 +265,11 @@ def test_tied_linear_model_is_orthogonal_at_its_optimum(digits):
     np.testing.assert_allclose(W @ W.T, np.eye(4), atol=0.02)
 
 
-# -- the user's modules -------------------------------------------------------------
+# -- user-defined modules -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("init", ["pca", "random"])
-def test_the_users_modules_are_used_and_left_alone(init, digits_split, unchanged_globals):
+def test_user_defined_modules_are_used_and_left_unchanged(init, digits_split, unchanged_globals):
     train, test = digits_split
     pair = modules()
     before = copy.deepcopy([part.state_dict() for part in pair])
@@ -281,7 +281,7 @@ def test_the_users_modules_are_used_and_left_alone(init, digits_split, unchanged
     trained = model.module_.encoder.network
     assert [type(layer) for layer in trained] == [type(layer) for layer in pair[0]]
     assert not torch.equal(trained[0].weight, pair[0][0].weight)
-    # the codes are theirs (beside the linear path, with init="pca")
+    # the codes are those of the modules, plus the linear path with init="pca"
     x = working(model.module_, test).to(model.module_.offset.dtype)
     y = (
         trained(x)
@@ -291,7 +291,7 @@ def test_the_users_modules_are_used_and_left_alone(init, digits_split, unchanged
     np.testing.assert_allclose(model.transform(test), y * model.scale_, atol=1e-9)
 
 
-def test_the_users_weights_are_where_training_starts(digits):
+def test_training_starts_from_the_weights_of_the_modules(digits):
     encoder, decoder = modules()
     module, _ = build(digits, 3, Modules(encoder, decoder), init="random")
     x = working(module, digits).float()
@@ -300,7 +300,7 @@ def test_the_users_weights_are_where_training_starts(digits):
         np.testing.assert_allclose(module.decode(encoder(x)), decoder(encoder(x)), atol=1e-5)
 
 
-def test_the_users_modules_start_at_pca(digits):
+def test_user_defined_modules_start_at_pca(digits):
     module, pca = build(digits, 3, Modules(*modules()))
     with torch.no_grad():
         X_hat = module.reconstruct(module.encode(working(module, digits)))
@@ -337,12 +337,12 @@ def test_modules_of_wrong_widths_are_refused(encoder, decoder, message, digits):
         fit(digits[:200], network=(encoder, decoder))
 
 
-def test_modules_cannot_be_tied_from_outside(digits):
+def test_user_defined_modules_cannot_be_tied(digits):
     with pytest.raises(ValueError, match="tied_weights=True needs a network that the package builds"):
         fit(digits[:200], network=modules(), tied_weights=True)
 
 
-def test_a_model_of_the_users_modules_is_cloned_and_pickled(digits):
+def test_a_model_of_user_defined_modules_is_cloned_and_pickled(digits):
     X = digits[:200]
     model = fit(X, network=modules())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))

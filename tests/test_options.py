@@ -123,7 +123,7 @@ def test_wrong_objects_raise_a_type_error_with_the_parameter(slot):
 
 
 @pytest.mark.parametrize("slot", ["bottleneck", "loss", "network", "likelihood", "divergence", "prior"])
-def test_none_is_refused_where_an_option_is_required(slot):
+def test_none_is_refused_if_an_option_is_required(slot):
     with pytest.raises((TypeError, ValueError), match=slot):
         fit(**{slot: None})
 
@@ -153,7 +153,7 @@ def test_resolving_copies_the_object(option):
     assert resolved.get_params() == given.get_params()
 
 
-def test_a_fitted_model_is_independent_of_the_users_object():
+def test_a_fitted_model_is_independent_of_the_passed_object():
     noise = CORRUPTIONS["gaussian"](scale=0.3)
     model = fit(corruption=noise)
     noise.scale = 99

@@ -1,4 +1,4 @@
-"""Outlier scores: fitted scores against independent oracles; own and foreign scores as options."""
+"""Outlier scores: fitted scores against independent oracles; built-in and user-defined scores as options."""
 
 import pickle
 
@@ -137,7 +137,7 @@ def spaces(samples):
 
 
 def mean_squared_distance(points, k, new=None):
-    """Return the oracle; without new points, each point is compared with the others."""
+    """Return the distances of new points or, without them, of each point from the others."""
     neighbors = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(points)
     return np.square(neighbors.kneighbors(new)[0]).mean(axis=1)
 
@@ -356,11 +356,11 @@ def test_the_left_side_of_the_bar_must_be_a_score():
         _ = 3 | Neighbors()
 
 
-# -- scores from outside the package ---------------------------------------------------------
+# -- user-defined scores ---------------------------------------------------------------------
 
 
 class FittedMedianDistance:
-    """Weighted squared distance from a random subset's median, which needs nothing of the package."""
+    """Fitted score: weighted squared distance from the median of a random subset."""
 
     squared = True
 
@@ -387,7 +387,7 @@ class MedianDistance(OutlierScore):
 
 
 class FittedDensity:
-    """A score in nats: no squared distance, and negative for most samples."""
+    """Fitted score in nats, which is not a squared distance and is negative for most samples."""
 
     squared = False
 
@@ -406,7 +406,7 @@ class Density(OutlierScore):
         return [FittedDensity(multivariate_normal(np.zeros(6), np.cov(samples.residual.T) + np.eye(6)))]
 
 
-def test_a_foreign_score_works_in_every_method(unperturbed):
+def test_a_user_defined_score_works_in_every_method(unperturbed):
     X, new = correlated(100), correlated(20, seed=1)
     model = detector(MedianDistance(2.0), robust=False).fit(X)
     samples = ReconstructedSamples(new, new, no_likelihood)
@@ -426,7 +426,7 @@ def test_a_foreign_score_works_in_every_method(unperturbed):
 
 
 class LargestError(OutlierScore):
-    """Largest squared error of a single feature, its own fitted score."""
+    """Largest squared error of a single feature; the score is its own fitted score."""
 
     squared = True
 
@@ -440,7 +440,7 @@ class LargestError(OutlierScore):
         return np.square(samples.residual)
 
 
-def test_a_foreign_score_uses_the_reconstructions_of_each_autoencoder():
+def test_a_user_defined_score_uses_the_reconstructions_of_each_autoencoder():
     X, new = correlated(100), correlated(20, seed=1)
     model = detector(LargestError()).fit(X)
     errors = [(new - ae.inverse_transform(ae.transform(new))) ** 2 for ae in model.estimators_]
@@ -449,12 +449,12 @@ def test_a_foreign_score_uses_the_reconstructions_of_each_autoencoder():
     np.testing.assert_allclose(model.explain(new), np.mean(errors, axis=0), rtol=1e-9)
 
 
-FOREIGN = [MedianDistance(), Density(), Density() | MedianDistance(), LargestError() | Neighbors()]
+USER_DEFINED = [MedianDistance(), Density(), Density() | MedianDistance(), LargestError() | Neighbors()]
 
 
 @pytest.mark.parametrize("robust", [True, False])
-@pytest.mark.parametrize("score", FOREIGN, ids=str)
-def test_foreign_scores_can_be_combined_cloned_and_pickled(score, robust):
+@pytest.mark.parametrize("score", USER_DEFINED, ids=str)
+def test_user_defined_scores_can_be_combined_cloned_and_pickled(score, robust):
     X, new = correlated(100), correlated(20, seed=1)
     model = detector(score, robust=robust).fit(X)
     twin = pickle.loads(pickle.dumps(model))
@@ -467,7 +467,7 @@ def test_foreign_scores_can_be_combined_cloned_and_pickled(score, robust):
     assert repr(clone(score)) == repr(score)
 
 
-def test_parameters_of_a_foreign_score_are_checked():
+def test_parameters_of_a_user_defined_score_are_checked():
     with pytest.raises(ValueError, match="'weight' parameter of MedianDistance"):
         detector(MedianDistance("heavy")).fit(correlated(30))
 
@@ -477,7 +477,7 @@ class NoMethod(OutlierScore):
 
 
 class Returning(OutlierScore):
-    """A score with an arbitrary fitted result."""
+    """Score with an arbitrary fitted result."""
 
     def __init__(self, fitted=None):
         self.fitted = fitted
@@ -505,6 +505,6 @@ INCOMPLETE = [
 
 
 @pytest.mark.parametrize(("score", "message"), INCOMPLETE)
-def test_an_incomplete_score_is_refused_with_the_missing_member(score, message):
+def test_errors_of_incomplete_scores_name_the_missing_attribute(score, message):
     with pytest.raises(TypeError, match=message):
         detector(score).fit(correlated(30))

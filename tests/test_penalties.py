@@ -1,4 +1,4 @@
-"""Penalties: closed forms, exact Jacobians, and what they do to a fitted model."""
+"""Penalties: closed forms, exact Jacobians, and effects on fitted models."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.bottlenecks import Identity, ThresholdedReLU, TopK
 from sklearn_ae.penalties import L1, PENALTIES, Contractive, KLSparsity, Sum
 
-# few epochs suffice for what is tested here
+# few epochs suffice for the properties tested here
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
 
@@ -25,7 +25,7 @@ def fit(X, n_components, **params):
 
 
 class Pair:
-    """A nonlinear encoder of 6 columns with its activations and codes, ready to be penalised."""
+    """Nonlinear encoder of 6 features, with its activations and codes."""
 
     def __init__(self, k, bottleneck=None):
         with torch.random.fork_rng():
@@ -41,10 +41,10 @@ class Pair:
         return penalty(self.x, self.a, self.z, generator(seed))
 
     def squared_jacobian(self):
-        """Exact squared Frobenius norm of each row's Jacobian, by autograd in forward order."""
+        """Return the exact squared Frobenius norm of each sample's Jacobian, by autograd."""
 
-        def code(row):
-            return self.bottleneck(self.encoder(row[None]))[0]
+        def code(sample):
+            return self.bottleneck(self.encoder(sample[None]))[0]
 
         return torch.func.vmap(torch.func.jacrev(code))(self.x).square().sum((1, 2))
 
@@ -95,7 +95,7 @@ class TestEveryPenalty:
         assert silent.loss_curve_ == without.loss_curve_
         np.testing.assert_array_equal(silent.transform(X), without.transform(X))
 
-    def test_fitting_with_it_lowers_it(self, name, digits_split):
+    def test_is_smaller_after_training_with_it(self, name, digits_split):
         train, test = digits_split
         models = fit(train, 4), fit(train, 4, penalty=PENALTIES[name](weight=30))
         values = []
@@ -136,14 +136,14 @@ class TestContractive:
 
     @pytest.mark.slow
     def test_fitted_model_is_smoother(self, digits_split):
-        """Mean Jacobian norm, relative to the spread of the codes: shrinking the code does not count."""
+        """The norm of the Jacobian is divided by the variance of the codes: their scale is irrelevant."""
         train, test = digits_split
 
         def roughness(penalty):
             model = fit(train, 4, init="random", penalty=penalty, max_iter=30)
             module = model.module_
             x = torch.from_numpy((test - model.mean_) / model.scale_)
-            jacobians = torch.func.vmap(torch.func.jacrev(lambda row: module.encode(row[None])[0]))(x)
+            jacobians = torch.func.vmap(torch.func.jacrev(lambda s: module.encode(s[None])[0]))(x)
             return float(jacobians.square().sum((1, 2)).mean() / module.encode(x).var(0).sum())
 
         assert roughness(Contractive(1.0)) < 0.8 * roughness(None)
@@ -156,7 +156,7 @@ class TestSum:
         total = pair.penalty(terms[0] + terms[1] + terms[2])
         torch.testing.assert_close(total, sum(pair.penalty(term) for term in terms))
 
-    def test_needs_and_gives_what_its_terms_do(self):
+    def test_has_the_properties_of_its_terms(self):
         for first in PENALTIES.values():
             for second in PENALTIES.values():
                 both = first() + second()
@@ -174,7 +174,7 @@ class TestSum:
         assert retuned.loss_curve_[0] > both.loss_curve_[0]
 
 
-def test_a_rate_at_its_target_costs_nothing():
+def test_penalty_of_a_rate_at_its_target_is_zero():
     a = torch.tensor([[1.0, -1.0]]).repeat(4, 1) * torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
     cost = KLSparsity(1.0, target=0.5, temperature=0.01)(a, a, a, None)
     torch.testing.assert_close(cost, torch.zeros(4), atol=1e-9, rtol=0)
@@ -192,7 +192,7 @@ def test_dead_and_saturated_components_have_finite_penalties():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "limit",
+    "constraint",
     [
         {"penalty": "l1"},
         {"penalty": "kl_sparsity"},
@@ -202,15 +202,15 @@ def test_dead_and_saturated_components_have_finite_penalties():
     ],
     ids=str,
 )
-def test_overcomplete_models_train(limit, curve):
-    model = fit(curve, 12, max_iter=60, early_stopping=False, **limit)
+def test_overcomplete_models_train(constraint, curve):
+    model = fit(curve, 12, max_iter=60, early_stopping=False, **constraint)
     assert model.transform(curve).shape == (len(curve), 12)
     assert model.loss_curve_[-1] < 0.7 * model.loss_curve_[0]
     X_hat = model.inverse_transform(model.transform(curve))
     assert np.square(X_hat - curve).sum() < 0.3 * np.square(curve - curve.mean(0)).sum()
 
 
-def test_overcomplete_models_need_something_that_limits_them(curve):
+def test_overcomplete_models_need_a_constraint(curve):
     for bottleneck in ("identity", "ordered"):
         with pytest.raises(ValueError, match=r"(?s)n_components=12.*overcomplete.*penalty='l1'"):
             fit(curve, 12, bottleneck=bottleneck)

@@ -1,4 +1,4 @@
-"""Priors: the mixture agrees with scikit-learn, and serves a fitted model, as one of the user's does."""
+"""Priors: agreement of the mixture with scikit-learn, fitted models, and user-defined priors."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from sklearn_ae.priors import FittedMixture, FittedPrior, Mixture, Prior, Standa
 
 
 def groups(n, k=2, seed=0):
-    """Return codes in three groups, with mean 0 and variance 1 in all, approximately."""
+    """Return codes in three groups, with mean 0 and variance 1 overall, approximately."""
     rng = np.random.RandomState(seed)
     centres = 1.3 * np.array([[1, 0], [-0.5, 0.87], [-0.5, -0.87]]) @ np.eye(2, k)
     return centres[rng.randint(3, size=n)] + 0.25 * rng.normal(size=(n, k))
@@ -130,11 +130,11 @@ def test_a_model_that_is_pca_keeps_its_density():
     np.testing.assert_allclose(model.score_samples(X), model.pca_.score_samples(X), rtol=1e-8)
 
 
-# -- a prior of the user's ------------------------------------------------------------
+# -- user-defined priors --------------------------------------------------------------
 
 
 class FittedDiagonal(FittedPrior):
-    """Independent normal components, and no more than the contract asks for."""
+    """Independent normal components, with only the required methods."""
 
     def __init__(self, mean, std):
         super().__init__()
@@ -153,7 +153,7 @@ class Diagonal(Prior):
         return FittedDiagonal(all_codes.mean(0), all_codes.std(0))
 
 
-def test_a_prior_of_the_user_serves_scores_and_samples(grouped):
+def test_a_user_defined_prior_is_used_by_scores_and_samples(grouped):
     params = {"hidden_layer_sizes": (16,), "max_iter": 15, "early_stopping": False, "random_state": 0}
     X = grouped[:200]
     model = VAETransformer(2, prior=Diagonal(), **params).fit(X)

@@ -1,4 +1,4 @@
-"""Structure of the project: size of files and functions, public names, what an import loads, versions.
+"""Structure of the project: size of files and functions, public names, imports, versions.
 
 The layers are checked by import-linter (``make lint``, contracts in ``pyproject.toml``).
 """
@@ -30,7 +30,7 @@ SLOTS = {
 }
 TOOLS = {"inspection", "latent", "metrics"}
 OPTIONAL = ("matplotlib", "pandas", "polars", "pyarrow", "numpydoc")
-SLOW_TO_IMPORT = ("tqdm",)  # required, but of use to verbose fits only
+SLOW_TO_IMPORT = ("tqdm",)  # required, but only used by verbose fits
 
 MAX_LINES_OF_CODE = 350
 MEDIAN_BODY = 12
