@@ -28,7 +28,7 @@ class Noisy(TransformerMixin, BaseEstimator):
 
 
 def normal(n, covariance, seed=0):
-    """Normal samples with exactly this covariance."""
+    """Return normal samples with exactly this covariance."""
     X = np.random.RandomState(seed).normal(size=(n, len(covariance)))
     white = PCA(whiten=True).fit_transform(X) * np.sqrt(n / (n - 1))
     return white @ np.linalg.cholesky(covariance).T
@@ -48,14 +48,14 @@ def integrated_entropy(values, density):
 
 
 def circle_entropy(std):
-    """Entropy of a point on the unit circle with normal noise; the radial density is a Bessel function."""
+    """Return the entropy of a point on the unit circle with normal noise, by its radial Bessel density."""
     r = np.linspace(max(1e-9, 1 - 9 * std), 1 + 9 * std, 20001)
     log_density = np.log(ive(0, r / std**2)) - (r - 1) ** 2 / (2 * std**2) - np.log(2 * np.pi * std**2)
     return -trapezoid(2 * np.pi * r * np.exp(log_density) * log_density, r)
 
 
 def cosine_entropy(std):
-    """Entropy of the cosine of a uniform angle with normal noise."""
+    """Return the entropy of the cosine of a uniform angle with normal noise."""
     x = np.linspace(-1 - 8 * std, 1 + 8 * std, 2001)
     angles = (np.arange(1000) + 0.5) * np.pi / 1000
     return integrated_entropy(x, norm.pdf(x[:, None], np.cos(angles), std).mean(1))

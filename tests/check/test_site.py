@@ -103,16 +103,16 @@ def test_every_method_of_an_estimator_is_documented(site, name):
 
 
 class Page(HTMLParser):
-    """Links and anchors of a page."""
+    """Links of a page, and the ids of its elements."""
 
     def __init__(self, path):
         super().__init__()
-        self.links, self.anchors = set(), set()
+        self.links, self.ids = set(), set()
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
-        self.anchors |= {attributes.get("id"), attributes.get("name")}
+        self.ids |= {attributes.get("id"), attributes.get("name")}
         for kind in ("href", "src"):
             link = attributes.get(kind) or ""
             if link and not re.match(r"[a-z]+:|//|#$", link):
@@ -125,9 +125,9 @@ def test_internal_links_resolve(site):
     broken = []
     for path, page in pages.items():
         for link in page.links:
-            file, anchor = urldefrag(link)
+            file, fragment = urldefrag(link)
             target = (path.parent / unquote(file.partition("?")[0])).resolve() if file else path
-            known = target.exists() and (not anchor or target not in pages or anchor in pages[target].anchors)
+            known = target.exists() and (not fragment or target not in pages or fragment in pages[target].ids)
             if not known:
                 broken.append(f"{path.relative_to(site)}: {link}")
     assert broken == []

@@ -1,4 +1,4 @@
-"""Helpers to look into figures."""
+"""Helpers to inspect figures."""
 
 from matplotlib.text import Text
 
@@ -18,7 +18,7 @@ def texts_of(figure):
 
 
 def bar_labels(display):
-    """Labels of the colour bars."""
+    """Return the labels of the colour bars."""
     return [ax.get_ylabel() for ax in display.figure_.axes if ax not in display.axes_]
 
 

@@ -29,7 +29,7 @@ def scatter(colouring):
 
 
 def styles_of(scatters):
-    """Colour and marker of each collection."""
+    """Return the colour and marker of each collection."""
     return [(to_rgba(s.get_facecolor()[0]), s.get_paths()[0].vertices.tobytes()) for s in scatters]
 
 
@@ -124,8 +124,8 @@ def test_histograms_of_classes_hold_all_points(n_classes):
     if n_classes == 10:  # stacked bars instead of outlines
         assert sum(patch.get_height() for patch in ax.patches) == pytest.approx(150)
     else:
-        bins, places = ax.patches[0].get_xy()[:, 0].min(), ax.patches[0].get_xy()[:, 0].max()
-        assert (bins, places) == (x.min(), x.max())
+        low, high = ax.patches[0].get_xy()[:, 0].min(), ax.patches[0].get_xy()[:, 0].max()
+        assert (low, high) == (x.min(), x.max())
         assert len(ax.patches) == 3
 
 

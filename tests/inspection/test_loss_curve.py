@@ -45,7 +45,7 @@ def test_only_training_is_drawn_without_validation_samples(curve):
     assert set(by_label(LossCurveDisplay.from_estimator(model).ax_)) == {"Training"}
 
 
-def test_title_says_that_the_model_fell_back_to_pca(curve):
+def test_title_mentions_the_fallback_to_pca(curve):
     model = AutoencoderTransformer(2, max_iter=2, learning_rate_init=1e-9, **SMALL).fit(curve)
     assert not model.uses_network_
     display = drawn(LossCurveDisplay.from_estimator(model))
@@ -85,7 +85,7 @@ def test_line_of_pca_is_its_objective_on_the_validation_samples(curve, options):
 
 
 def pca_objective(X, X_val, scale, option):
-    """Objective of PCA in working units, by hand."""
+    """Return the objective of PCA in working units."""
     pca = PCA(2).fit(X)
     codes = pca.transform(X_val) / scale
     error = torch.from_numpy((X_val - pca.inverse_transform(pca.transform(X_val))) / scale)
@@ -125,7 +125,7 @@ def test_accepts_a_search(curve):
     np.testing.assert_array_equal(display.lines_[0].get_ydata(), search.best_estimator_.loss_curve_)
 
 
-def test_errors_say_why_there_is_no_curve(curve):
+def test_errors_name_the_reason_for_a_missing_curve(curve):
     with pytest.raises(ValueError, match="nothing was trained and the model is PCA"):
         LossCurveDisplay.from_estimator(AutoencoderTransformer(2, hidden_layer_sizes=()).fit(curve))
     with pytest.raises(TypeError, match=r"estimator must have a loss_curve_.*got PCA"):

@@ -14,7 +14,7 @@ CURVES = np.sin(np.linspace(1, 3, 50)[:, np.newaxis] * np.linspace(0, 6, 40))
 
 
 def grid_display(samples, **options):
-    """Display of given samples at even steps of the codes."""
+    """Return a display of given samples at evenly spaced codes."""
     values = np.arange(len(samples))
     return LatentGridDisplay(samples=samples, grid_values=(values, values[::-1]), **options)
 
@@ -95,7 +95,7 @@ def test_heat_maps_of_a_linear_model_are_planes():
         assert image.colorbar is not None
 
 
-def test_title_says_that_features_are_omitted():
+def test_title_mentions_omitted_features():
     samples = np.random.RandomState(0).uniform(size=(2, 2, 20))
     drawing = HeatMapPlane(grid_display(samples))
     assert drawing.features == list(range(16))

@@ -38,7 +38,7 @@ def image_display(digits, two_models):
 
 
 def tiles(ax, n):
-    """Images of 8 x 8 pixels in a strip, and whether the gaps between them are empty."""
+    """Return the 8 x 8 images of a strip, and True if the gaps between them are empty."""
     strip = np.ma.filled(ax.images[0].get_array().astype(float), np.nan)
     step = (strip.shape[1] + 1) // n
     return [strip[:, i * step : i * step + 8] for i in range(n)], np.isnan(strip[:, 8::step]).all()
@@ -163,7 +163,7 @@ def test_constant_samples_can_be_drawn(kind):
     drawn(ReconstructionDisplay.from_predictions(X, X, residuals=True, kind=kind))
 
 
-def test_title_says_how_many_samples_are_shown():
+def test_title_names_the_number_of_samples():
     assert title_of(1, 2000) == "First of 2,000 samples"
     assert title_of(3, 2000) == "First 3 of 2,000 samples"
     assert title_of(4, 4) == "Samples and reconstructions"

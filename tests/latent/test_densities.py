@@ -32,7 +32,7 @@ class TestGaussian:
     def test_is_normal(self, pca):
         _, codes = sample_latent(pca, X, 2000, random_state=0, return_codes=True)
         standard = codes / pca.transform(X).std(axis=0, ddof=1)
-        assert all(kstest(column, "norm").pvalue > 0.01 for column in standard.T)
+        assert all(kstest(component, "norm").pvalue > 0.01 for component in standard.T)
 
     @pytest.mark.parametrize("n", [1, 2, 3])
     @pytest.mark.parametrize("density", ["gaussian", "mixture"])
@@ -73,7 +73,7 @@ class TestMixture:
         counts = np.bincount(distances.argmin(axis=1), minlength=4)
         assert (np.abs(counts - 100) < 40).all()
 
-    def test_draws_from_a_gaussian_are_not(self):
+    def test_draws_from_a_gaussian_are_outside_the_clusters(self):
         samples = sample_latent(CODES, self.clusters(), 400, random_state=0)
         distances = np.linalg.norm(samples[:, np.newaxis] - self.CENTRES, axis=2)
         assert np.median(distances.min(axis=1)) > 20

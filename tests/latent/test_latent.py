@@ -88,7 +88,7 @@ class TestEveryModel:
         np.testing.assert_allclose(paths[:, -1], reconstruct(model, X[100:103]), rtol=1e-10)
 
     @pytest.mark.parametrize("method", ["linear", "spherical"])
-    def test_single_path_is_that_among_several(self, model, method):
+    def test_a_path_does_not_depend_on_the_others(self, model, method):
         one = interpolate(model, X[1], X[101], n_steps=4, method=method)
         several = interpolate(model, X[:3], X[100:103], n_steps=4, method=method)
         np.testing.assert_allclose(one, several[1], rtol=1e-10)
@@ -115,8 +115,8 @@ class TestEveryModel:
         grid = latent_grid(model, n=5, X=X, components=(1, 0))
         assert grid.samples.shape == (5, 5, 4)
         for i, j in ((0, 0), (1, 3)):
-            row = model.inverse_transform(grid.codes[i, j : j + 1])[0]
-            np.testing.assert_allclose(grid.samples[i, j], row, rtol=1e-10)
+            sample = model.inverse_transform(grid.codes[i, j : j + 1])[0]
+            np.testing.assert_allclose(grid.samples[i, j], sample, rtol=1e-10)
 
     @pytest.mark.parametrize("density", ["gaussian", "mixture", KernelDensity(), GaussianMixture(2)])
     def test_draws_depend_only_on_the_seed(self, model, density, unchanged_globals):
@@ -235,15 +235,15 @@ def test_attribute_of_pca_is_the_projected_difference_of_means(pca):
 # -- kinds of input and models --------------------------------------------------------------
 
 
-def call_all(model, X, row):
-    """Iterate over the decoded samples of every function."""
+def call_all(model, X, sample):
+    """Yield the decoded samples of every function."""
     half = X[:60], X[60:120]
     yield interpolate(model, *half)
-    yield interpolate(model, row, row, method="spherical")
-    yield traverse(model, row, 0, [0.0, 1.0])
+    yield interpolate(model, sample, sample, method="spherical")
+    yield traverse(model, sample, 0, [0.0, 1.0])
     yield latent_grid(model, 3, X=X).samples
     yield apply_attribute(model, X, attribute_vector(model, *half))
-    yield apply_attribute(model, row, attribute_vector(model, *half))
+    yield apply_attribute(model, sample, attribute_vector(model, *half))
     yield sample_latent(model, X, 5, random_state=0)
 
 
@@ -255,14 +255,14 @@ def test_kinds_of_input(kind):
     if kind in ("frame", "pandas output"):
         if kind == "pandas output":
             model = make_pipeline(model, FunctionTransformer()).set_output(transform="pandas")
-        samples, row = FRAME, FRAME.iloc[3]
+        samples, sample = FRAME, FRAME.iloc[3]
     else:
         samples = X.tolist() if kind == "list" else getattr(sparse, kind)(X)
         try:
-            row = samples[3]
+            sample = samples[3]
         except NotImplementedError:  # Sparse arrays of one dimension need scipy 1.13
-            row = samples[[3]]
-    for found, wanted in zip(call_all(model.fit(samples), samples, row), expected, strict=True):
+            sample = samples[[3]]
+    for found, wanted in zip(call_all(model.fit(samples), samples, sample), expected, strict=True):
         assert type(found) is np.ndarray
         np.testing.assert_allclose(found.reshape(wanted.shape), wanted)
 

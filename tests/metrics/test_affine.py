@@ -65,7 +65,7 @@ def test_an_equivariant_model_has_the_same_density_behind_any_affine_steps(name)
 
 
 def by_finite_differences(pipeline, samples):
-    """Log-density with the Jacobian by finite differences, which is exact for affine steps."""
+    """Return the log-density with the Jacobian by finite differences, which is exact for affine steps."""
     steps, d = pipeline[:-1], samples.shape[1]
     jacobian = steps.transform(samples[0] + np.eye(d)) - steps.transform(np.tile(samples[0], (d, 1)))
     return pipeline[-1].score_samples(steps.transform(samples)).mean() + np.linalg.slogdet(jacobian)[1]
@@ -79,7 +79,7 @@ def test_jacobian_is_that_of_finite_differences(name):
 
 
 def test_whitening_of_a_constant_feature():
-    """PCA divides by its floor."""
+    """PCA divides by a lower bound of the standard deviation."""
     samples = np.column_stack([X[:, :2], np.full(len(X), 2.0)])
     pipeline = make_pipeline(PCA(whiten=True), KernelDensity()).fit(samples)
     found = log_likelihood_scorer(pipeline, samples)
@@ -114,8 +114,8 @@ def test_kernel_density_has_bandwidths_in_the_units_of_x():
 
 
 def test_density_integrates_to_one():
-    column = X[:, 3:]
-    pipeline = make_pipeline(MinMaxScaler((0, 50)), KernelDensity(bandwidth=3)).fit(column)
+    feature = X[:, 3:]
+    pipeline = make_pipeline(MinMaxScaler((0, 50)), KernelDensity(bandwidth=3)).fit(feature)
     grid = np.linspace(-100, 200, 301)
     density = np.exp([log_likelihood_scorer(pipeline, [[x]]) for x in grid])
     assert trapezoid(density, grid) == pytest.approx(1, abs=1e-9)

@@ -369,7 +369,7 @@ class TestEveryMeasure:
         pipeline = make_pipeline(StandardScaler(with_mean=False), TruncatedSVD(3, random_state=0)).fit(frame)
         assert MEASURES[name](pipeline, frame, **options) >= 0
 
-    def test_random_part_of_the_samples(self, name, X):
+    def test_max_samples_uses_a_random_subset(self, name, X):
         model = PCA(3).fit(X)
         part, whole = (MEASURES[name](model, X, max_samples=n, **ONCE) for n in (200, 400))
         assert part != whole

@@ -50,7 +50,7 @@ def reconstruction_scorer(estimator, X, y=None):
 
 
 def sized(model, k, seed=0):
-    """Clone with the size and the seed that are compared."""
+    """Return a clone of the given size and seed."""
     model = clone(model)
     last = model[-1] if isinstance(model, Pipeline) else model
     last.set_params(n_components=k, **({"random_state": seed} if "random_state" in last.get_params() else {}))
@@ -289,8 +289,8 @@ def test_random_state(unchanged_globals):
     same(*(compare_reducers(fixed, X[::3], random_state=seed, **options) for seed in (3, 4)))
 
 
-def test_folds_learn_nothing_from_each_other():
-    """They would with a warm start if the same object were fitted twice."""
+def test_folds_are_independent_of_each_other():
+    """With a warm start they would not be, if the same object were fitted twice."""
     model = clone(SMALL).set_params(early_stopping=False, alpha=0.0)
     predictor = SGDClassifier(max_iter=2, tol=None)
     cold = compare_reducers([model], X[::3], 2, Y[::3], cv=CV, predictor=predictor, random_state=0)

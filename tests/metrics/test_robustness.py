@@ -28,7 +28,7 @@ CONSTANT = FunctionTransformer(lambda X: np.zeros((len(X), 1)), lambda Z: np.zer
 
 
 def encoder(function):
-    """Model that encodes by a function, and whose decoder is the identity."""
+    """Return a model that encodes by a function, and whose decoder is the identity."""
     return FunctionTransformer(function, lambda Z: Z)
 
 
@@ -128,7 +128,7 @@ class TestNoiseSensitivity:
 
 
 def autograd_jacobians(model, samples):
-    """Jacobians of the codes with respect to X, of shape (n, k, d)."""
+    """Return the Jacobians of the codes with respect to X, of shape (n, k, d)."""
     module = model.module_.double()
 
     def encode(x):

@@ -57,7 +57,7 @@ MODELS = {
 
 
 def sums(model, X):
-    """SSE and SST, by hand."""
+    """Return SSE and SST."""
     X_hat = model.inverse_transform(model.transform(X))
     return ((X - X_hat) ** 2).sum(), ((X - X.mean(axis=0)) ** 2).sum()
 
@@ -111,7 +111,7 @@ def test_units_of_x():
 
 
 def test_scores_far_from_the_origin():
-    model = PCA(2, svd_solver="full")  # Other solvers lose digits themselves
+    model = PCA(2, svd_solver="full")  # Other solvers themselves lose precision
     near = [scorer(model.fit(X), HELD_OUT) for scorer in RECONSTRUCTIONS]
     far = [scorer(model.fit(X + 1e7), HELD_OUT + 1e7) for scorer in RECONSTRUCTIONS]
     assert far == pytest.approx(near, rel=1e-6)
