@@ -156,7 +156,7 @@ class TestGaussianSampling:
         wild = 1e30 * activations(k=6)
         wild[:, :3] = 0.0
         assert GaussianSampling()(wild, generator()).isfinite().all()
-        assert 1 + np.exp(0.5 * np.float32(low)) > 1  # the smallest deviation is not lost beside 1 in float32
+        assert 1 + np.exp(0.5 * np.float32(low)) > 1  # in float32, 1 plus the smallest deviation is not 1
 
 
 # -- ordered codes ------------------------------------------------------------------

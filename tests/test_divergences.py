@@ -175,7 +175,7 @@ def test_discrepancy_of_equal_distributions_is_zero_on_average():
         [float(MMD().discrepancy(normal(20, 4, 2 * i), normal(20, 4, 2 * i + 1))) for i in range(500)]
     )
     assert abs(values.mean()) < 4 * values.std() / np.sqrt(500)
-    assert values.min() < 0  # unbiased, so it is negative at times
+    assert values.min() < 0  # unbiased, so that it is sometimes negative
 
 
 def test_expected_discrepancy_does_not_depend_on_the_batch_size():
@@ -188,7 +188,7 @@ def test_expected_discrepancy_does_not_depend_on_the_batch_size():
     assert small == pytest.approx(large, rel=0.1)
 
 
-def test_discrepancy_grows_with_the_shift_and_the_scale_of_codes():
+def test_discrepancy_grows_with_a_shift_or_contraction_of_the_codes():
     prior = normal(400, 3, 1)
     shifted = [float(MMD().discrepancy(normal(400, 3, 0, shift), prior)) for shift in (0, 0.3, 1, 3, 10)]
     scaled = [float(MMD().discrepancy(normal(400, 3, 0) * scale, prior)) for scale in (1, 0.7, 0.3, 0)]

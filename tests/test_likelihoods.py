@@ -184,7 +184,7 @@ def test_invalid_data_are_refused(likelihood, bad, message):
 
 
 class Laplace(Likelihood):
-    """Likelihood with only a density, of a fixed scale in working units."""
+    """Likelihood that defines only its density, with a fixed scale in working units."""
 
     def __init__(self, scale=0.3):
         self.scale = scale

@@ -37,7 +37,7 @@ DISCRETE = {
 
 @pytest.mark.parametrize("name", LOSSES)
 class TestEveryLoss:
-    def test_is_its_closed_form(self, name):
+    def test_equals_its_closed_form(self, name):
         loss, (x, oracle) = LOSSES[name](), ORACLES[name]
         start = torch.full_like(ETA, 0.7)
         torch.testing.assert_close(loss(ETA, x) - loss(start, x), oracle(ETA, x) - oracle(start, x))

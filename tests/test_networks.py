@@ -152,7 +152,7 @@ def test_any_image_fits_and_starts_at_pca(image_shape, channels, tied):
 
 
 def test_convolutions_are_local():
-    """The first feature map of an image with one pixel is zero away from that pixel."""
+    """The first feature map of an image with one nonzero pixel is zero away from it."""
     f, _ = Conv((1, 9, 9), (2,)).build(Shape(81, 2, 2), (), "relu", False, Generator().manual_seed(0))
     unflatten, conv = f[0], f[1]
     x = torch.zeros(1, 81)

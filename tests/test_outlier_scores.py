@@ -137,7 +137,7 @@ def spaces(samples):
 
 
 def mean_squared_distance(points, k, new=None):
-    """Return the distances of new points or, without them, of each point from the others."""
+    """Return the mean squared distance of new points or, without them, of each point from its neighbors."""
     neighbors = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(points)
     return np.square(neighbors.kneighbors(new)[0]).mean(axis=1)
 

@@ -68,7 +68,7 @@ ORACLES = {
 @pytest.mark.parametrize("name", PENALTIES)
 class TestEveryPenalty:
     @pytest.mark.parametrize("bottleneck", [Identity(), ThresholdedReLU(0.1)], ids=str)
-    def test_is_its_closed_form(self, name, bottleneck):
+    def test_equals_its_closed_form(self, name, bottleneck):
         penalty, oracle = ORACLES[name]
         pair = Pair(5, bottleneck)
         torch.testing.assert_close(pair.penalty(penalty), oracle(pair), rtol=1e-6, atol=1e-9)

@@ -49,14 +49,14 @@ def test_splits_depend_on_the_random_state_only():
 def test_array_samples_hold_the_chosen_samples(form, indices):
     X = small_counts()
     samples = ArraySamples(form(X), indices)
-    wanted = X if indices is None else X[indices]
-    assert samples.shape == wanted.shape
-    assert samples.n_places == len(wanted)
+    expected = X if indices is None else X[indices]
+    assert samples.shape == expected.shape
+    assert samples.n_places == len(expected)
     assert samples.lazy == (form is not np.asarray)
-    np.testing.assert_array_equal(samples.head(3), wanted[:3])
-    np.testing.assert_array_equal(samples.head(1_000), wanted)
-    for found in (samples.array, samples[np.arange(len(wanted))]):
-        np.testing.assert_array_equal(found.toarray() if sparse.issparse(found) else found, wanted)
+    np.testing.assert_array_equal(samples.head(3), expected[:3])
+    np.testing.assert_array_equal(samples.head(1_000), expected)
+    for found in (samples.array, samples[np.arange(len(expected))]):
+        np.testing.assert_array_equal(found.toarray() if sparse.issparse(found) else found, expected)
 
 
 @in_every_form
@@ -106,11 +106,11 @@ def working(X, lazy=False, indices=None):
 def test_samples_are_centred_and_scaled(form, lazy, indices):
     X = grid()
     samples = working(form(X), lazy, indices)
-    wanted = ((X - X.mean(0)) / 2)[slice(None) if indices is None else indices].astype(np.float32)
-    assert len(samples) == len(wanted)
+    expected = ((X - X.mean(0)) / 2)[slice(None) if indices is None else indices].astype(np.float32)
+    assert len(samples) == len(expected)
     assert (samples.tensor is None) == lazy
-    np.testing.assert_array_equal(samples[torch.arange(len(wanted))], wanted)
-    np.testing.assert_array_equal(samples[torch.tensor([2, 0])], wanted[[2, 0]])
+    np.testing.assert_array_equal(samples[torch.arange(len(expected))], expected)
+    np.testing.assert_array_equal(samples[torch.tensor([2, 0])], expected[[2, 0]])
 
 
 def test_conversion_in_blocks_changes_nothing(monkeypatch):

@@ -228,10 +228,10 @@ def test_noise_variance_and_whitening_fit_the_codes(params, digits, low_limits):
     X_hat = model.inverse_transform(Z)
     squares = np.square(digits - X_hat).sum(1)
     np.testing.assert_allclose(squares, model.reconstruction_error(digits), rtol=1e-6)
-    wanted = squares.mean() / (digits.shape[1] - 3)
-    assert model.noise_variance_ == pytest.approx(wanted, rel=0.1)
+    expected = squares.mean() / (digits.shape[1] - 3)
+    assert model.noise_variance_ == pytest.approx(expected, rel=0.1)
     if not model.early_stopping:
-        assert model.noise_variance_ == pytest.approx(wanted, rel=1e-5)
+        assert model.noise_variance_ == pytest.approx(expected, rel=1e-5)
         assert model.validation_loss_curve_ == []
 
 

@@ -50,7 +50,7 @@ def test_fitted_densities_integrate_to_one(fitted_curve):
 
 
 def test_fitted_densities_agree_with_draws_from_the_prior(fitted_curve):
-    """p(x) = E_z p(x | z) with z from the model's own prior, decoded by its public method."""
+    """p(x) = E_z p(x | z) with z from the model's own prior, decoded by inverse_transform."""
     _, model, X, _, _ = fitted_curve
     noise = model.noise_variance_
     latent = model._latent()

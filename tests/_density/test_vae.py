@@ -94,7 +94,7 @@ class TestFitted:
         assert np.sqrt(np.square(scaled).mean()) < 1.5  # the standard errors are right
         assert (model.elbo(X[:40]) <= naive + 4 * naive_error + 0.02).all()
 
-    def test_elbo_is_its_definition(self, fitted):
+    def test_elbo_equals_its_definition(self, fitted):
         model, X = fitted
         mean, std = model.posterior(X[:20])
         normal = np.random.RandomState(2).normal(size=(1000, model.n_components_))

@@ -88,17 +88,17 @@ def test_a_linear_model_is_an_incremental_pca(n_chunks, digits):
 def test_feature_ranges_are_those_of_all_chunks(digits):
     model = fit_chunks(estimator(2, corruption="salt_and_pepper"), digits, 7)
     module = model.net_.module_
-    for name, wanted in (("zero", np.zeros(64)), ("low", digits.min(0)), ("high", digits.max(0))):
+    for name, expected in (("zero", np.zeros(64)), ("low", digits.min(0)), ("high", digits.max(0))):
         found = model.mean_ + model.scale_ * getattr(module, name).numpy()
-        np.testing.assert_allclose(found, wanted, atol=1e-4)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_whitening_and_noise_variance_fit_all_samples_after_small_chunks(digits):
     model = fit_chunks(estimator(4, whiten=True), digits, 120)  # 15 samples each
     np.testing.assert_allclose(np.cov(model.transform(digits).T), np.eye(4), atol=0.35)
-    wanted = error(model, digits) / 60
-    assert model.noise_variance_ == pytest.approx(wanted, rel=0.2)
+    expected = error(model, digits) / 60
+    assert model.noise_variance_ == pytest.approx(expected, rel=0.2)
 
 
 # -- state between chunks -----------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_scores_of_a_single_measure_are_in_its_unit(robust):
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("score", OUTLIER_SCORES)
 def test_pvalues_of_new_normal_samples_are_uniform(score, robust, n_fits):
-    """The tolerance allows for means over five folds, whose ranks differ and are less extreme."""
+    """The tolerance allows for averaging over five folds, which makes ranks less extreme."""
     p = []
     for seed in range(n_fits):
         detector = quick(score, robust=robust, n_estimators=5, random_state=seed)

@@ -77,7 +77,7 @@ def X():
 
 def fitted(name, X, **params):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the model is hardly trained
+        warnings.simplefilter("ignore")  # few epochs
         return transformer(name, **params).fit(X[:500], X_val=X[500:])
 
 
@@ -128,8 +128,8 @@ def test_epochs_on_the_device_equal_those_of_the_loop(name, net_of, X):
         np.testing.assert_allclose(device.history[:, curve], loop.history[:, curve], rtol=1e-3)
     assert device.history[0, "train_loss"] == pytest.approx(loop.history[0, "train_loss"], rel=1e-4)
     assert len(set(loop.history[:, "train_loss"])) == 3
-    for got, wanted in zip(device.module_.parameters(), loop.module_.parameters(), strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-2, atol=1e-3)
+    for got, expected in zip(device.module_.parameters(), loop.module_.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-2, atol=1e-3)
 
 
 def test_samples_that_are_not_in_memory_are_validated_by_the_loop(net_of, X):
@@ -269,9 +269,9 @@ class RecordReason(Callback):
         self.graph_fallback_reason_ = net.graph_fallback_reason_
 
 
-def difference(got, wanted):
+def difference(got, expected):
     """Return the largest difference of two curves, relative to the largest value of the second."""
-    return np.max(np.abs(np.subtract(got, wanted))) / np.max(np.abs(wanted))
+    return np.max(np.abs(np.subtract(got, expected))) / np.max(np.abs(expected))
 
 
 def error(model, X):

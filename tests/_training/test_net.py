@@ -120,7 +120,7 @@ def test_skorch_scoring_works(curve):
 
 
 def test_callbacks_can_change_the_gradients(curve):
-    """As skorch's GradientNormClipping does, whose failure would go unnoticed."""
+    """skorch's GradientNormClipping relies on it, and would fail unnoticed."""
 
     class Freeze(Callback):
         def on_grad_computed(self, net, named_parameters, **kwargs):

@@ -183,7 +183,7 @@ def test_weight_average_follows_weights_after_a_swap():
 
 
 class OpenEnded:
-    """Net without training, whose weight counts the steps of all calls."""
+    """Net without training, whose weight is the number of steps of all calls."""
 
     lr = 0.01
 
@@ -231,7 +231,7 @@ def test_open_ended_learning_rate_warms_up_and_decays_with_the_root_of_the_step(
 
 
 class Scripted:
-    """Net whose only weight counts the epochs, and whose validation losses are given."""
+    """Net whose only weight is the number of the epoch, and whose validation losses are given."""
 
     averaged = staticmethod(nullcontext)
 

@@ -218,7 +218,7 @@ def test_duplicates_are_treated_alike():
 
 
 @pytest.mark.parametrize("X", [[[0.0, 1], [1, 3]], [[0.0], [5]], [[0.0, 0], [1, 0], [9, 0]]], ids=str)
-def test_very_few_samples_have_a_inlier_core(X):
+def test_very_few_samples_have_an_inlier_core(X):
     inside = in_inlier_core(np.array(X))
     assert inside.mean() >= 0.75
 
@@ -229,7 +229,7 @@ def test_equal_samples_are_all_in_the_inlier_core(d):
 
 
 @pytest.mark.parametrize("d", [1, 3, 150])
-def test_mostly_equal_samples_have_a_inlier_core(d):
+def test_mostly_equal_samples_have_an_inlier_core(d):
     X = np.zeros((50, d))
     X[:10] = 5 + gaussian(10, d)
     inside = in_inlier_core(X)

@@ -27,13 +27,13 @@ def test_a_device_is_resolved_by_its_name():
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "wanted"),
+    ("cuda", "mps", "expected"),
     [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
 )
-def test_auto_is_the_first_available_device(cuda, mps, wanted, monkeypatch):
+def test_auto_is_the_first_available_device(cuda, mps, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert resolve_device("auto") == torch.device(wanted)
+    assert resolve_device("auto") == torch.device(expected)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
@@ -49,7 +49,7 @@ NARROW = nn.Linear(60, 50)
 
 
 @pytest.mark.parametrize(
-    ("precision", "layer", "batch_size", "supported", "wanted"),
+    ("precision", "layer", "batch_size", "supported", "expected"),
     [
         ("auto", WIDE, 64, True, True),
         ("auto", WIDE, 64, False, False),
@@ -60,19 +60,19 @@ NARROW = nn.Linear(60, 50)
     ],
 )
 def test_bfloat16_is_used_if_supported_and_faster(
-    precision, layer, batch_size, supported, wanted, monkeypatch
+    precision, layer, batch_size, supported, expected, monkeypatch
 ):
     monkeypatch.setattr(runtime, "_has_bf16", lambda device: supported)
-    assert use_bf16(precision, CPU, layer, batch_size) == wanted
+    assert use_bf16(precision, CPU, layer, batch_size) == expected
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "wanted"),
+    ("capabilities", "expected"),
     [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)],
 )
-def test_bfloat16_needs_instructions_of_the_processor(capabilities, wanted, monkeypatch):
+def test_bfloat16_needs_instructions_of_the_processor(capabilities, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert use_bf16("auto", CPU, WIDE, 64) == wanted
+    assert use_bf16("auto", CPU, WIDE, 64) == expected
 
 
 # -- threads ------------------------------------------------------------------------------
@@ -86,10 +86,10 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("n_weights", "n_samples", "wanted"), [(10_000, 100, 1), (10**6, 1_000, 2)])
-def test_small_steps_run_on_one_thread(n_weights, n_samples, wanted, two_threads):
+@pytest.mark.parametrize(("n_weights", "n_samples", "expected"), [(10_000, 100, 1), (10**6, 1_000, 2)])
+def test_small_steps_run_on_one_thread(n_weights, n_samples, expected, two_threads):
     with threads_for(n_weights, n_samples):
-        assert torch.get_num_threads() == wanted
+        assert torch.get_num_threads() == expected
     assert torch.get_num_threads() == 2
 
 

@@ -1,4 +1,4 @@
-"""Warnings point at the user's line, whatever calls ``fit``."""
+"""Warnings point at the user's line, also if other estimators call ``fit``."""
 
 import sys
 import warnings
@@ -68,7 +68,7 @@ def test_category_and_message_are_kept():
 
 
 def test_the_stack_level_counts_frames_from_the_caller(monkeypatch):
-    """As for Python before 3.12, which cannot skip files."""
+    """Python before 3.12 cannot skip files."""
     assert _stacklevel() == 1
     monkeypatch.setattr(sys, "version_info", (3, 11))
     with pytest.warns(UserWarning, match="older") as found:

@@ -65,7 +65,7 @@ def test_seeds_are_outside_of_their_fold_and_in_different_clusters():
     assert (np.sort(seeds % 3, axis=1) == [0, 1, 2]).all()
 
 
-def test_equal_points_are_no_error():
+def test_equal_points_raise_no_error():
     X, folds = np.ones((40, 2)), np.arange(40) % 4
     log_density = FoldMixtures(X, folds, 4, np.random.RandomState(0)).fit(4).log_density(X, folds)
     np.testing.assert_allclose(log_density, -np.log(2 * np.pi * 1e-3), rtol=1e-3)
