@@ -62,7 +62,7 @@ def digits_split(digits):
 
 @pytest.fixture(scope="session")
 def curve():
-    """300 noisy points on a curve in five dimensions: one nonlinear degree of freedom."""
+    """600 noisy points on a curve in five dimensions: one nonlinear degree of freedom."""
     rng = np.random.RandomState(0)
     t = rng.uniform(-2, 2, 600)
     X = np.column_stack([t, t**2, np.sin(2 * t), np.cos(2 * t), 0.5 * t**3])
