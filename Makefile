@@ -1,6 +1,6 @@
 # make demo      set up, replace PCA on digits, print and plot the comparison
 # make test      set up, lint, check types and layers, run the unit tests, the doctests and the code of the documents
-# make check     make test, and all the rest: slow tests, coverage, benchmark scripts, gallery, site, minimum versions
+# make check     make test with its coverage, slow tests, benchmark scripts, gallery, site, minimum versions
 # make coverage  unit tests with their line coverage, which must reach the floor in pyproject.toml
 # make docs      set up, run the gallery, build the site in docs/_build/html
 # make test-min  unit tests with the lowest versions that pyproject.toml allows (constraints-min.txt)
@@ -41,7 +41,7 @@ lint: $(VENV)/.dev
 unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) $(UNIT)
 
-check: test slow gallery docs coverage test-min
+check: lint coverage slow gallery docs test-min
 
 slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow --ignore=tests/check
