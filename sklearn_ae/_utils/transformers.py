@@ -59,7 +59,7 @@ def _as_2d(x: Any) -> Any:
     return (x if sparse.issparse(x) else np.asarray(x)).reshape(1, -1)
 
 
-def numeric_rows(X: Any, name: str = "X") -> np.ndarray:
+def dense_samples(X: Any, name: str = "X") -> np.ndarray:
     """Return samples, possibly sparse or in a data frame, as a float array."""
     return check_array(dense(X), dtype=[np.float64, np.float32], input_name=name)
 

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
 from sklearn.pipeline import Pipeline
 
 from sklearn_ae._utils.pipelines import last_step
-from sklearn_ae._utils.transformers import check_decoder, decode, encode, numeric_rows
+from sklearn_ae._utils.transformers import check_decoder, decode, dense_samples, encode
 from sklearn_ae.inspection._drawing import (
     COLOURS,
     MARKERS,
@@ -103,7 +103,7 @@ class ExplainedVarianceDisplay:
         """
         pyplot(cls)
         sizes = None if n_components is None else _check_sizes(n_components)
-        samples = numeric_rows(X)
+        samples = dense_samples(X)
         total = float(np.square(samples - samples.mean(axis=0, dtype=np.float64)).sum())
         if not total > 0:
             raise ValueError("X has no variance to explain, since all samples are equal.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
-from sklearn_ae._utils.transformers import check_decoder, decode, encode, numeric_rows
+from sklearn_ae._utils.transformers import check_decoder, decode, dense_samples, encode
 from sklearn_ae.inspection._cells import (
     check_kind,
     infer_image_shape,
@@ -211,7 +211,7 @@ class ReconstructionDisplay:
         """
         pyplot(cls)
         named = X_hat if isinstance(X_hat, Mapping) else {"Reconstruction": X_hat}
-        samples = numeric_rows(X)
+        samples = dense_samples(X)
         display = cls(
             samples,
             {name: _check_reconstruction(values, name, samples.shape) for name, values in named.items()},
@@ -263,7 +263,7 @@ def _reconstruct(model: Any, X: Any) -> np.ndarray:
 
 def _check_reconstruction(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return a reconstruction as a numeric array of the given shape."""
-    X_hat = numeric_rows(values, "X_hat")
+    X_hat = dense_samples(values, "X_hat")
     if X_hat.shape != shape:
         raise ValueError(
             f"X_hat must have the shape of X, {shape}; the reconstruction {name!r} has {X_hat.shape}."

@@ -8,7 +8,7 @@ from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklearn_ae._utils.transformers import check_decoder, decode, encode, kind, numeric_rows
+from sklearn_ae._utils.transformers import check_decoder, decode, dense_samples, encode, kind
 
 X = load_iris().data
 
@@ -27,7 +27,7 @@ def test_codes_are_arrays(make):
     codes = encode(TruncatedSVD(2, random_state=0).fit(X), make(X), "X")
     assert type(codes) is np.ndarray
     assert codes.shape == (150, 2)
-    assert type(numeric_rows(make(X))) is np.ndarray
+    assert type(dense_samples(make(X))) is np.ndarray
 
 
 def test_sparse_codes_are_dense_arrays():
