@@ -67,7 +67,7 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
     """
     if isinstance(samples, Source):
         return _without_rounding(streamed_pca(samples, n_components, seed))
-    X = samples.array
+    X, shift = _without_mean(samples.array)
     n, d = X.shape
     if d <= 1_000 and n >= 10 * d:
         solver = "covariance_eigh"
@@ -85,7 +85,23 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
         return _without_rounding(pca, 10 * _EPS)  # the covariance of a sparse matrix is not centred
     if solver == "covariance_eigh" and _cancels(pca):
         pca = _quiet_pca(X, n_components, "full", seed)
+    pca.mean_ = pca.mean_ + shift
     return _without_rounding(pca)
+
+
+def _without_mean(X: Any) -> tuple[Any, Any]:
+    """Return float32 samples less their mean, and that mean, because sums of float32 lose the digits of X.
+
+    NOTE[DIFF]: scikit-learn's PCA adds up float32 in single precision, so that features
+    whose mean is large compared with their spread are not centred. Sparse samples are
+    converted to float64 instead.
+    """
+    if X.dtype != np.float32:
+        return X, 0.0
+    if sparse.issparse(X):
+        return X.astype(np.float64), 0.0
+    mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return X - mean, mean.astype(np.float64)
 
 
 def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:
