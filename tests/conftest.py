@@ -34,10 +34,12 @@ def unperturbed(monkeypatch):
 
 
 def perturbed(X):
-    """Return validated X with each entry reduced by up to 1e-12 of itself, or by its last digits if float32.
+    """Return validated X with each entry reduced by up to 2e-12 of itself, or by its last digits if float32.
 
-    The share is a function of the entry, so that all methods, slices and containers
-    see the same numbers; zeros, signs and the range of the features are kept.
+    The mantissa is rounded up, and then reduced by less than a unit, which is a function
+    of the rounded mantissa. Therefore all methods, slices and containers see the same
+    numbers, and a second validation does not change them again. Zeros, signs and the
+    range of the features are kept, and powers of two.
     """
     if sparse.issparse(X):
         X = X.copy()
@@ -45,8 +47,11 @@ def perturbed(X):
         return X
     if not np.isfinite(X).all():
         return X
-    share = (np.frexp(X)[0] * 12345.678) % 1
-    return X * (1 - max(1e-12, 2 * np.finfo(X.dtype).eps) * share).astype(X.dtype)
+    bits, unit = (22, 2.0**-2) if X.dtype == np.float32 else (40, 2.0**-12)
+    mantissa, exponent = np.frexp(X.astype(np.float64))
+    rounded = np.ceil(np.abs(mantissa) * 2.0**bits)
+    share = np.where(rounded == 2.0 ** (bits - 1), 0, rounded * 0.6180339887 % 1 // unit * unit)
+    return np.copysign(np.ldexp((rounded - share) / 2.0**bits, exponent), X).astype(X.dtype)
 
 
 @pytest.fixture(scope="session")

@@ -61,8 +61,7 @@ def test_linear_autoencoders_equal_a_grid_search_over_pca(scoring):
     np.testing.assert_allclose(ours.transform(X), grid.transform(X), atol=1e-6)
 
 
-@pytest.mark.usefixtures("same_input")
-def test_codes_that_cannot_be_truncated_equal_a_grid_search():
+def test_codes_that_cannot_be_truncated_equal_a_grid_search(unperturbed):
     X, sizes = low_rank(2), [2, 6, 14]  # topk codes may be overcomplete
     params = QUICK | {"bottleneck": TopK(n_active=2)}
     ours = AutoencoderTransformerCV(sizes, cv=2, scoring=minus_squared_error, **params).fit(X)
@@ -104,7 +103,6 @@ def test_no_size_scores_significantly_below_pca(digits):
     assert min(ratios) < 0.9
 
 
-@pytest.mark.usefixtures("same_input")
 def test_the_result_equals_an_autoencoder_of_the_selected_size(fitted):
     X = low_rank(0)
     alone = AutoencoderTransformer(fitted.n_components_, **QUICK).fit(X)
@@ -127,7 +125,6 @@ def test_the_result_equals_an_autoencoder_of_the_selected_size(fitted):
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of the final fit
-@pytest.mark.usefixtures("same_input")
 def test_options_are_passed_to_the_autoencoder(params):
     X = low_rank(3)
     model = AutoencoderTransformerCV([1, 3], cv=2, **(QUICK | params)).fit(X)
@@ -184,7 +181,6 @@ def test_results_are_consistent(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("same_input")
 def test_parallel_folds_give_the_same_result(fitted):
     both = clone(fitted).set_params(n_jobs=2).fit(low_rank(0))
     for i in range(3):
