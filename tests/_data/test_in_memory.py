@@ -202,7 +202,7 @@ def test_every_form_of_x_gives_the_same_start_and_codes(form, dtype, in_form, di
         for X in (train, in_form(form, train))
     )
     assert ours.uses_network_
-    assert ours.loss_curve_[0] == pytest.approx(dense.loss_curve_[0], rel=1e-5)  # before the first step
+    assert ours.loss_curve_[0] == pytest.approx(dense.loss_curve_[0], rel=1e-4)  # before the first step
     np.testing.assert_allclose(ours.mean_, dense.mean_, rtol=1e-5, atol=1e-5)
     Z = ours.transform(test)
     assert Z.dtype == dtype
