@@ -25,6 +25,25 @@ def before_last_step(model: Any, X: Any) -> Any:
     return before_last_step(model[-1], model[:-1].transform(X) if len(model) > 1 else X)
 
 
+def names_before_last_step(model: Any, names: Any) -> Any:
+    """Return the feature names of the input of :func:`last_step`, None if a step does not name its output.
+
+    Parameters
+    ----------
+    model : estimator
+    names : array-like of str or None
+        Names of the features of X, None for those that the first step has seen in ``fit``.
+    """
+    if not isinstance(model, Pipeline):
+        return names
+    if len(model) > 1:
+        try:
+            names = model[:-1].get_feature_names_out(names)
+        except (AttributeError, ValueError):
+            return None
+    return names_before_last_step(model[-1], names)
+
+
 def by_class(models: Iterable[Any]) -> dict[str, Any]:
     """Return models by the names of their classes (of a pipeline, its last step), numbered if equal."""
     named: dict[str, Any] = {}

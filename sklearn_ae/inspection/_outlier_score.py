@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar, column_or_1d
 
-from sklearn_ae._utils.pipelines import before_last_step, last_step
+from sklearn_ae._utils.pipelines import before_last_step, last_step, names_before_last_step
 from sklearn_ae._utils.transformers import kind
 from sklearn_ae.inspection._cells import resolve_feature_names
 from sklearn_ae.inspection._colouring import check_y, is_discrete
@@ -306,8 +306,9 @@ def _explain(detector: Any, X: Any, explained: np.ndarray, feature_names: Any) -
     samples = before_last_step(detector, X)
     samples = samples.iloc[explained] if hasattr(samples, "iloc") else _indexable(samples)[explained]
     contributions = np.asarray(last.explain(samples))
-    n_features = contributions.shape[1]
-    return contributions, resolve_feature_names(feature_names, n_features, samples, last, X)
+    if feature_names is None:
+        feature_names = names_before_last_step(detector, getattr(X, "columns", None))
+    return contributions, resolve_feature_names(feature_names, contributions.shape[1], samples, last)
 
 
 def _indexable(X: Any) -> Any:

@@ -22,7 +22,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.networks import Conv
 
@@ -224,6 +224,41 @@ def test_dtype_is_preserved(dtype, labelled):
     # Either dtype gives the same codes, independent of the dtype of the training data.
     other = model.transform(X.astype(np.float32 if dtype == np.float64 else np.float64))
     np.testing.assert_allclose(other, model.transform(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("centre", [1e6, 101_325, [2010, 0, 1e5]], ids=str)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AutoencoderTransformer(1, hidden_layer_sizes=()),
+        VAETransformer(1, hidden_layer_sizes=()),
+        AutoencoderTransformer(1, hidden_layer_sizes=(8,), max_iter=2, random_state=0),
+        AEOutlierDetector(AutoencoderTransformer(1, hidden_layer_sizes=()), n_estimators=1, random_state=0),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+@pytest.mark.parametrize("form", ["array", "csr", "stream", "chunks"])
+def test_large_means_do_not_hide_the_spread_of_single_precision(form, estimator, centre, curve):
+    """Scores and errors are those of the same numbers in double precision."""
+    X = (centre + 10 * curve[:, :3]).astype(np.float32)
+    calls = {
+        "array": lambda X: clone(estimator).fit(X),
+        "csr": lambda X: clone(estimator).fit(sparse.csr_array(X)),
+        "stream": lambda X: clone(estimator).fit(lambda: iter(np.array_split(X, 3))),
+        "chunks": lambda X: clone(estimator).partial_fit(X[:300]).partial_fit(X[300:]),
+    }
+    if isinstance(estimator, AEOutlierDetector) and form in ("stream", "chunks"):
+        pytest.skip("no out-of-core detector")
+    single, double = calls[form](X), calls[form](X.astype(np.float64))
+    X_double = X.astype(np.float64)
+    error, exact = (
+        np.square(X_double - model.inverse_transform(model.transform(X_double))).mean() for model in (single, double)
+    )
+    assert error == pytest.approx(exact, rel=5e-3)
+    scores, expected = single.score_samples(X), double.score_samples(X_double)
+    # The spacing of float32 at 1e6 is 0.06, so that single scores differ.
+    assert np.corrcoef(scores, expected)[0, 1] > 0.99
+    assert scores.mean() == pytest.approx(expected.mean(), abs=0.01)
 
 
 @pytest.mark.parametrize("dtype", [int, bool, np.uint8])

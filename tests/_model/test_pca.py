@@ -41,6 +41,19 @@ def test_scale_is_the_root_of_the_mean_feature_variance(shape):
         assert scale == pytest.approx(np.sqrt(X.var(0, ddof=1).mean()), rel=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(2_000, 3), (30, 20), (20, 50), (30, 2_100)], ids=str)
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_large_means_do_not_hide_the_spread_of_single_precision(shape, form):
+    """Coordinates in metres: the PCA of float32 samples is that of the same numbers in float64."""
+    rng = np.random.RandomState(0)
+    X = (1e6 + 10 * rng.normal(size=shape) * np.linspace(1, 3, shape[1])).astype(np.float32)
+    ours = fit_pca(ArraySamples(form(X)), 2, seed=0)
+    exact = fit_pca(ArraySamples(form(X.astype(np.float64))), 2, seed=0)
+    np.testing.assert_allclose(ours.mean_, exact.mean_, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(ours.explained_variance_, exact.explained_variance_, rtol=1e-4)
+    assert InitialPCA.of(ours).scale == pytest.approx(InitialPCA.of(exact).scale, rel=1e-4)
+
+
 @pytest.mark.parametrize("value", [1.0, 0.1, 1e6 / 3])
 @pytest.mark.parametrize("form", ["array", "csr", "source", "chunk"])
 def test_constant_features_have_no_variance(value, form):
