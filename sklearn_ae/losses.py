@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import sparse
 from torch import Tensor
 
 from sklearn_ae._options import Option
@@ -216,10 +217,11 @@ class BinaryCrossEntropy(_CanonicalLoss):
         return F.binary_cross_entropy_with_logits(eta, x)
 
     def check(self, X: np.ndarray) -> None:
-        if X.min() < 0 or X.max() > 1:
+        low, high, feature = _excess(X, 0.0, 1.0)
+        if feature is not None:
             name, alternative = self._names
             raise ValueError(
-                f"{name} needs X in [0, 1], but X ranges from {X.min():.6g} to {X.max():.6g}. Scale X "
+                f"{name} needs X in [0, 1], but feature {feature} ranges from {low:.6g} to {high:.6g}. Scale X "
                 f"first, for example with sklearn.preprocessing.MinMaxScaler(clip=True), or use "
                 f"{alternative}."
             )
@@ -261,10 +263,11 @@ class Poisson(_CanonicalLoss):
         return F.poisson_nll_loss(eta.clamp(max=self._max_eta), x, reduction="none") + lowest
 
     def check(self, X: np.ndarray) -> None:
-        if X.min() < 0:
+        low, _, feature = _excess(X, 0.0, np.inf)
+        if feature is not None:
             name, alternative = self._names
             raise ValueError(
-                f"{name} needs counts, X >= 0, but the smallest value of X is {X.min():.6g}. Use "
+                f"{name} needs counts, X >= 0, but the smallest value of feature {feature} is {low:.6g}. Use "
                 f"{alternative} for real-valued data."
             )
 
@@ -280,6 +283,21 @@ class Poisson(_CanonicalLoss):
 
     def information(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return self.inverse_link(eta)
+
+
+def _excess(X: Any, low: float, high: float) -> tuple[float, float, int | None]:
+    """Return the range of the feature that is furthest outside of [low, high], and its index.
+
+    The index is None if all features are inside, up to rounding: a MinMaxScaler reaches
+    1.0000000000000002.
+    """
+    lowest, highest = (
+        m.toarray().ravel() if sparse.issparse(m) else np.asarray(m) for m in (X.min(axis=0), X.max(axis=0))
+    )
+    excess = np.maximum(low - lowest, highest - high)
+    worst = int(excess.argmax())
+    inside = excess[worst] <= 100 * np.finfo(lowest.dtype).eps
+    return float(lowest[worst]), float(highest[worst]), None if inside else worst
 
 
 class CallableLoss(Loss):

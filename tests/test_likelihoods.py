@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from builders import build_vae
-from scipy import stats
+from scipy import sparse, stats
+from sklearn.base import clone
 from torch import Generator
 
-from sklearn_ae import VAETransformer
+from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
 from sklearn_ae._model.module import Noise
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
 from sklearn_ae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Likelihood, Poisson
@@ -164,9 +165,17 @@ class TestDynamicBinarisation:
 @pytest.mark.parametrize(
     ("likelihood", "bad", "message"),
     [
-        ("bernoulli", 1.5, r"^likelihood='bernoulli' needs X in \[0, 1\].*0 to 1\.5.*MinMaxScaler"),
+        (
+            "bernoulli",
+            1.5,
+            r"^likelihood='bernoulli' needs X in \[0, 1\].*feature 2 ranges from 0 to 1\.5.*MinMaxScaler",
+        ),
         ("bernoulli", -0.25, r"^likelihood='bernoulli'.*-0\.25 to 1\b.*likelihood='gaussian'"),
-        ("poisson", -2.0, r"^likelihood='poisson' needs counts, X >= 0.*-2\b.*likelihood='gaussian'"),
+        (
+            "poisson",
+            -2.0,
+            r"^likelihood='poisson' needs counts, X >= 0.*feature 2 is -2\b.*likelihood='gaussian'",
+        ),
     ],
 )
 def test_invalid_data_are_refused(likelihood, bad, message):
@@ -178,6 +187,42 @@ def test_invalid_data_are_refused(likelihood, bad, message):
         with pytest.raises(ValueError, match=message):
             fit(X)
     assert not hasattr(model, "module_")
+
+
+QUICK = {"hidden_layer_sizes": (4,), "max_iter": 1, "early_stopping": False, "random_state": 0}
+BOUNDED = {
+    "cross-entropy": AutoencoderTransformer(2, loss="binary_cross_entropy", **QUICK),
+    "Poisson loss": AutoencoderTransformer(2, loss="poisson", **QUICK),
+    "Bernoulli": VAETransformer(2, likelihood="bernoulli", **QUICK),
+    "Poisson": VAETransformer(2, likelihood="poisson", **QUICK),
+    "detector": AEOutlierDetector(
+        VAETransformer(2, likelihood="bernoulli", **QUICK),
+        outlier_score="log_likelihood",
+        n_estimators=2,
+        random_state=0,
+    ),
+}
+
+
+@pytest.mark.parametrize("model", BOUNDED.values(), ids=BOUNDED)
+@pytest.mark.parametrize("form", [np.asarray, np.float32, sparse.csr_array], ids=lambda form: form.__name__)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_samples_out_of_range_are_refused_everywhere_but_rounding_is_not(model, form):
+    X = np.random.RandomState(0).uniform(size=(60, 4))
+    X[0, 0], X[1, 1] = 1 + 2.3e-16, -1e-17  # as a MinMaxScaler computes them
+    model = clone(model).fit(form(X))
+    assert np.isfinite(model.score_samples(form(X))).all()
+    X[5, 2] = -255
+    methods = [model.score_samples, model.fit]
+    if isinstance(model, AEOutlierDetector):
+        methods += [model.predict, model.pvalues]
+    else:
+        methods += [model.partial_fit, lambda bad: model.fit(np.abs(X) / 255, X_val=bad)]
+    if isinstance(model, VAETransformer):
+        methods.append(model.elbo)
+    for method in methods:
+        with pytest.raises(ValueError, match=r"X.*feature 2 .*-255"):
+            method(form(X))
 
 
 # -- user-defined likelihoods -------------------------------------------------------

@@ -276,6 +276,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         return (Z @ L.T + mean).astype(Z.dtype)
 
     def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:
+        self.module_.loss.check(X)
         return score_samples(self.module_, self._statistics, self._pca_or_none(), X, n_draws, n_starts)
 
     # -- attributes shared with PCA -----------------------------------------------------

@@ -27,6 +27,7 @@ from sklearn_ae._estimators.validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
     check_spec,
+    check_target,
     reproducible_streams,
     validate_held_out,
     validate_large,
@@ -93,6 +94,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             data = validate_training(self, X)
             valid = None if X_val is None else validate_held_out(self, X_val, data)
             spec = check_spec(self._model_spec(), data, self.n_components)
+            if valid is not None:
+                check_target(spec.loss, valid, "X_val")
             previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
             self._take_over(fit(data, valid, spec, self._training_config(), rng, previous))
         return self

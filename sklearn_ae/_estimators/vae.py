@@ -314,6 +314,7 @@ class VAETransformer(BaseAutoencoder):
         self._warn_inactive_units()
 
     def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+        self.module_.loss.check(X)
         codes = self._statistics.moments.landmarks
         return self._model.score_samples(X, codes, n_draws)
 
@@ -382,7 +383,9 @@ class VAETransformer(BaseAutoencoder):
         """
         check_is_fitted(self)
         check_positive("n_draws", n_draws)
-        return self._model.elbo(validate_large(self, X), int(n_draws))
+        X = validate_large(self, X)
+        self.module_.loss.check(X)
+        return self._model.elbo(X, int(n_draws))
 
     def sample(
         self,

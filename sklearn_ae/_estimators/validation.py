@@ -188,9 +188,19 @@ def check_spec(
     Chunks may have fewer samples than a model that is already fitted has components.
     """
     spec.network.check(data.shape[1], spec.tied_weights)
-    spec.loss.check(data.X if isinstance(data, ArraySamples) else data)
+    check_target(spec.loss, data)
     k = n_components if is_fitted else check_n_components(n_components, data, spec)
     return replace(spec, n_components=k)
+
+
+def check_target(loss: Any, data: ArraySamples | Source, name: str = "X") -> None:
+    """Raise an error that names the data unless they are in the range of the loss."""
+    try:
+        loss.check(data.X if isinstance(data, ArraySamples) else data)
+    except ValueError as error:
+        if name == "X":
+            raise
+        raise ValueError(f"{name} is out of range: {error}") from error
 
 
 def check_n_components(n_components: Any, data: ArraySamples | Source, spec: ModelSpec) -> int | float:

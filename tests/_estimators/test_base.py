@@ -252,7 +252,8 @@ def test_large_means_do_not_hide_the_spread_of_single_precision(form, estimator,
     single, double = calls[form](X), calls[form](X.astype(np.float64))
     X_double = X.astype(np.float64)
     error, exact = (
-        np.square(X_double - model.inverse_transform(model.transform(X_double))).mean() for model in (single, double)
+        np.square(X_double - model.inverse_transform(model.transform(X_double))).mean()
+        for model in (single, double)
     )
     assert error == pytest.approx(exact, rel=5e-3)
     scores, expected = single.score_samples(X), double.score_samples(X_double)

@@ -8,7 +8,13 @@ from sklearn.feature_selection import VarianceThreshold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklearn_ae._utils.pipelines import before_last_step, by_class, first_step, last_step, names_before_last_step
+from sklearn_ae._utils.pipelines import (
+    before_last_step,
+    by_class,
+    first_step,
+    last_step,
+    names_before_last_step,
+)
 
 X = np.random.RandomState(0).normal(size=(20, 3))
 DOUBLE = FunctionTransformer(lambda X: 2 * X)
