@@ -221,8 +221,8 @@ class BinaryCrossEntropy(_CanonicalLoss):
         if feature is not None:
             name, alternative = self._names
             raise ValueError(
-                f"{name} needs X in [0, 1], but feature {feature} ranges from {low:.6g} to {high:.6g}. Scale X "
-                f"first, for example with sklearn.preprocessing.MinMaxScaler(clip=True), or use "
+                f"{name} needs X in [0, 1], but feature {feature} ranges from {low:.6g} to {high:.6g}. "
+                f"Scale X first, for example with sklearn.preprocessing.MinMaxScaler(clip=True), or use "
                 f"{alternative}."
             )
 
