@@ -251,10 +251,8 @@ def test_large_means_do_not_hide_the_spread_of_single_precision(form, estimator,
         pytest.skip("no out-of-core detector")
     single, double = calls[form](X), calls[form](X.astype(np.float64))
     X_double = X.astype(np.float64)
-    error, exact = (
-        np.square(X_double - model.inverse_transform(model.transform(X_double))).mean()
-        for model in (single, double)
-    )
+    decoded = [model.inverse_transform(model.transform(X_double)) for model in (single, double)]
+    error, exact = (np.square(X_double - X_hat).mean() for X_hat in decoded)
     assert error == pytest.approx(exact, rel=5e-3)
     scores, expected = single.score_samples(X), double.score_samples(X_double)
     # The spacing of float32 at 1e6 is 0.06, so that single scores differ.
