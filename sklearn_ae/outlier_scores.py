@@ -21,6 +21,9 @@ from sklearn_ae._options import Option, Pair
 from sklearn_ae._utils.compat import Interval
 from sklearn_ae._utils.covariance import ShrunkCovariance
 
+_SAME = 1e-3  # difference, in standard deviations of a feature, up to which a query is a training sample
+_SAME_DIGITS = 1e-7  # the same in multiples of the largest value, for the rounding of single precision
+
 
 @dataclass
 class ReconstructedSamples:
@@ -378,7 +381,12 @@ class FittedMahalanobis:
 
 
 class FittedNeighbors:
-    """Mean squared distance to the nearest references in one space."""
+    """Mean squared distance to the nearest references in one space.
+
+    A query that is a reference does not count as its own neighbor. It is recognised
+    up to rounding, so that training samples have the same scores in single precision,
+    or read from a file with four decimals.
+    """
 
     squared = True
 
@@ -390,6 +398,7 @@ class FittedNeighbors:
     ):
         self.space = space
         self.x = references.x
+        self.tolerance = _SAME * self.x.std(axis=0) + _SAME_DIGITS * np.abs(self.x).max(axis=0)
         self.n_neighbors = min(n_neighbors, max(1, len(self.x) - 1))
         points = space(references)
         self.centre = points.mean(axis=0)
@@ -413,7 +422,7 @@ class FittedNeighbors:
         candidates = self._candidates(points)
         differences = np.square(points[:, None] - self.points[candidates])
         distance = differences.sum(axis=2)
-        same = (samples.x[:, None] == self.x[candidates]).all(axis=2)
+        same = (np.abs(samples.x[:, None] - self.x[candidates]) <= self.tolerance).all(axis=2)
         if candidates.shape[1] > self.n_neighbors:
             distance[same & (same.cumsum(axis=1) == 1)] = np.inf
         order = np.argsort(distance, axis=1, kind="stable")[:, : self.n_neighbors]

@@ -253,6 +253,23 @@ def test_a_corrupted_feature_contributes_most(data, robust):
     assert np.mean(detector.score_samples(odd) < detector.score_samples(new)) >= 0.95
 
 
+@pytest.mark.parametrize("robust", [True, False])
+@pytest.mark.parametrize("score", ["auto", "neighbors"])
+@pytest.mark.parametrize(
+    "rounding",
+    [np.float32, lambda X: X.astype(np.float32).astype(float), lambda X: np.round(X, 4)],
+    ids=["float32", "via float32", "four decimals"],
+)
+def test_labels_of_training_samples_do_not_depend_on_rounding(rounding, score, robust):
+    X = correlated(300)
+    detector = quick(score, contamination=0.15, robust=robust).fit(X)
+    labels = detector.predict(X)
+    assert np.count_nonzero(labels == -1) == 45
+    np.testing.assert_array_equal(detector.predict(rounding(X)), labels)
+    pipeline = make_pipeline(PCA(4), quick(score, contamination=0.15, robust=robust)).fit(X)
+    np.testing.assert_array_equal([pipeline.predict(x[None])[0] for x in X[::20]], pipeline.predict(X)[::20])
+
+
 @pytest.mark.parametrize("score", OUTLIER_SCORES)
 def test_contributions_are_means_over_the_ensemble(score, unperturbed):
     new = correlated(20, seed=1)
