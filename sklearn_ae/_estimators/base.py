@@ -166,6 +166,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         data = ArraySamples(validate_samples(self, X, reset=first))
         k = self.n_components if first else self.n_components_
         spec = check_spec(self._model_spec(), data, k, is_fitted=not first)
+        if isinstance(spec.n_components, float):
+            raise ValueError(
+                f"n_components={k} is a share of the variance of all samples, which the first chunk does not "
+                "know; pass an integer."
+            )
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
         previous = None if first else self._previous()
         self._take_over(fit_chunk(data, spec, self._training_config(), seed, previous))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset
 
@@ -209,11 +208,11 @@ def check_n_components(n_components: Any, data: ArraySamples | Source, spec: Mod
     k = n_components
     if k == "mle":
         raise ValueError(
-            "n_components='mle' is not defined for autoencoders; pass the share of variance to explain "
-            "(n_components=0.95), or choose the size by cross-validation."
+            "n_components='mle' is not defined for autoencoders; pass an integer, or choose it by "
+            "cross-validation with AutoencoderTransformerCV."
         )
     if k is None:
-        return min(n, d) - (1 if isinstance(data, ArraySamples) and sparse.issparse(data.X) else 0)
+        return min(n, d)
     if isinstance(k, Real) and k < 1:
         if not spec.bottleneck.ordered and not spec.is_optimal_at_start:
             raise ValueError(

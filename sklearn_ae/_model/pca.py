@@ -12,7 +12,7 @@ from scipy import linalg, sparse
 from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.utils.extmath import svd_flip
 
-from sklearn_ae._data.sources import Source
+from sklearn_ae._data.sources import LARGE, Source
 from sklearn_ae._utils.arrays import dense
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -69,17 +69,22 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
         return _without_rounding(streamed_pca(samples, n_components, seed))
     X, shift = _without_mean(samples.array)
     n, d = X.shape
+    is_size = _is_size(n_components)
+    if sparse.issparse(X) and not (is_size and n_components < min(n, d)) and n * d <= LARGE:
+        X = X.toarray()  # an iterative solver cannot find all components
     if d <= 1_000 and n >= 10 * d:
         solver = "covariance_eigh"
-    elif not sparse.issparse(X) and (min(n, d) <= _FULL_SVD_MAX or not _is_size(n_components)):
+    elif not sparse.issparse(X) and (min(n, d) <= _FULL_SVD_MAX or not is_size):
         solver = "full"
     else:
         solver = "arpack" if sparse.issparse(X) else "randomized"
-    if solver == "arpack" and not (_is_size(n_components) and n_components < min(n, d)):
+    if solver == "arpack" and not is_size:
         raise ValueError(
-            f"Sparse X with fewer than 10 samples per feature needs an integer n_components below "
-            f"min(n_samples, n_features)={min(n, d)}, as for PCA; got n_components={n_components}."
+            f"n_components={n_components} needs all components of X, which is too large for that as a sparse "
+            f"matrix of shape {X.shape}; pass an integer."
         )
+    if solver == "arpack":
+        n_components = min(n_components, min(n, d) - 1)
     pca = _quiet_pca(X, n_components, solver, seed)
     if solver == "covariance_eigh" and sparse.issparse(X):
         return _without_rounding(pca, 10 * _EPS)  # the covariance of a sparse matrix is not centred

@@ -268,6 +268,20 @@ def test_integers_and_booleans_are_converted(dtype, labelled):
     np.testing.assert_array_equal(model.transform(X), quick(4).fit(X.astype(float)).transform(X))
 
 
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.parametrize("hidden_layer_sizes", [(), (4,)], ids=["linear", "networks"])
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (8, 1)], ids=str)
+def test_sparse_input_takes_every_size_that_dense_input_takes(shape, hidden_layer_sizes, estimator):
+    """Also sizes above the number of samples that are left after the hold-out."""
+    X = np.random.RandomState(0).normal(size=shape)
+    n = min(shape)
+    for k in {max(1, n - 3), n, None}:
+        model = estimator(k, hidden_layer_sizes=hidden_layer_sizes, max_iter=1, random_state=0)
+        dense, ours = (clone(model).fit(form(X)) for form in (np.asarray, sparse.csr_array))
+        assert ours.n_components_ == dense.n_components_ == (k or n)
+        np.testing.assert_allclose(ours.reconstruction_error(X), dense.reconstruction_error(X), atol=1e-4)
+
+
 def test_sparse_input_equals_dense(labelled):
     X = labelled[0].copy()
     X[X < 0.3] = 0

@@ -162,3 +162,9 @@ def test_feature_names_are_kept(digits):
 
 def test_partial_fit_leaves_the_global_state_unchanged(curve, unchanged_globals):
     fit_chunks(estimator(1), curve, 2)
+
+
+@pytest.mark.parametrize("params", [{"hidden_layer_sizes": ()}, {"bottleneck": "ordered"}], ids=str)
+def test_a_share_of_the_variance_is_refused(params):
+    with pytest.raises(ValueError, match=r"n_components=0\.9 .*first chunk .*integer"):
+        AutoencoderTransformer(0.9, **params).partial_fit(np.random.RandomState(0).normal(size=(50, 4)))
