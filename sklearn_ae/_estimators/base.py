@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -51,6 +52,8 @@ from sklearn_ae._utils.runtime import (
     threads_for,
 )
 from sklearn_ae.networks import NETWORKS, Network, as_modules
+
+_ARCHITECTURE = ("network", "bottleneck", "corruption", "loss")  # parts of the module, unlike other slots
 
 _NETWORK = {"network": Slot(NETWORKS, Network, wrapper=as_modules)}
 
@@ -127,6 +130,24 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         params = {name: getattr(self, name) for name in names}
         return TrainingConfig(device=resolve_device(self.device), **params)
 
+    def _check_unchanged(self, spec: ModelSpec) -> None:
+        """Raise an error if a parameter that the weights depend on has changed since the first chunk."""
+        slots = {name: slot.field or name for name, slot in (_NETWORK | self._slots).items()}
+        names = ["hidden_layer_sizes", "activation", "tied_weights", "init"]
+        names += [name for name, field in slots.items() if field in _ARCHITECTURE]
+        changed = [
+            name
+            for name, field in ((name, slots.get(name, name)) for name in names)
+            if repr(getattr(spec, field)) != repr(getattr(self._spec, field))
+        ]
+        if isinstance(self.n_components, Integral) and self.n_components != self.n_components_:
+            changed.insert(0, "n_components")
+        if changed:
+            raise ValueError(
+                f"partial_fit continues with the weights of the earlier chunks, but {' and '.join(changed)} "
+                "changed; restore the earlier values, or fit a clone."
+            )
+
     def _previous(self) -> Previous:
         """Return the fitted model that the next fit continues."""
         return Previous(
@@ -135,8 +156,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             pca=self.pca_,
             n_components=self.n_components_,
             statistics=self._statistics,
-            network=self.network_,
-            hidden_layer_sizes=self._hidden_layer_sizes,
+            spec=self._spec,
         )
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -173,6 +193,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             )
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
         previous = None if first else self._previous()
+        if previous is not None:
+            self._check_unchanged(spec)
         self._take_over(fit_chunk(data, spec, self._training_config(), seed, previous))
         return self
 
@@ -193,7 +215,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self.loss_curve_ = fitted.loss_curve
         self.validation_loss_curve_ = fitted.validation_loss_curve
         self.pca_loss_ = fitted.pca_loss
-        self._hidden_layer_sizes = fitted.spec.hidden_layer_sizes
+        self._spec = fitted.spec
         self._is_pca = fitted.is_pca
         self._statistics = fitted.statistics
 

@@ -59,8 +59,7 @@ class Previous:
     pca: Any
     n_components: int
     statistics: CodeStatistics
-    network: Any
-    hidden_layer_sizes: tuple[int, ...]
+    spec: ModelSpec
 
 
 @dataclass(frozen=True)
@@ -223,19 +222,26 @@ def n_held_out(config: TrainingConfig, n_samples: int, init: str) -> int:
 
 
 def check_same_shape(previous: Previous, spec: ModelSpec, n_features: int) -> None:
-    """Raise an error if a warm start would continue from a model of another shape."""
-    module = previous.net.module_
-    same = (
-        module.width == spec.n_components or isinstance(spec.n_components, float),
-        len(previous.module.offset) == n_features,
-        previous.hidden_layer_sizes == spec.hidden_layer_sizes,
-        repr(previous.network) == repr(spec.network),
-        previous.module.loss.noise == spec.loss.noise,
-    )
-    if not all(same):
+    """Raise an error if a warm start would continue from weights of another shape or meaning."""
+    before = previous.spec
+    same = {
+        "n_components": previous.net.module_.width == spec.n_components
+        or isinstance(spec.n_components, float),
+        "the features of X": len(previous.module.offset) == n_features,
+        "hidden_layer_sizes": before.hidden_layer_sizes == spec.hidden_layer_sizes,
+        "network": repr(before.network) == repr(spec.network),
+        "tied_weights": before.tied_weights == spec.tied_weights,
+        "init": before.init == spec.init,
+        "bottleneck": type(before.bottleneck) is type(spec.bottleneck),
+        "corruption": (before.corruption is None) == (spec.corruption is None),
+        "the noise of the likelihood": before.loss.noise == spec.loss.noise,
+        "loss": before.loss.discrete == spec.loss.discrete,
+    }
+    changed = [name for name, is_same in same.items() if not is_same]
+    if changed:
         raise ValueError(
-            "warm_start=True continues with the weights of the previous fit, which have another shape; keep "
-            "n_components, the network and the features of X, or set warm_start=False."
+            f"warm_start=True continues with the weights of the previous fit, but {' and '.join(changed)} "
+            "changed; restore the earlier values, or set warm_start=False."
         )
 
 

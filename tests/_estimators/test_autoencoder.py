@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_ae import AutoencoderTransformer
 
@@ -114,9 +115,26 @@ def test_a_single_hidden_layer_may_be_an_integer(nonlinear):
     np.testing.assert_array_equal(one.fit_transform(X), same.fit_transform(X))
 
 
-def test_a_warm_start_with_another_shape_is_refused(nonlinear):
-    X = nonlinear[1]
-    for change in ({"n_components": 3}, {"hidden_layer_sizes": (8,)}):
-        model = quick(2, max_iter=1, warm_start=True).fit(X)
-        with pytest.raises(ValueError, match="warm_start"):
-            model.set_params(**change).fit(X)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_components": 3},
+        {"hidden_layer_sizes": (8,)},
+        {"tied_weights": True},
+        {"init": "random"},
+        {"bottleneck": "ordered"},
+        {"bottleneck": "topk"},
+        {"corruption": "gaussian"},
+        {"loss": "binary_cross_entropy"},
+    ],
+    ids=str,
+)
+def test_a_warm_start_with_other_weights_is_refused(change, nonlinear):
+    X = MinMaxScaler(clip=True).fit_transform(nonlinear[1])
+    model = quick(2, max_iter=1, warm_start=True, early_stopping=False).fit(X)
+    with pytest.raises(ValueError, match=f"warm_start=True .* {next(iter(change))} changed"):
+        model.set_params(**change).fit(X)
+    before = model.transform(X)
+    unchanged = {name: getattr(quick(2), name) for name in change}
+    model.set_params(**unchanged | {"alpha": 1e-3, "loss": "absolute_error"}).fit(X)  # these may change
+    assert not np.array_equal(model.transform(X), before)

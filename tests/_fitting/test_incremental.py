@@ -168,3 +168,34 @@ def test_partial_fit_leaves_the_global_state_unchanged(curve, unchanged_globals)
 def test_a_share_of_the_variance_is_refused(params):
     with pytest.raises(ValueError, match=r"n_components=0\.9 .*first chunk .*integer"):
         AutoencoderTransformer(0.9, **params).partial_fit(np.random.RandomState(0).normal(size=(50, 4)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_components": 3},
+        {"hidden_layer_sizes": (8,)},
+        {"activation": "tanh"},
+        {"bottleneck": "relu"},
+        {"tied_weights": True},
+        {"init": "random"},
+        {"corruption": "masking"},
+        {"loss": "huber"},
+    ],
+    ids=str,
+)
+def test_changes_of_what_the_weights_depend_on_are_refused(change):
+    X = np.random.RandomState(0).normal(size=(50, 4))
+    model = AutoencoderTransformer(2, hidden_layer_sizes=(4,), random_state=0).partial_fit(X)
+    with pytest.raises(ValueError, match=f"partial_fit .* {next(iter(change))} changed"):
+        model.set_params(**change).partial_fit(X)
+    fresh = AutoencoderTransformer()
+    model.set_params(**{name: getattr(fresh, name) for name in change} | {"n_components": 2})
+    model.set_params(hidden_layer_sizes=(4,), penalty="l1", learning_rate_init=1e-3).partial_fit(X)
+
+
+def test_a_change_of_the_likelihood_is_refused():
+    X = np.random.RandomState(0).uniform(size=(50, 4))
+    model = VAETransformer(2, hidden_layer_sizes=(4,), random_state=0).partial_fit(X)
+    with pytest.raises(ValueError, match=r"partial_fit .* likelihood changed"):
+        model.set_params(likelihood="bernoulli").partial_fit(X)
