@@ -26,7 +26,7 @@ from sklearn_ae._estimators.size_selection import (
 )
 from sklearn_ae._estimators.validation import check_spec, validate_samples
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
-from sklearn_ae._utils.runtime import as_seed
+from sklearn_ae._utils.runtime import as_seed, unchanged_on_error
 from sklearn_ae.bottlenecks import Bottleneck
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.losses import Loss
@@ -225,6 +225,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         self.n_jobs = n_jobs
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @unchanged_on_error
     def fit(self, X: Any, y: Any = None) -> Self:
         """Select the number of components and fit the autoencoder of that size to X.
 

@@ -50,6 +50,7 @@ from sklearn_ae._utils.runtime import (
     private_random_state,
     resolve_device,
     threads_for,
+    unchanged_on_error,
 )
 from sklearn_ae.networks import NETWORKS, Network, as_modules
 
@@ -67,6 +68,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     # -- fit ----------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @unchanged_on_error
     def fit(self, X: Any, y: Any = None, *, X_val: Any = None) -> Self:
         """Fit the autoencoder to X.
 
@@ -160,6 +162,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         )
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @unchanged_on_error
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train for one epoch on a chunk of samples, as in ``IncrementalPCA`` and ``MLPRegressor``.
 
@@ -221,6 +224,14 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
+
+    def __copy__(self) -> Self:
+        """Return a shallow copy; ``partial_fit`` of either model does not train the other."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        if self.__sklearn_is_fitted__():
+            self.net_.is_shared = True
+        return twin
 
     # -- transform ------------------------------------------------------------------
 

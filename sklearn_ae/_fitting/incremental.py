@@ -55,18 +55,22 @@ def fit_chunk(
     with fit_context(), forked_global_rng(spec.runs_user_code, seed, config.device):
         if previous is None or spec.is_optimal_at_start:
             start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))
-            net = new_net(
-                start,
-                make_objective(start, samples.shape[0], has_warmup=True),
-                config,
-                seed,
-            )
-        else:
-            start = _continued(samples, spec, previous)
-            net = previous.net
-        with threads_for(start.module.n_weights, int(config.batch_size)):
-            accepted = _train_one_epoch(start, net, split, config)
-            fitted = replace(summarize(accepted, split), n_samples=n_samples_seen(start, samples))
+            objective = make_objective(start, samples.shape[0], has_warmup=True)
+            return _after_one_epoch(start, new_net(start, objective, config, seed), split, config, previous)
+        net = copy.deepcopy(previous.net) if previous.net.is_shared else previous.net
+        net.is_shared = False
+        with net.restored_on_error():
+            start = _continued(samples, spec, replace(previous, net=net))
+            return _after_one_epoch(start, net, split, config, previous)
+
+
+def _after_one_epoch(
+    start: Start, net: AutoencoderNet, split: Split, config: TrainingConfig, previous: Previous | None
+) -> Fitted:
+    """Return the fitted model after an epoch, with the statistics of earlier chunks."""
+    with threads_for(start.module.n_weights, int(config.batch_size)):
+        accepted = _train_one_epoch(start, net, split, config)
+        fitted = replace(summarize(accepted, split), n_samples=n_samples_seen(start, split.whole))
     return fitted if previous is None or fitted.is_pca else _joined(fitted, previous)
 
 

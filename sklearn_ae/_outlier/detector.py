@@ -18,7 +18,7 @@ from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import resolve
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector, count_at_most, make_folds, training_ranks
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
-from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
+from sklearn_ae._utils.runtime import MAX_SEED, private_random_state, unchanged_on_error
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 _CUTOFF = 2.5  # Robust standard deviations between the median and the threshold of contamination="auto"
@@ -165,6 +165,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     # -- fit ----------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @unchanged_on_error
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the ensemble, and set the threshold by the scores of X.
 

@@ -117,6 +117,7 @@ class AutoencoderNet(NeuralNet):
         self.capturable = capturable
         self.warmup = warmup
 
+    is_shared = False  # True if several estimators hold the net, so that none may train it
     graph_fallback_reason_: str | None = "nothing has been trained yet"  # None if steps were captured
     interrupted_ = False
     batch_size: Any
@@ -215,6 +216,26 @@ class AutoencoderNet(NeuralNet):
         else:
             self.optimizer_.state.clear()
         return self
+
+    @contextlib.contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """Undo changes of weights, units, moments, averages and history unless training succeeds."""
+        weights = {name: tensor.clone() for name, tensor in self.module_.state_dict().items()}
+        moments = copy.deepcopy(self.optimizer_.state_dict())
+        averages = {name: copy.copy(vars(callback)) for name, callback in self.callbacks_}
+        scale, n_epochs = self.module_.scale, len(self.history)
+        try:
+            yield
+        except BaseException:
+            self.release(keeps_moments=True)
+            self.module_.load_state_dict(weights)
+            self.module_.scale = scale
+            self.optimizer_.load_state_dict(moments)
+            self.callbacks_ = [(name, callback) for name, callback in self.callbacks_ if name in averages]
+            for name, callback in self.callbacks_:
+                vars(callback).update(averages[name])
+            del self.history[n_epochs:]
+            raise
 
     def with_history_of(self, other: AutoencoderNet) -> AutoencoderNet:
         """Take over the history, and whether training was interrupted."""

@@ -22,7 +22,12 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
+from sklearn_ae import (
+    AEOutlierDetector,
+    AutoencoderTransformer,
+    AutoencoderTransformerCV,
+    VAETransformer,
+)
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.networks import Conv
 
@@ -210,6 +215,38 @@ def test_pickle_and_joblib_keep_the_result(params, labelled):
         np.testing.assert_array_equal(twin.transform(X), model.transform(X))
         np.testing.assert_array_equal(twin.score_samples(X[:9]), model.score_samples(X[:9]))
         twin.partial_fit(X)  # training can be continued
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        quick(2),
+        VAETransformer(2, hidden_layer_sizes=(8,), max_iter=3, random_state=0),
+        AutoencoderTransformerCV([1, 2], cv=2, hidden_layer_sizes=(8,), max_iter=3, random_state=0),
+        AEOutlierDetector(quick(2), n_estimators=2, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_failed_refit_keeps_the_model(model, monkeypatch):
+    X = np.random.RandomState(0).normal(size=(60, 4))
+    model = clone(model).fit(X)
+    state, scores = dict(vars(model)), model.score_samples(X)
+    missing = np.full((60, 7), np.nan)
+    for bad in (missing, X[:1], np.empty((60, 0)), [["a"]]):
+        with pytest.raises(ValueError, match=r"NaN|minimum|numeric|convert"):
+            model.fit(bad)
+    for error in (RuntimeError, KeyboardInterrupt):
+
+        def stopped(*args, error=error, **kwargs):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PCA, "fit", stopped)  # after validation
+            with pytest.raises(error):
+                model.fit(np.ones((60, 7)))
+    assert vars(model).keys() == state.keys()
+    assert all(vars(model)[name] is value for name, value in state.items())
+    np.testing.assert_array_equal(model.score_samples(X), scores)
 
 
 # -- dtypes and formats of the input --------------------------------------------------------

@@ -1,5 +1,6 @@
 """partial_fit: training on chunks, and the statistics of all chunks."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -199,3 +200,36 @@ def test_a_change_of_the_likelihood_is_refused():
     model = VAETransformer(2, hidden_layer_sizes=(4,), random_state=0).partial_fit(X)
     with pytest.raises(ValueError, match=r"partial_fit .* likelihood changed"):
         model.set_params(likelihood="bernoulli").partial_fit(X)
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_failed_chunk_leaves_the_model_as_it_was(estimator):
+    X = np.random.RandomState(0).normal(size=(50, 4))
+    extreme, missing = X.copy(), X.copy()
+    extreme[0, 0], missing[0, 0] = 1e160, np.nan
+    model = estimator(2, hidden_layer_sizes=(4,), random_state=0)
+    for _ in range(3):
+        model.partial_fit(X)
+    untouched = copy.deepcopy(model)
+    for chunk in (extreme, missing, X[:, :3], X[:0]):
+        with pytest.raises(ValueError, match=r"diverged|NaN|features|0 sample"):
+            model.partial_fit(chunk)
+        np.testing.assert_array_equal(model.transform(X), untouched.transform(X))
+    for twin in (model, untouched):  # weights, moments, averages and history are those from before, too
+        twin.partial_fit(X)
+    np.testing.assert_array_equal(model.transform(X), untouched.transform(X))
+    assert model.loss_curve_ == untouched.loss_curve_
+
+
+def test_copies_are_trained_separately():
+    X = np.random.RandomState(0).normal(size=(200, 4))
+    params = {"hidden_layer_sizes": (4,), "max_iter": 2, "bottleneck": "ordered", "random_state": 0}
+    model = AutoencoderTransformer(3, **params).fit(X)
+    expected = copy.deepcopy(model).partial_fit(X).transform(X)
+    for twin in (copy.copy(model), model.truncate(3)):
+        before = twin.transform(X)
+        np.testing.assert_array_equal(copy.copy(model).partial_fit(X).transform(X), expected)
+        np.testing.assert_array_equal(twin.transform(X), before)
+        np.testing.assert_array_equal(twin.partial_fit(X).transform(X), expected)
+    np.testing.assert_array_equal(model.partial_fit(X).transform(X), expected)
