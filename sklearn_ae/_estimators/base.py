@@ -27,6 +27,7 @@ from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
+    check_magnitude,
     check_spec,
     check_target,
     reproducible_streams,
@@ -100,6 +101,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             valid = None if X_val is None else validate_held_out(self, X_val, data)
             spec = check_spec(self._model_spec(), data, self.n_components)
             if valid is not None:
+                check_magnitude(valid, "X_val")
                 check_target(spec.loss, valid, "X_val")
             previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
             self._take_over(fit(data, valid, spec, self._training_config(), rng, previous))

@@ -187,9 +187,35 @@ def check_spec(
     Chunks may have fewer samples than a model that is already fitted has components.
     """
     spec.network.check(data.shape[1], spec.tied_weights)
+    check_magnitude(data)
     check_target(spec.loss, data)
     k = n_components if is_fitted else check_n_components(n_components, data, spec)
     return replace(spec, n_components=k)
+
+
+# Values and spreads outside of these have squares that leave the range of the dtype.
+_LARGEST = {np.dtype(np.float32): 1e18, np.dtype(np.float64): 1e150}
+_SMALLEST = {np.dtype(np.float32): 1e-18, np.dtype(np.float64): 1e-140}
+
+
+def check_magnitude(data: ArraySamples | Source, name: str = "X") -> None:
+    """Raise an error that names the feature if squares of its values would overflow or vanish."""
+    dtype = np.dtype(data.dtype)
+    low, high = (np.asarray(values, dtype=np.float64) for values in data.feature_range())
+    size = np.maximum(-low, high)
+    j = int(size.argmax())
+    if size[j] > _LARGEST.get(dtype, np.inf):
+        value = low[j] if -low[j] > high[j] else high[j]
+        raise ValueError(
+            f"Feature {j} of {name} reaches {value:.3g}, whose square is too large for {dtype}. Remove such "
+            "values, if they are codes for missing ones, or rescale the feature."
+        )
+    spread = float((high - low).max())
+    if 0 < spread < _SMALLEST.get(dtype, 0.0):
+        raise ValueError(
+            f"The features of {name} vary by {spread:.3g} at most, whose square is too small for {dtype}. "
+            "Multiply them by a constant."
+        )
 
 
 def check_target(loss: Any, data: ArraySamples | Source, name: str = "X") -> None:

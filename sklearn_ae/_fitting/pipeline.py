@@ -392,7 +392,7 @@ def training_space(
         return AllFeatures()
     space = RowSpace(samples.array, start.pca.mean_, seed)
     contains = previous is None or space.contains(previous.net.module_)
-    return space if contains else AllFeatures()
+    return space if contains and len(space.basis) else AllFeatures()  # equal samples have no space
 
 
 def _pca_explains_everything(start: Start, split: Split) -> bool:

@@ -55,7 +55,7 @@ class RowSpace:
 
     def __init__(self, X: np.ndarray, offset: np.ndarray, seed: int) -> None:
         self.offset = offset
-        _, sizes, axes = linalg.svd(X - offset, full_matrices=False, check_finite=False)
+        _, sizes, axes = linalg.svd((X - offset).astype(X.dtype), full_matrices=False, check_finite=False)
         rank = int(np.sum(sizes > max(X.shape) * np.finfo(X.dtype).eps * sizes[0]))
         self.basis = _rotation(rank, seed).astype(X.dtype) @ axes[:rank]  # V' of shape (r, d)
 

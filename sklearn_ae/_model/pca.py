@@ -70,8 +70,10 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
     X, shift = _without_mean(samples.array)
     n, d = X.shape
     is_size = _is_size(n_components)
-    if sparse.issparse(X) and not (is_size and n_components < min(n, d)) and n * d <= LARGE:
-        X = X.toarray()  # an iterative solver cannot find all components
+    if sparse.issparse(X) and n * d <= LARGE:
+        is_constant = (X.max(axis=0) - X.min(axis=0)).count_nonzero() == 0
+        if is_constant or not (is_size and n_components < min(n, d)):
+            X = X.toarray()  # an iterative solver finds neither all components nor those of equal samples
     if d <= 1_000 and n >= 10 * d:
         solver = "covariance_eigh"
     elif not sparse.issparse(X) and (min(n, d) <= _FULL_SVD_MAX or not is_size):
@@ -106,7 +108,10 @@ def _without_mean(X: Any) -> tuple[Any, Any]:
     if sparse.issparse(X):
         return X.astype(np.float64), 0.0
     mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return X - mean, mean.astype(np.float64)
+    centred = X - mean
+    if not 1e-12 < np.abs(centred).max() < 1e12:
+        return X.astype(np.float64), 0.0  # sums of squares may leave the range of float32
+    return centred, mean.astype(np.float64)
 
 
 def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:

@@ -189,7 +189,9 @@ class FoldDetector:
         return np.stack([fitted.outlyingness(samples) for fitted in self.fitted_scores])
 
     def _scores(self, values: np.ndarray) -> np.ndarray:
-        return -values[0] if self.has_unit else -self._standardised(values).max(axis=0)
+        """Return scores; those of samples that are too extreme to be computed are minus infinity."""
+        scores = -values[0] if self.has_unit else -self._standardised(values).max(axis=0)
+        return np.where(np.isnan(scores), -np.inf, scores)
 
     def _standardised(self, values: np.ndarray) -> np.ndarray:
         pairs = zip(self.calibrations, values, strict=True)
@@ -209,7 +211,8 @@ class FoldDetector:
 
 def count_at_most(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     """Return the number of ordered values that do not exceed each value, up to rounding."""
-    return np.searchsorted(ordered, values + ROUNDING * np.abs(values), side="right")
+    tolerance = np.where(np.isfinite(values), ROUNDING * np.abs(values), 0.0)
+    return np.searchsorted(ordered, values + tolerance, side="right")
 
 
 def training_ranks(scores: np.ndarray, folds: list[Fold]) -> np.ndarray:

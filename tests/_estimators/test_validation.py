@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -121,3 +122,38 @@ def test_unfitted_models_are_refused(cls):
     for method in methods:
         with pytest.raises(NotFittedError):
             method(X)
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.parametrize(
+    ("dtype", "factor", "message"),
+    [
+        (np.float32, 1e20, "Feature 2 of X reaches .*float32"),
+        (float, 1e160, "Feature 2 of X reaches .*float64"),
+        (np.float32, 1e-25, "vary by .*float32"),
+        (float, 1e-290, "vary by .*float64"),
+    ],
+    ids=str,
+)
+def test_values_whose_squares_leave_the_range_are_refused(dtype, factor, message, estimator):
+    X = np.random.RandomState(0).normal(size=(60, 4)) * [1, 1, 2, 1]
+    scaled = (factor * X).astype(dtype)
+    model = estimator(2, hidden_layer_sizes=(4,), max_iter=1)
+    calls = [
+        lambda: model.fit(scaled),
+        lambda: model.fit(sparse.csr_array(scaled)),
+        lambda: model.fit(lambda: iter([scaled[:30], scaled[30:]])),
+        lambda: model.partial_fit(scaled),
+        lambda: model.fit(X, X_val=scaled),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=message.replace("of X", "of X(_val)?")):
+            call()
+
+
+@pytest.mark.parametrize("factor", [1e-15, 1e15])
+def test_single_precision_of_any_permitted_size_is_fitted_as_in_double_precision(factor):
+    X = (factor * np.random.RandomState(0).normal(size=(60, 4))).astype(np.float32)
+    model = AutoencoderTransformer(2, hidden_layer_sizes=())
+    single, double = (model.fit(X.astype(dtype)).score(X.astype(float)) for dtype in (np.float32, float))
+    assert single == pytest.approx(double, abs=1e-3)

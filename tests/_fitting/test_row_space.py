@@ -296,3 +296,15 @@ def test_size_selection_on_wide_data(wide):
     search.fit(X)
     assert search.n_components_ == 2
     assert np.isfinite(search.score(X_test))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.parametrize("n_distinct", [0, 1, 3])
+def test_mostly_equal_samples_are_fitted(n_distinct, estimator, form):
+    """Empty documents, for example; equal samples have a row space without dimensions."""
+    X = np.zeros((170, 600))
+    X[:n_distinct] = np.random.RandomState(0).normal(size=(n_distinct, 600))
+    model = estimator(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0).fit(form(X))
+    assert np.isfinite(model.score_samples(form(X))).all()
+    np.testing.assert_allclose(model.inverse_transform(model.transform(form(X[-9:]))), 0, atol=0.2)

@@ -253,6 +253,26 @@ def test_a_corrupted_feature_contributes_most(data, robust):
     assert np.mean(detector.score_samples(odd) < detector.score_samples(new)) >= 0.95
 
 
+@pytest.mark.parametrize("score", OUTLIER_SCORES)
+@pytest.mark.parametrize("value", [np.float32(-3.4e38), 1e155, -1e300], ids=str)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the overflow
+def test_values_whose_square_overflows_are_outliers(value, score):
+    dtype = np.asarray(value).dtype
+    X, new = correlated(200).astype(dtype), correlated(20, seed=1).astype(dtype)
+    new[3, 2] = value
+    detector = quick(score).fit(X)
+    scores = detector.score_samples(new)
+    assert scores.argmin() == 3
+    assert not np.isnan(scores).any()
+    assert detector.predict(new)[3] == -1
+    p = detector.pvalues(new)
+    assert p[3] == p.min() <= 2 / 201
+    X[5, 1] = value
+    assert quick(score).fit(X).predict(X)[5] == -1  # robust: the inlier core is without it
+    with pytest.raises(ValueError, match=rf"Feature 1 of X reaches .*e\+{int(np.log10(abs(value)))}"):
+        quick(score, robust=False).fit(X)
+
+
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("score", ["auto", "neighbors"])
 @pytest.mark.parametrize(
