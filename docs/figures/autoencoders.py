@@ -166,7 +166,7 @@ def loss():
     right.bar_label(bars, fmt="%.1f", padding=3)
     right.invert_yaxis()
     plain(right, xlabel="squared error to the clean samples", xlim=(0, 1.15 * max(errors)))
-    right.set_title("12 features along a curve, 5 % of the values far too high", fontsize=10)
+    right.set_title("12 features, 5 % of the values far too high", fontsize=10)
     return fig
 
 
