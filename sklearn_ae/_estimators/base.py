@@ -230,7 +230,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     def __copy__(self) -> Self:
         """Return a shallow copy; ``partial_fit`` of either model does not train the other."""
         twin = object.__new__(type(self))
-        vars(twin).update(vars(self))
+        twin.__dict__.update(self.__dict__)
         if self.__sklearn_is_fitted__():
             self.net_.is_shared = True
         return twin
