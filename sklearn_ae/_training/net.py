@@ -221,7 +221,10 @@ class AutoencoderNet(NeuralNet):
     def restored_on_error(self) -> Iterator[None]:
         """Undo changes of weights, units, moments, averages and history unless training succeeds."""
         weights = {name: tensor.clone() for name, tensor in self.module_.state_dict().items()}
-        moments = copy.deepcopy(self.optimizer_.state_dict())
+        moments = {
+            p: {name: moment.clone() for name, moment in state.items()}
+            for p, state in self.optimizer_.state.items()
+        }
         averages = {name: copy.copy(vars(callback)) for name, callback in self.callbacks_}
         scale, n_epochs = self.module_.scale, len(self.history)
         try:
@@ -230,7 +233,8 @@ class AutoencoderNet(NeuralNet):
             self.release(keeps_moments=True)
             self.module_.load_state_dict(weights)
             self.module_.scale = scale
-            self.optimizer_.load_state_dict(moments)
+            self.optimizer_.state.clear()
+            self.optimizer_.state.update(moments)
             self.callbacks_ = [(name, callback) for name, callback in self.callbacks_ if name in averages]
             for name, callback in self.callbacks_:
                 vars(callback).update(averages[name])

@@ -203,18 +203,20 @@ def test_a_change_of_the_likelihood_is_refused():
 
 
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_failed_chunk_leaves_the_model_as_it_was(estimator):
     X = np.random.RandomState(0).normal(size=(50, 4))
     extreme, missing = X.copy(), X.copy()
     extreme[0, 0], missing[0, 0] = 1e160, np.nan
-    model = estimator(2, hidden_layer_sizes=(4,), random_state=0)
+    model = estimator(2, hidden_layer_sizes=(4,), batch_size=10, random_state=0)
     for _ in range(3):
         model.partial_fit(X)
     untouched = copy.deepcopy(model)
-    for chunk in (extreme, missing, X[:, :3], X[:0]):
-        with pytest.raises(ValueError, match=r"diverged|NaN|features|0 sample"):
+    diverging = {"learning_rate_init": 1e30}
+    for chunk, params in ((X, diverging), (extreme, {}), (missing, {}), (X[:, :3], {}), (X[:0], {})):
+        model.set_params(**params)
+        with pytest.raises(ValueError, match=r"diverged|too large|NaN|features|0 sample"):
             model.partial_fit(chunk)
+        model.set_params(learning_rate_init=untouched.learning_rate_init)
         np.testing.assert_array_equal(model.transform(X), untouched.transform(X))
     for twin in (model, untouched):  # weights, moments, averages and history are those from before, too
         twin.partial_fit(X)
