@@ -17,6 +17,7 @@ from torch import nn
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
+from sklearn_ae._estimators.base import unchanged_on_error
 from sklearn_ae._estimators.size_selection import (
     RULES,
     check_sizes,
@@ -26,7 +27,7 @@ from sklearn_ae._estimators.size_selection import (
 )
 from sklearn_ae._estimators.validation import check_spec, validate_samples
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
-from sklearn_ae._utils.runtime import as_seed, unchanged_on_error
+from sklearn_ae._utils.runtime import as_seed
 from sklearn_ae.bottlenecks import Bottleneck
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.losses import Loss

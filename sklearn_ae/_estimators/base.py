@@ -12,6 +12,8 @@ private ones.
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Callable
 from dataclasses import fields
 from numbers import Integral
 from typing import Any, Self
@@ -51,13 +53,28 @@ from sklearn_ae._utils.runtime import (
     private_random_state,
     resolve_device,
     threads_for,
-    unchanged_on_error,
 )
 from sklearn_ae.networks import NETWORKS, Network, as_modules
 
 _ARCHITECTURE = ("network", "bottleneck", "corruption", "loss")  # parts of the module, unlike other slots
 
 _NETWORK = {"network": Slot(NETWORKS, Network, wrapper=as_modules)}
+
+
+def unchanged_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Restore the attributes of an estimator if its method is refused, fails or is interrupted."""
+
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return wrapped
 
 
 class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

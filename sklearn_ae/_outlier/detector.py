@@ -13,12 +13,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
+from sklearn_ae._estimators.base import unchanged_on_error
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import resolve
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector, count_at_most, make_folds, training_ranks
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
-from sklearn_ae._utils.runtime import MAX_SEED, private_random_state, unchanged_on_error
+from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 _CUTOFF = 2.5  # Robust standard deviations between the median and the threshold of contamination="auto"

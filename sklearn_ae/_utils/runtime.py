@@ -1,10 +1,9 @@
-"""Runtime of a fit: device, precision, threads, random numbers, and the estimator after an error."""
+"""Runtime resources of a fit: device, precision, threads and random numbers; all are restored afterwards."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -18,22 +17,6 @@ from torch import Generator, nn
 _FLOPS_PER_THREAD = 8e8
 
 _BF16_MIN_WEIGHTS = 300_000  # size of a layer from which bfloat16 steps are faster
-
-
-def unchanged_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Restore the attributes of an estimator if its method is refused, fails or is interrupted."""
-
-    @functools.wraps(method)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return wrapped
 
 
 def resolve_device(device: str) -> torch.device:
