@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import torch
 from scipy.linalg import solve_triangular
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -104,7 +105,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         Controls the validation split, the initial weights, the order of the
         minibatches and the noise. None uses fresh entropy; NumPy's global generator
         is never used.
-    device : str, default="cpu"
+    device : str or torch.device, default="cpu"
         Training device; "auto" selects cuda, mps or cpu. Data that fit in memory are
         copied to the device once, and on cuda training steps are captured as CUDA
         graphs unless they run user code. Fitted models are kept on the CPU, where
@@ -231,7 +232,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         tol: float = 1e-4,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         precision: str = "auto",
         callbacks: Sequence[Any] | None = None,
         verbose: int = 0,

@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
@@ -189,7 +190,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         n_iter_no_change: float = 40,
         tol: float = 1e-4,
         random_state: int | np.random.RandomState | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         precision: str = "auto",
         callbacks: Sequence[Any] | None = None,
         verbose: int = 0,

@@ -29,6 +29,7 @@ from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
+    array_like,
     check_magnitude,
     check_spec,
     check_target,
@@ -302,7 +303,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         return self._inverse_transform(self._check_codes(X))
 
     def _check_codes(self, X: Any) -> np.ndarray:
-        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        Z = check_array(array_like(X), dtype=[np.float64, np.float32], input_name="X")
         if Z.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {Z.shape[1]} components, but {type(self).__name__} is expecting "

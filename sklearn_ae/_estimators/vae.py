@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator, nn
@@ -126,7 +127,7 @@ class VAETransformer(BaseAutoencoder):
         Controls the validation split, the initial weights, the order of the
         minibatches and the noise. None uses fresh entropy; NumPy's global generator
         is never used.
-    device : str, default="cpu"
+    device : str or torch.device, default="cpu"
         Training device; "auto" selects cuda, mps or cpu. Data that fit in memory are
         copied to the device once, and on cuda training steps are captured as CUDA
         graphs unless they run user code. Fitted models are kept on the CPU, where
@@ -262,7 +263,7 @@ class VAETransformer(BaseAutoencoder):
         tol: float = 1e-4,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         precision: str = "auto",
         callbacks: Sequence[Any] | None = None,
         verbose: int = 0,

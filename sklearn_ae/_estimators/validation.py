@@ -45,7 +45,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "tol": [Interval(Real, 0, None, closed="left")],
     "warm_start": ["boolean"],
     "random_state": ["random_state"],
-    "device": [str],
+    "device": [str, torch.device],
     "precision": [StrOptions({"auto", "float32", "bfloat16"})],
     "callbacks": [list, tuple, None],
     "verbose": ["verbose"],
@@ -76,6 +76,21 @@ def reproducible_streams(X: Any, rng: np.random.RandomState) -> Iterator[None]:
         yield
 
 
+def array_like(X: Any) -> Any:
+    """Return an array for a tensor and a table for a record batch, which keeps its names; X otherwise.
+
+    Gradients are dropped, and bfloat16, which NumPy does not have, becomes float32.
+    """
+    if isinstance(X, torch.Tensor) and X.layout is torch.strided:
+        X = X.detach().cpu()
+        return (X.float() if X.dtype is torch.bfloat16 else X).numpy()
+    if type(X).__name__ == "RecordBatch" and hasattr(X, "schema"):
+        import pyarrow
+
+        return pyarrow.Table.from_batches([X])
+    return X
+
+
 def validate_samples(
     estimator: Any, X: Any, reset: bool = False, name: str = "X", least: int | None = None
 ) -> Any:
@@ -97,6 +112,7 @@ def validate_samples(
             f"{name} is a {type(X).__name__}, but only fit of AutoencoderTransformer and VAETransformer "
             "accepts datasets, loaders and iterables of chunks; pass the samples of one chunk at a time."
         )
+    X = array_like(X)
     try:
         return validate_data(
             estimator,

@@ -19,7 +19,7 @@ _FLOPS_PER_THREAD = 8e8
 _BF16_MIN_WEIGHTS = 300_000  # size of a layer from which bfloat16 steps are faster
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device; "auto" is the first available of cuda, mps and cpu."""
     if device == "auto":
         if torch.cuda.is_available():

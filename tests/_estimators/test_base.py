@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import sklearn
 import torch
@@ -21,6 +22,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
+from torch.utils.data import TensorDataset
 
 from sklearn_ae import (
     AEOutlierDetector,
@@ -32,6 +34,9 @@ from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.networks import Conv
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+QUICK = {"hidden_layer_sizes": (8,), "max_iter": 3, "early_stopping": False}
 
 
 def quick(n_components=2, **params):
@@ -261,6 +266,46 @@ def test_dtype_is_preserved(dtype, labelled):
     # Either dtype gives the same codes, independent of the dtype of the training data.
     other = model.transform(X.astype(np.float32 if dtype == np.float64 else np.float64))
     np.testing.assert_allclose(other, model.transform(X), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        torch.from_numpy,
+        lambda X: torch.from_numpy(X).requires_grad_(),
+        lambda X: torch.from_numpy(X).bfloat16(),
+    ],
+    ids=["tensor", "with gradient", "bfloat16"],
+)
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer, AEOutlierDetector])
+def test_tensors_are_arrays(estimator, convert):
+    X = np.random.RandomState(0).normal(size=(60, 4))
+    T = convert(X)
+    same = T.detach().float().numpy() if T.dtype is torch.bfloat16 else X
+    params = {"autoencoder": quick(2), "n_estimators": 2} if estimator is AEOutlierDetector else QUICK
+    ours, expected = (estimator(**params, random_state=0).fit(samples) for samples in (T, same))
+    for method in ("transform", "score_samples"):
+        np.testing.assert_array_equal(getattr(ours, method)(T), getattr(expected, method)(same))
+    Z = expected.transform(same)
+    np.testing.assert_array_equal(ours.inverse_transform(convert(Z)).shape, same.shape)
+    if estimator is not AEOutlierDetector:
+        np.testing.assert_array_equal(clone(ours).partial_fit(T).mean_, clone(ours).partial_fit(same).mean_)
+        streamed = clone(ours).fit(TensorDataset(T.detach()))
+        assert streamed.n_features_in_ == 4
+
+
+def test_record_batches_keep_their_names():
+    X = np.random.RandomState(0).normal(size=(60, 3))
+    batch = pa.RecordBatch.from_arrays([pa.array(x) for x in X.T], names=["a", "b", "c"])
+    for samples in (batch, lambda: iter([batch, batch])):
+        assert quick(2).fit(samples).feature_names_in_.tolist() == ["a", "b", "c"]
+
+
+def test_a_device_may_be_an_object(labelled):
+    X = labelled[0]
+    model = quick(2, device=torch.device("cpu")).fit(X)
+    np.testing.assert_array_equal(model.transform(X), quick(2, device="cpu").fit(X).transform(X))
+    assert clone(model).device == torch.device("cpu")
 
 
 @pytest.mark.parametrize("centre", [1e6, 101_325, [2010, 0, 1e5]], ids=str)
