@@ -14,6 +14,7 @@ from sklearn_ae._model.initialization import feature_stats
 from sklearn_ae._model.pca import InitialPCA
 from sklearn_ae.corruptions import (
     CORRUPTIONS,
+    Corruption,
     GaussianNoise,
     Masking,
     RayleighNoise,
@@ -250,3 +251,34 @@ def test_functions_and_options_are_resolved():
     assert resolved(None) is None
     with pytest.raises(TypeError, match=r"corruption=Masking is a class; pass an instance"):
         resolved(Masking)
+
+
+class InPlaceMasking(Corruption):
+    def __call__(self, x, generator, stats):
+        x[:, ::2] = 0
+        return x
+
+
+class CopiedMasking(Corruption):
+    def __call__(self, x, generator, stats):
+        return InPlaceMasking()(x.clone(), generator, stats)
+
+
+def masked_in_place(x):
+    x[:, ::2] = 0
+    return x
+
+
+@pytest.mark.parametrize("corruption", [InPlaceMasking(), masked_in_place], ids=["class", "function"])
+@pytest.mark.parametrize("batch_size", [100, 600], ids=str)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_corruptions_may_work_in_place(corruption, batch_size, curve):
+    """Neither the targets nor the training samples are changed."""
+    X = curve.copy()
+    params = {"hidden_layer_sizes": (8,), "max_iter": 3, "early_stopping": False, "random_state": 0}
+    ours, expected = (
+        AutoencoderTransformer(2, corruption=option, batch_size=batch_size, **params).fit(X)
+        for option in (corruption, CopiedMasking())
+    )
+    np.testing.assert_array_equal(X, curve)
+    np.testing.assert_array_equal(ours.transform(X), expected.transform(X))

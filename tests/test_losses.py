@@ -244,3 +244,18 @@ def test_a_function_must_return_a_loss_per_entry(function, got):
 def test_required_methods_are_defined(name):
     for method in Loss._required:
         assert getattr(LOSSES[name], method) is not getattr(Loss, method)
+
+
+def in_place(eta, x):
+    return x.sub_(eta).square()
+
+
+@pytest.mark.parametrize("batch_size", [100, 600], ids=str)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_losses_may_work_in_place(batch_size, curve):
+    params = {"hidden_layer_sizes": (8,), "max_iter": 3, "early_stopping": False, "random_state": 0}
+    ours, expected = (
+        AutoencoderTransformer(2, loss=loss, batch_size=batch_size, **params).fit(curve)
+        for loss in (in_place, lambda eta, x: (x - eta).square())
+    )
+    np.testing.assert_array_equal(ours.transform(curve), expected.transform(curve))

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from torch import Generator, nn
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae._model.objectives import Objective
 from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Conv, Dense, Modules, Shape
@@ -347,3 +347,21 @@ def test_a_model_of_user_defined_modules_is_cloned_and_pickled(digits):
     model = fit(X, network=modules())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))
     np.testing.assert_array_equal(clone(model).fit(X).transform(X), model.transform(X))
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_modules_may_work_in_place(estimator, init, curve):
+    n_codes = 2 if estimator is AutoencoderTransformer else 4
+    fitted = []
+    for inplace in (True, False):
+        torch.manual_seed(0)
+        network = (
+            nn.Sequential(nn.ReLU(inplace=inplace), nn.Linear(5, n_codes)),
+            nn.Sequential(nn.ReLU(inplace=inplace), nn.Linear(2, 5)),
+        )
+        params = {"init": init, "max_iter": 3, "early_stopping": False, "random_state": 0}
+        fitted.append(estimator(2, network=network, **params).fit(curve))
+    np.testing.assert_array_equal(*[model.transform(curve) for model in fitted])
+    np.testing.assert_array_equal(*[model.reconstruction_error(curve) for model in fitted])

@@ -208,6 +208,7 @@ def _parts(weights: Autoencoder, like: Autoencoder, offset: Tensor) -> dict[str,
         "scale": like.scale,
         "width": like.width,
         "needs_input_grad": like.needs_input_grad,
+        "copies": like.copies,
     }
 
 

@@ -95,7 +95,10 @@ class ModelSpec:
 
     @property
     def runs_user_code(self) -> bool:
-        """True if an option is not the package's own, and may draw from torch's global generator."""
+        """True if an option is not the package's own.
+
+        It may draw from torch's global generator, and change its input in place.
+        """
         return not all(option is None or option._is_own() for option in self.options)
 
     def is_capturable(self, width: int) -> bool:
@@ -163,6 +166,7 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         width,
         noise=build_noise(spec, initial, width, generator),
         needs_input_grad=spec.penalty is not None and spec.penalty.needs_input_grad,
+        copies=spec.runs_user_code,
     ).double()
     is_pca = spec.init == "pca" and module.is_its_linear_path(x)
     return Start.of(spec, initial.pca, module, is_pca=is_pca)
@@ -267,9 +271,10 @@ def build_residuals(
         Samples in working units, on which the outputs of the networks are measured.
     generator : Generator
     """
+    copies = spec.runs_user_code
     if spec.init != "pca":
         f, g = build_networks(spec, x, width, generator)
-        return Residual(None, f), Residual(None, g)
+        return Residual(None, f, copies=copies), Residual(None, g, copies=copies)
     P, Q = _linear_paths(spec, initial, width, generator)
     if spec.is_linear and not spec.loss.discrete:
         return Residual(P, None), Residual(Q, None)
@@ -277,8 +282,8 @@ def build_residuals(
     in_gain = spec.tied_weights or isinstance(spec.network, Modules)
     codes = P(x).detach()[:, :width]
     return (
-        Residual(P, f, in_gain or not _vanishes(f, x)),
-        Residual(Q, g, in_gain or not _vanishes(g, codes)),
+        Residual(P, f, in_gain or not _vanishes(f, x), copies=copies),
+        Residual(Q, g, in_gain or not _vanishes(g, codes), copies=copies),
     )
 
 
@@ -329,7 +334,7 @@ def _output(network: nn.Module, x: Tensor) -> Tensor:
     """Return the output of a network in evaluation mode, in its own precision."""
     training = network.training
     dtype = next((p.dtype for p in network.parameters()), torch.float32)
-    y = network.eval()(x.to(dtype))
+    y = network.eval()(x.to(dtype, copy=True))
     network.train(training)
     return y
 

@@ -54,10 +54,20 @@ class Residual(nn.Module):
     has_gain : bool
         Whether the network is multiplied by a trainable scalar that starts at zero.
         Networks whose last layer can be set to zero do not need it.
+    copies : bool
+        Whether the network gets a copy of x, because it may change its input in place.
     """
 
-    def __init__(self, linear: nn.Module | None, network: nn.Module | None, has_gain: bool = False) -> None:
+    def __init__(
+        self,
+        linear: nn.Module | None,
+        network: nn.Module | None,
+        has_gain: bool = False,
+        *,
+        copies: bool = False,
+    ) -> None:
         super().__init__()
+        self.copies = copies
         self.linear = linear
         self.network = network
         self.gain = nn.Parameter(torch.zeros(())) if has_gain else None
@@ -66,7 +76,7 @@ class Residual(nn.Module):
         """Return the output of the nonlinear part, or None without one."""
         if self.network is None:
             return None
-        y = self.network(x)
+        y = self.network(x.clone() if self.copies else x)
         return y if self.gain is None else self.gain * y
 
     def forward(self, x: Tensor) -> Tensor:
@@ -152,6 +162,8 @@ class Autoencoder(nn.Module):
         Of a Gaussian likelihood.
     needs_input_grad : bool
         Whether a penalty differentiates the code with respect to the input.
+    copies : bool
+        Whether corruption and loss get copies of x, because they may change it in place.
     """
 
     offset: Tensor
@@ -173,6 +185,7 @@ class Autoencoder(nn.Module):
         *,
         noise: Noise | None = None,
         needs_input_grad: bool = False,
+        copies: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -184,6 +197,7 @@ class Autoencoder(nn.Module):
         self.width = width
         self.noise = noise
         self.needs_input_grad = needs_input_grad
+        self.copies = copies
         self.prior: Any = None  # fitted to the codes after training; None is N(0, I)
         self.n_kept = width  # smaller after truncation
         self.register_buffer("offset", offset)
@@ -232,13 +246,14 @@ class Autoencoder(nn.Module):
         denoising autoencoder is one of denoising; of the bottleneck, only the
         randomness that the objective is about stays.
         """
-        target = self.target(x)
+        target = self.target(x.clone() if self.copies else x)
         if self.loss.dynamic_binarization and generator is not None:
             target = torch.bernoulli(target.clamp_(0, 1), generator=generator)
             x = (target - self.offset) / self.scale
         source = x
         if self.corruption is not None and generator is not None:
-            source = self.corruption(x, generator, FeatureStats(self.zero, self.low, self.high))
+            clean = x.clone() if self.copies else x
+            source = self.corruption(clean, generator, FeatureStats(self.zero, self.low, self.high))
         if torch.is_grad_enabled() and not source.requires_grad and self.needs_input_grad:
             source = source.detach().requires_grad_()
         a = self.encoder(source)
