@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from sklearn_ae._data.sources import N_ITEMS, Check, ChunkSource, DataSummary, LoaderSource, Source
@@ -79,4 +80,4 @@ def samples_of(chunk: Any) -> Any:
             f"A chunk of X has shape {tuple(chunk.shape)}, but samples must be flat: pass chunks of shape "
             "(n_samples, n_features), for example with a transform that calls torch.flatten."
         )
-    return chunk
+    return chunk.detach().cpu() if isinstance(chunk, Tensor) else chunk

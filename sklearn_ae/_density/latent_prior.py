@@ -159,6 +159,7 @@ def _load_forward_mode() -> None:
     """Let torch import what its first jvp needs, with its own deprecation warnings ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # as torch 2.14 warns of its own torch.jit.script
         one = torch.ones(1, dtype=torch.float64, device="cpu")
         jvp(torch.sin, (one,), (one,))
         jacobian(torch.sin, one[:, None])
