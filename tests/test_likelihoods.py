@@ -207,7 +207,7 @@ BOUNDED = {
 @pytest.mark.parametrize("model", BOUNDED.values(), ids=BOUNDED)
 @pytest.mark.parametrize("form", [np.asarray, np.float32, sparse.csr_array], ids=lambda form: form.__name__)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_samples_out_of_range_are_refused_everywhere_but_rounding_is_not(model, form):
+def test_samples_out_of_range_are_refused_everywhere_but_rounding_is_not(model, form, unperturbed):
     X = np.random.RandomState(0).uniform(size=(60, 4))
     X[0, 0], X[1, 1] = 1 + 2.3e-16, -1e-17  # as a MinMaxScaler computes them
     model = clone(model).fit(form(X))

