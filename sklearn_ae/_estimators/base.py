@@ -30,9 +30,8 @@ from sklearn_ae._estimators.validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
     array_like,
-    check_magnitude,
     check_spec,
-    check_target,
+    check_values,
     reproducible_streams,
     validate_held_out,
     validate_large,
@@ -119,8 +118,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             valid = None if X_val is None else validate_held_out(self, X_val, data)
             spec = check_spec(self._model_spec(), data, self.n_components)
             if valid is not None:
-                check_magnitude(valid, "X_val")
-                check_target(spec.loss, valid, "X_val")
+                check_values(spec.loss, valid, "X_val")
             previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
             self._take_over(fit(data, valid, spec, self._training_config(), rng, previous))
         return self
@@ -155,12 +153,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     def _check_unchanged(self, spec: ModelSpec) -> None:
         """Raise an error if a parameter that the weights depend on has changed since the first chunk."""
         slots = {name: slot.field or name for name, slot in (_NETWORK | self._slots).items()}
-        names = ["hidden_layer_sizes", "activation", "tied_weights", "init"]
-        names += [name for name, field in slots.items() if field in _ARCHITECTURE]
+        parts = {name: name for name in ("hidden_layer_sizes", "activation", "tied_weights", "init")}
+        parts |= {name: field for name, field in slots.items() if field in _ARCHITECTURE}
+        before = self._spec
         changed = [
-            name
-            for name, field in ((name, slots.get(name, name)) for name in names)
-            if repr(getattr(spec, field)) != repr(getattr(self._spec, field))
+            n for n, field in parts.items() if repr(getattr(spec, field)) != repr(getattr(before, field))
         ]
         if isinstance(self.n_components, Integral) and self.n_components != self.n_components_:
             changed.insert(0, "n_components")

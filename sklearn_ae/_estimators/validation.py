@@ -203,8 +203,7 @@ def check_spec(
     Chunks may have fewer samples than a model that is already fitted has components.
     """
     spec.network.check(data.shape[1], spec.tied_weights)
-    check_magnitude(data)
-    check_target(spec.loss, data)
+    check_values(spec.loss, data)
     k = n_components if is_fitted else check_n_components(n_components, data, spec)
     return replace(spec, n_components=k)
 
@@ -214,7 +213,7 @@ _LARGEST = {np.dtype(np.float32): 1e18, np.dtype(np.float64): 1e150}
 _SMALLEST = {np.dtype(np.float32): 1e-18, np.dtype(np.float64): 1e-140}
 
 
-def check_magnitude(data: ArraySamples | Source, name: str = "X") -> None:
+def check_magnitude(data: ArraySamples | Source, name: str) -> None:
     """Raise an error that names the feature if squares of its values would overflow or vanish."""
     dtype = np.dtype(data.dtype)
     low, high = (np.asarray(values, dtype=np.float64) for values in data.feature_range())
@@ -234,8 +233,9 @@ def check_magnitude(data: ArraySamples | Source, name: str = "X") -> None:
         )
 
 
-def check_target(loss: Any, data: ArraySamples | Source, name: str = "X") -> None:
-    """Raise an error that names the data unless they are in the range of the loss."""
+def check_values(loss: Any, data: ArraySamples | Source, name: str = "X") -> None:
+    """Raise an error that names the data if they are too extreme, or out of the range of the loss."""
+    check_magnitude(data, name)
     try:
         loss.check(data.X if isinstance(data, ArraySamples) else data)
     except ValueError as error:
