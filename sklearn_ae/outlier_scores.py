@@ -24,6 +24,8 @@ from sklearn_ae._utils.covariance import ShrunkCovariance
 _SAME = 1e-3  # difference, in standard deviations of a feature, up to which a query is a training sample
 _SAME_DIGITS = 1e-7  # the same in multiples of the largest value, for the rounding of single precision
 
+_SAME_POINT = 1e-6  # distance, in standard deviations of the references, up to which points are the same
+
 
 @dataclass
 class ReconstructedSamples:
@@ -404,6 +406,7 @@ class FittedNeighbors:
         self.centre = points.mean(axis=0)
         self.points = points - self.centre
         self.squared_norms = np.square(self.points).sum(axis=1)
+        self.negligible = _SAME_POINT**2 * self.squared_norms.mean()
 
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
         return self._squared_differences(samples).sum(axis=(1, 2)) / self.n_neighbors
@@ -421,6 +424,7 @@ class FittedNeighbors:
         points = self.space(samples) - self.centre
         candidates = self._candidates(points)
         differences = np.square(points[:, None] - self.points[candidates])
+        differences[differences.sum(axis=2) <= self.negligible] = 0.0
         distance = differences.sum(axis=2)
         same = (np.abs(samples.x[:, None] - self.x[candidates]) <= self.tolerance).all(axis=2)
         if candidates.shape[1] > self.n_neighbors:

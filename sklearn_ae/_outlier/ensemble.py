@@ -210,8 +210,13 @@ class FoldDetector:
 
 
 def count_at_most(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Return the number of ordered values that do not exceed each value, up to rounding."""
-    tolerance = np.where(np.isfinite(values), ROUNDING * np.abs(values), 0.0)
+    """Return the number of ordered values that do not exceed each value, up to rounding.
+
+    Rounding is relative to the value, and to most of the others, since a value may be a difference.
+    """
+    finite = np.abs(ordered[np.isfinite(ordered)])
+    scale = np.quantile(finite, 0.9) if len(finite) else 0.0
+    tolerance = np.where(np.isfinite(values), ROUNDING * np.maximum(np.abs(values), scale), 0.0)
     return np.searchsorted(ordered, values + tolerance, side="right")
 
 

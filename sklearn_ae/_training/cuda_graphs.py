@@ -95,8 +95,10 @@ class Recorder:
     def _capture(self, key: Hashable, function: Callable[[], None]) -> None:
         """Capture a function without running it; a failure leaves everything unchanged."""
         graph = torch.cuda.CUDAGraph()
-        states = self._states()
         current = torch.cuda.current_stream(self.device)
+        default = torch.cuda.default_generators[current.device.index]  # torch adds it to every capture
+        generators = [*self.generators, default]
+        states = [generator.get_state() for generator in generators]
         try:
             # torch.cuda.graph does not return to the current stream after a failed capture.
             with _CAPTURING, torch.cuda.device(self.device), torch.cuda.stream(current):
@@ -107,7 +109,7 @@ class Recorder:
                 ):
                     function()
         except RuntimeError as error:
-            self._recover(error, states)
+            self._recover(error, generators, states)
         else:
             self.graphs[key] = graph
 
@@ -118,9 +120,9 @@ class Recorder:
             for generator in generators:
                 graph.register_generator_state(generator)
 
-    def _recover(self, error: RuntimeError, states: list[Tensor]) -> None:
+    def _recover(self, error: RuntimeError, generators: Sequence[Generator], states: list[Tensor]) -> None:
         """Give the generators states that do not belong to a capture."""
-        for generator, state in zip(self.generators, states, strict=True):
+        for generator, state in zip(generators, states, strict=True):
             fresh = Generator(generator.device)
             fresh.set_state(state)
             generator.graphsafe_set_state(fresh.graphsafe_get_state())

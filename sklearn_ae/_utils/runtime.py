@@ -29,8 +29,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
+        absent = isinstance(
+            error, NotImplementedError
+        )  # "Could not run ... from the 'MPS' backend", for pages
+        reason = "there is none" if absent else str(error).splitlines()[0]
         raise ValueError(
-            f"device={device!r} cannot be used here: {error}. Use device='cpu' or 'auto'."
+            f"device={str(device)!r} cannot be used here: {reason}. Use device='cpu' or 'auto'."
         ) from error
     return resolved
 

@@ -499,6 +499,20 @@ def test_pvalues_of_ties_do_not_depend_on_the_batch(score, robust):
 
 
 @pytest.mark.parametrize("score", OUTLIER_SCORES)
+def test_ties_do_not_depend_on_rounding(score):
+    """Neither of new samples nor of training samples: equal samples have distance 0, not 1e-15."""
+
+    def rounded_differently(X):
+        return X + 1e-14 * np.random.RandomState(3).normal(size=X.shape)
+
+    X, new = binary(400), binary(60, seed=1)
+    detector, other = (quick(score, robust=False).fit(x) for x in (X, rounded_differently(X)))
+    for p in (detector.pvalues(rounded_differently(new)), other.pvalues(new)):
+        np.testing.assert_allclose(p, detector.pvalues(new), rtol=1e-9)
+    np.testing.assert_array_equal(other.predict(X), detector.predict(X))
+
+
+@pytest.mark.parametrize("score", OUTLIER_SCORES)
 def test_labels_at_the_threshold_do_not_depend_on_the_batch(score):
     """Many of the binary samples lie at the threshold."""
     X = binary(200)

@@ -414,16 +414,17 @@ def test_memory_is_released(X):
 
 @needs_cuda
 def test_a_failed_capture_changes_nothing_but_the_speed(X):
-    """Last in the file, because a failed capture may leave torch in another state."""
-
     class Disguised(NeedsValues):
         __module__ = Masking.__module__
 
     params = {"device": "cuda", "max_iter": 40, "batch_size": 64, "random_state": 0}
     params["early_stopping"] = False  # a single training
     model = AutoencoderTransformer(3, corruption=Disguised(), callbacks=[record := RecordReason()], **params)
+    state = torch.cuda.get_rng_state()
     with pytest.warns(RuntimeWarning, match="could not be captured"):
         model.fit(X)
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+    torch.rand(3, device="cuda")  # torch's own generator does not remain part of the capture
     assert "capture failed" in record.graph_fallback_reason_
     eager = AutoencoderTransformer(3, corruption=Masking(), callbacks=[Batchwise()], **params).fit(X)
     assert difference(model.loss_curve_, eager.loss_curve_) < 0.01

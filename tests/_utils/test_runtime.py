@@ -36,10 +36,13 @@ def test_auto_is_the_first_available_device(cuda, mps, expected, monkeypatch):
     assert resolve_device("auto") == torch.device(expected)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
-def test_an_unusable_device_raises_an_error_with_the_remedy(device):
-    with pytest.raises(ValueError, match=f"device='{device}' cannot be used here.*'cpu' or 'auto'"):
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "mps:99", torch.device("cuda:99")])
+def test_an_unusable_device_raises_an_error_of_one_line_with_the_remedy(device):
+    with pytest.raises(
+        ValueError, match=f"^device='{device}' cannot be used here: .*'cpu' or 'auto'.$"
+    ) as error:
         resolve_device(device)
+    assert len(str(error.value)) < 300
 
 
 # -- precision ----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ def no_traces(tmp_path, monkeypatch, unchanged_globals):
     """Check that displays write no files and change no settings of matplotlib; close their figures."""
     monkeypatch.chdir(tmp_path)
     settings = dict(matplotlib.rcParams)
+    plt.close("all")  # those of doctests, which may run in the same process
     yield
     plt.close("all")
     assert dict(matplotlib.rcParams) == settings
