@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._density.importance_sampling import Proposals, importance_log_likelihood, log_det
-from sklearn_ae._density.latent_prior import Decode, LatentModel, chunk_size, decode_all, jacobian
+from sklearn_ae._density.latent_prior import Decode, LatentModel, chunk_size, decode_all
 from sklearn_ae._density.observations import Observation
+from sklearn_ae._utils.derivatives import jacobian
 
 N_STARTS = 5
 

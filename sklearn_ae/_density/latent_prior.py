@@ -1,17 +1,15 @@
-"""Prior of the code, starting points of the mode search, and the decoder's Jacobian."""
+"""Prior of the code, and starting points of the mode search."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 
 from sklearn_ae._density.importance_sampling import normal_draws
+from sklearn_ae._utils.derivatives import jacobian
 from sklearn_ae._utils.gaussian import log_standard_normal
 from sklearn_ae.priors import FittedPrior
 
@@ -62,7 +60,6 @@ class LatentModel:
         noise_variance : float
             Variance of Gaussian noise on x; 0 subtracts nothing.
         """
-        _load_forward_mode()
         floored = _floored_root(root)
         floored = floored @ _signal_root(decode, codes, floored, noise_variance)
         return cls._with_draws(mean, torch.linalg.qr(floored.T).R.T, codes)
@@ -70,7 +67,6 @@ class LatentModel:
     @classmethod
     def standard(cls, codes: Tensor, prior: FittedPrior | None = None) -> LatentModel:
         """Return N(0, I), or the given prior, with some training codes as landmarks."""
-        _load_forward_mode()
         unit = cls.unit(codes.shape[1])
         return replace(cls._with_draws(unit.mean, unit.scale, codes), prior=prior)
 
@@ -135,34 +131,6 @@ def _signal_root(decode: Decode, codes: Tensor, root: Tensor, noise_variance: fl
         share += torch.einsum("nij,nj,nkj->ik", basis, part, basis)
     share, basis = torch.linalg.eigh(share / len(codes))
     return basis * (1.0 - share).clamp_min(1e-8).sqrt()
-
-
-def jacobian(function: Decode, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return values (n, d) and Jacobians (n, d, k) of a function that maps each sample separately."""
-    with torch.inference_mode(False):
-        return _jacobian(function, u.clone() if u.is_inference() else u)
-
-
-def _jacobian(function: Decode, u: Tensor) -> tuple[Tensor, Tensor]:
-    def push(direction: Tensor) -> tuple[Tensor, Tensor]:
-        value, tangent, *_ = jvp(function, (u,), (direction.expand_as(u),))
-        return value, tangent
-
-    columns = vmap(push, out_dims=(None, -1))  # type: ignore[arg-type]
-    value, jac = columns(torch.eye(u.shape[1], dtype=u.dtype, device=u.device))
-    # Derivatives where the decoder overflows are replaced by 0, since NaN would spread.
-    return value.detach(), torch.nan_to_num(jac.detach(), 0.0, 0.0, 0.0)
-
-
-@cache
-def _load_forward_mode() -> None:
-    """Let torch import what its first jvp needs, with its own deprecation warnings ignored."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)  # as torch 2.14 warns of its own torch.jit.script
-        one = torch.ones(1, dtype=torch.float64, device="cpu")
-        jvp(torch.sin, (one,), (one,))
-        jacobian(torch.sin, one[:, None])
 
 
 def decode_all(decode: Decode, codes: Tensor) -> Tensor:

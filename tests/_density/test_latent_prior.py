@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Generator
 
-from sklearn_ae._density.latent_prior import LatentModel, chunk_size, jacobian
+from sklearn_ae._density.latent_prior import LatentModel, chunk_size
 from sklearn_ae._model.statistics import CodeMoments
 from sklearn_ae.priors import Mixture
 
@@ -70,23 +70,6 @@ def test_a_given_prior_replaces_the_standard_normal():
     assert torch.equal(model.log_prior(u), prior.log_prob(u))
     for found, expected in zip(model.prior_derivatives(u), prior.derivatives(u), strict=True):
         assert torch.equal(found, expected)
-
-
-def test_jacobian_is_that_of_reverse_mode():
-    weights, u = normal(3, 5), normal(7, 3, seed=1)
-
-    def decode(z):
-        return torch.sin(z @ weights)
-
-    value, jac = jacobian(decode, u)
-    expected = torch.stack([torch.autograd.functional.jacobian(decode, v[None])[0, :, 0] for v in u])
-    torch.testing.assert_close(value, decode(u))
-    torch.testing.assert_close(jac, expected)
-
-
-def test_jacobian_is_finite_if_the_decoder_overflows():
-    _, jac = jacobian(lambda z: torch.exp(z), torch.tensor([[1.0], [1e4]], dtype=torch.float64))
-    assert jac.isfinite().all()
 
 
 def test_chunks_hold_at_least_one_sample():
