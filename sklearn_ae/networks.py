@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.nn.utils import skip_init
 
 from sklearn_ae._options import Option
 
@@ -33,6 +32,8 @@ ACTIVATIONS = {
     "identity": nn.Identity,
 }
 
+_WEIGHTS: Any = {"device": "cpu", "dtype": torch.float32}  # whatever torch's defaults are
+
 
 class Shape(NamedTuple):
     """Widths of a network: ``n_features`` -> ``n_codes`` and ``n_components`` -> ``n_features``.
@@ -44,6 +45,28 @@ class Shape(NamedTuple):
     n_features: int
     n_components: int
     n_codes: int
+
+
+class _Undrawn:
+    """Layers whose weights are set afterwards: torch's own draw them from its global generator.
+
+    ``torch.nn.utils.skip_init`` imports a computer algebra system for it.
+    """
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are."""
+
+
+class Linear(_Undrawn, nn.Linear):
+    """``torch.nn.Linear`` with weights to be set."""
+
+
+class Conv2d(_Undrawn, nn.Conv2d):
+    """``torch.nn.Conv2d`` with weights to be set."""
+
+
+class ConvTranspose2d(_Undrawn, nn.ConvTranspose2d):
+    """``torch.nn.ConvTranspose2d`` with weights to be set."""
 
 
 class TiedLinear(nn.Module):
@@ -217,7 +240,7 @@ class Conv(Network):
         # A transposed convolution produces odd sides; even ones need padding by one.
         paddings = [(1 - side[0] % 2, 1 - side[1] % 2) for side in sides[:-1]]
         convs = [
-            _drawn(skip_init(nn.Conv2d, i, o, 3, stride=2, padding=1), generator) for i, o in pairwise(maps)
+            _drawn(Conv2d(i, o, 3, stride=2, padding=1, **_WEIGHTS), generator) for i, o in pairwise(maps)
         ]
         flat = (maps[-1], *sides[-1])
         inner = Shape(math.prod(flat), shape.n_components, shape.n_codes)
@@ -291,7 +314,7 @@ def as_modules(value: Any) -> Modules | None:
 def _dense(sizes: Sequence[int], activation: str, generator: Generator) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [_drawn(skip_init(nn.Linear, n_in, n_out), generator), ACTIVATIONS[activation]()]
+        layers += [_drawn(Linear(n_in, n_out, **_WEIGHTS), generator), ACTIVATIONS[activation]()]
     return layers[:-1]
 
 
@@ -307,7 +330,7 @@ def _mirrored(
     if tied:
         return TiedConvTranspose2d(conv, output_padding)
     n_in, n_out = conv.out_channels, conv.in_channels
-    layer = skip_init(nn.ConvTranspose2d, n_in, n_out, 3, stride=2, padding=1, output_padding=output_padding)
+    layer = ConvTranspose2d(n_in, n_out, 3, stride=2, padding=1, output_padding=output_padding, **_WEIGHTS)
     return _drawn(layer, generator)
 
 

@@ -204,7 +204,7 @@ class Contractive(Penalty):
         probes = self._directions(z, generator)
         norms = torch.zeros(len(z), device=z.device, dtype=z.dtype)
         for v in probes:
-            (vjp,) = torch.autograd.grad(z, x, v.expand_as(z), create_graph=True)
+            (vjp,) = torch.autograd.grad((z * v).sum(), x, create_graph=True)
             norms = norms + vjp.square().sum(1)
         return self.weight * k / len(probes) * norms
 

@@ -50,6 +50,7 @@ from sklearn_ae._utils.compat import _fit_context
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import (
     MAX_SEED,
+    kept_filters,
     private_random_state,
     resolve_device,
     threads_for,
@@ -62,13 +63,17 @@ _NETWORK = {"network": Slot(NETWORKS, Network, wrapper=as_modules)}
 
 
 def unchanged_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Restore the attributes of an estimator if its method is refused, fails or is interrupted."""
+    """Restore the attributes of an estimator if its method is refused, fails or is interrupted.
+
+    The method may call scikit-learn as it likes: the filters of warnings are kept.
+    """
 
     @functools.wraps(method)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = dict(vars(self))
         try:
-            return method(self, *args, **kwargs)
+            with kept_filters():
+                return method(self, *args, **kwargs)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -300,7 +305,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         return self._inverse_transform(self._check_codes(X))
 
     def _check_codes(self, X: Any) -> np.ndarray:
-        Z = check_array(array_like(X), dtype=[np.float64, np.float32], input_name="X")
+        with kept_filters():
+            Z = check_array(array_like(X), dtype=[np.float64, np.float32], input_name="X")
         if Z.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {Z.shape[1]} components, but {type(self).__name__} is expecting "

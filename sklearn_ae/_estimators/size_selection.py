@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -28,12 +27,12 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from torch import Generator, Tensor
 
 from sklearn_ae._fitting.pipeline import n_held_out
 from sklearn_ae._utils.compat import _safe_indexing
 from sklearn_ae._utils.runtime import private_random_state
+from sklearn_ae._utils.warnings import without_convergence_warnings
 from sklearn_ae.bottlenecks import Ordered
 
 # Candidate sizes of n_components="auto".
@@ -190,8 +189,7 @@ def _split(wide: Any, X: Any) -> tuple[Any, dict[str, Any]]:
 
 def _fit_quietly(estimator: Any, X: Any, **fit_params: Any) -> Any:
     """Fit with ConvergenceWarning suppressed; the final refit emits it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with without_convergence_warnings():
         return estimator.fit(X, **fit_params)
 
 

@@ -20,7 +20,7 @@ from sklearn_ae._data.streams import open_stream, samples_of
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, Options, RealNotInt, StrOptions
-from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng
+from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters
 from sklearn_ae.networks import ACTIVATIONS
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
@@ -114,14 +114,15 @@ def validate_samples(
         )
     X = array_like(X)
     try:
-        return validate_data(
-            estimator,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            accept_sparse=("csr", "csc"),
-            ensure_min_samples=least or (2 if reset else 1),
-        )
+        with kept_filters():
+            return validate_data(
+                estimator,
+                X,
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                accept_sparse=("csr", "csc"),
+                ensure_min_samples=least or (2 if reset else 1),
+            )
     except ValueError as error:
         text = _text_columns(X)
         if text:

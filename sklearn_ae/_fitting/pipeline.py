@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.vae import fit_prior
@@ -45,7 +43,7 @@ from sklearn_ae._model.statistics import (
 from sklearn_ae._training.callbacks import StopAfter
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import SMALL, TrainingConfig
-from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, threads_for
+from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, one_blas_thread, threads_for
 
 _NOTHING_LEFT = 1e-10  # share of the variance below which PCA is considered to explain everything
 
@@ -182,18 +180,12 @@ def fit(
 
 @contextlib.contextmanager
 def fit_context() -> Iterator[None]:
-    """Restore the warning filters, record gradients, and use one BLAS thread.
+    """Record gradients, and use one BLAS thread.
 
-    Importing torch's optimizers modifies the warning filters, ``fit`` may be called under
-    ``torch.no_grad()``, and the low-order bits of the initial PCA depend on the number of
-    BLAS threads.
+    ``fit`` may be called under ``torch.no_grad()``, and the low-order bits of the initial
+    PCA depend on the number of BLAS threads.
     """
-    with (
-        warnings.catch_warnings(),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        threadpool_limits(1, user_api="blas"),
-    ):
+    with torch.inference_mode(False), torch.enable_grad(), one_blas_thread():
         yield
 
 

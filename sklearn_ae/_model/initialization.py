@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.nn.utils import skip_init
 
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
 from sklearn_ae._model.pca import InitialPCA, initial_pca
@@ -25,7 +24,7 @@ from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.divergences import KL, Divergence
 from sklearn_ae.likelihoods import is_gaussian
 from sklearn_ae.losses import SquaredError
-from sklearn_ae.networks import Dense, MarkMissing, Modules, Network, Shape, TiedLinear
+from sklearn_ae.networks import Dense, Linear, MarkMissing, Modules, Network, Shape, TiedLinear
 from sklearn_ae.penalties import Penalty
 from sklearn_ae.priors import Prior
 
@@ -196,13 +195,13 @@ def linear_paths(
     r, d = components.shape
     extra = torch.randn((n_codes - r, d), generator=generator, dtype=torch.float64) / math.sqrt(d)
     basis = torch.from_numpy(np.array(components, dtype=np.float64))
-    encoder = skip_init(nn.Linear, d, n_codes, bias=bias, dtype=torch.float64)
+    encoder = Linear(d, n_codes, bias=bias, dtype=torch.float64, device="cpu")
     if tied:
         encoder.weight.data = torch.cat([basis, 0.01 * extra])
         decoder: nn.Module = TiedLinear(encoder, bias)
     else:
         encoder.weight.data = torch.cat([basis, extra])
-        decoder = skip_init(nn.Linear, n_codes, d, bias=bias, dtype=torch.float64)
+        decoder = Linear(n_codes, d, bias=bias, dtype=torch.float64, device="cpu")
         decoder.weight.data = torch.cat([basis, torch.zeros_like(extra)]).T.contiguous()
     if bias:
         encoder.bias.data.zero_()
@@ -234,14 +233,14 @@ def probabilistic_paths(
     root = (variances - noise).sqrt()[:, None]
     rest = n_components - r
     extra = 0.01 * torch.randn((rest, d), generator=generator, dtype=torch.float64) / math.sqrt(d)
-    encoder = skip_init(nn.Linear, d, 2 * n_components, dtype=torch.float64)
+    encoder = Linear(d, 2 * n_components, dtype=torch.float64, device="cpu")
     encoder.weight.data = torch.cat(
         [root / variances[:, None] * axes, extra, torch.zeros(n_components, d, dtype=torch.float64)]
     )
     encoder.bias.data = F.pad((noise / variances).log(), (n_components, rest))
     if tied:
         return encoder, TiedLinear(encoder, bias, n_components, F.pad(variances, (0, rest), value=1.0))
-    decoder = skip_init(nn.Linear, n_components, d, bias=bias, dtype=torch.float64)
+    decoder = Linear(n_components, d, bias=bias, dtype=torch.float64, device="cpu")
     decoder.weight.data = torch.cat([root * axes, torch.zeros_like(extra)]).T.contiguous()
     if bias:
         decoder.bias.data.zero_()

@@ -23,7 +23,7 @@ from torch import Generator, Tensor, nn
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
 from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.losses import Loss
-from sklearn_ae.networks import TiedLinear
+from sklearn_ae.networks import Linear, TiedLinear
 
 # The log noise variance has three times the learning rate of the weights. Adam moves a parameter by at most
 # the learning rate, so that it could not drop by orders of magnitude within the step budget otherwise.
@@ -92,7 +92,7 @@ class Residual(nn.Module):
         """Return whether the map is affine, from the types of its layers."""
         if self.network is None:
             return True
-        layers = (nn.Linear, TiedLinear, nn.Identity, nn.Sequential)
+        layers = (nn.Linear, Linear, TiedLinear, nn.Identity, nn.Sequential)
         return all(type(module) in layers for module in self.network.modules())
 
     def drop_network(self) -> None:

@@ -9,14 +9,12 @@ the inlier core. Their scores are therefore distributed like those of new sample
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
@@ -24,6 +22,7 @@ from sklearn_ae._estimators.validation import N_DRAWS
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.covariance import InlierCore
 from sklearn_ae._utils.runtime import MAX_SEED
+from sklearn_ae._utils.warnings import without_convergence_warnings
 from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, checked_fit_scores
 
 _MIN_FOLDS = 5
@@ -250,8 +249,7 @@ def _fit_clone(autoencoder: Any, X: Any, seed: int) -> Any:
     """Fit a clone, or the default autoencoder without a ConvergenceWarning: its budget is not a parameter."""
     if autoencoder is not None:
         return clone(autoencoder).set_params(random_state=seed).fit(X)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with without_convergence_warnings():
         return default_autoencoder(*X.shape).set_params(random_state=seed).fit(X)
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -29,6 +28,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from sklearn_ae._utils.runtime import without_foreign_warnings
 from sklearn_ae._utils.warnings import warn_user
 
 _N_WARM = 3  # calls before a capture, in which libraries initialise what they cannot initialise during one
@@ -115,8 +115,7 @@ class Recorder:
 
     def _register(self, graph: Any, generators: Sequence[Generator]) -> None:
         """Let each replay continue from the current state of the generators."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # newer versions of torch do this by themselves and warn
+        with without_foreign_warnings():
             for generator in generators:
                 graph.register_generator_state(generator)
 

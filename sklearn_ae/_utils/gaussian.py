@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
+
+from sklearn_ae._utils.runtime import one_blas_thread, without_foreign_warnings
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -68,6 +68,5 @@ def fit_mixture(codes: np.ndarray, n_components: int, random_state: Any, max_ite
     collapsing onto a few samples.
     """
     mixture = GaussianMixture(n_components, reg_covar=_FLOOR, max_iter=max_iter, random_state=random_state)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with without_foreign_warnings(), one_blas_thread():
         return mixture.fit(codes)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from threadpoolctl import OpenBLASController, threadpool_limits
 from torch import Generator, nn
 
 # Operations per step from which several torch threads are used. Below it a second thread gains little
@@ -62,15 +67,77 @@ def threads_for(n_weights: int, n_samples: int) -> Iterator[None]:
     """Run small steps on one torch thread, and restore the count afterwards.
 
     Passing ``n_samples`` samples through a small net of ``n_weights`` weights takes less time than waking
-    a second thread; on a busy machine, waiting for it costs many times the work itself.
+    a second thread; on a busy machine, waiting for it costs many times the work itself. Each Python thread
+    has its own count, except that a new one starts with the count that was set last.
     """
     before = torch.get_num_threads()
-    few = 6 * n_samples * n_weights < _FLOPS_PER_THREAD
+    if before == 1 or 6 * n_samples * n_weights >= _FLOPS_PER_THREAD:
+        yield
+        return
     try:
-        torch.set_num_threads(1 if few else before)
+        torch.set_num_threads(1)
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class Shared:
+    """State of the process that calls in several threads share: the first sets it, the last restores it.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the context that sets the state.
+    """
+
+    def __init__(self, make: Callable[[], contextlib.AbstractContextManager]):
+        self._make = make
+        self._forget()
+        if hasattr(os, "register_at_fork"):  # a forked process has none of the threads that hold the state
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._stack: contextlib.ExitStack | None = None
+        self._n = 0
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._n == 0:
+                self._stack = contextlib.ExitStack()
+                self._stack.enter_context(self._make())
+            self._n += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n -= 1
+                if self._n == 0 and self._stack is not None:
+                    self._stack.close()
+
+
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    with threadpool_limits(1, user_api="blas"):
+        yield
+        # In newer versions only the thread that set a limit can lift it.
+        if hasattr(OpenBLASController, "clear_controlling_thread"):
+            OpenBLASController.clear_controlling_thread(force=True)
+
+
+one_blas_thread = Shared(_one_blas_thread)
+kept_filters = Shared(warnings.catch_warnings)  # scikit-learn changes them while it validates samples
+
+
+@contextlib.contextmanager
+def without_foreign_warnings() -> Iterator[None]:
+    """Ignore warnings of auxiliary models of scikit-learn, and of torch about the capture of a graph."""
+    with kept_filters():
+        for module in (r"sklearn\.mixture", r"sklearn\.decomposition\._fastica"):
+            warnings.filterwarnings("ignore", category=ConvergenceWarning, module=module)
+        warnings.filterwarnings("ignore", module=r"sklearn_ae\._training\.cuda_graphs")
+        yield
 
 
 MAX_SEED = np.iinfo(np.int32).max  # upper bound of seeds drawn from a random state
@@ -88,18 +155,31 @@ def as_seed(random_state: Any) -> int:
     return int(private_random_state(random_state).randint(MAX_SEED))
 
 
+_GENERATORS = threading.RLock()
+
+
+def _forget_holder() -> None:
+    """Replace the lock in a forked process, which has none of the threads that may hold it."""
+    global _GENERATORS
+    _GENERATORS = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_holder)
+
+
 @contextlib.contextmanager
 def forked_global_rng(needed: bool, seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators for user code, and restore their state afterwards.
 
     Only the generators of the CPU and of ``device`` are affected; torch.manual_seed
-    would seed those of all devices.
+    would seed those of all devices. One thread at a time draws from them.
     """
     if not needed:
         yield
         return
     devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices=devices, device_type=device.type):
+    with _GENERATORS, torch.random.fork_rng(devices=devices, device_type=device.type):
         torch.default_generator.manual_seed(seed)
         for used in devices:
             state = Generator(used).manual_seed(seed).get_state()

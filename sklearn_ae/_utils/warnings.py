@@ -1,19 +1,35 @@
-"""Warnings that point at the user's line."""
+"""Warnings that point at the user's line, and warnings that are not shown."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 
 import joblib
 import sklearn
 import skorch
+from sklearn.exceptions import ConvergenceWarning
 
 _PACKAGES = (os.path.dirname(str(module.__file__)) for module in (sklearn, skorch, joblib))
 _PREFIXES = tuple(folder + os.sep for folder in (str(Path(__file__).parents[1]), *_PACKAGES))
+
+_IGNORED: ContextVar[tuple[type[Warning], ...]] = ContextVar("_IGNORED", default=())
+
+
+@contextlib.contextmanager
+def without_convergence_warnings() -> Iterator[None]:
+    """Let no fit of this package emit a ConvergenceWarning in this thread."""
+    token = _IGNORED.set((*_IGNORED.get(), ConvergenceWarning))
+    try:
+        yield
+    finally:
+        _IGNORED.reset(token)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
@@ -22,6 +38,8 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     A fixed ``stacklevel`` cannot do this: ``fit`` may be called directly, by
     ``fit_transform``, by a pipeline or by a search.
     """
+    if issubclass(category, _IGNORED.get()):
+        return
     if sys.version_info >= (3, 12):
         warnings.warn(message, category, skip_file_prefixes=_PREFIXES)
     else:

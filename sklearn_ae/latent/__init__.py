@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_scalar
 
 from sklearn_ae._utils.parameters import check_density, finite_number, finite_vector, index
-from sklearn_ae._utils.runtime import private_random_state
+from sklearn_ae._utils.runtime import kept_filters, private_random_state
 from sklearn_ae._utils.transformers import decode, encode
 from sklearn_ae.latent._codes import check_method, code_quantiles, code_vector, levels, path, two_components
 from sklearn_ae.latent._densities import draw_from_estimator, draw_gaussians
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 
+@kept_filters()
 def interpolate(
     model: Any, X_start: Any, X_end: Any, n_steps: int = 10, method: str = "linear"
 ) -> np.ndarray:
@@ -95,6 +96,7 @@ def interpolate(
     return decoded[0] if np.ndim(X_start) == np.ndim(X_end) == 1 else decoded
 
 
+@kept_filters()
 def traverse(model: Any, x: Any, component: int, values: ArrayLike) -> np.ndarray:
     """Vary one component of a sample's code.
 
@@ -137,6 +139,7 @@ def traverse(model: Any, x: Any, component: int, values: ArrayLike) -> np.ndarra
     return decode(model, codes, code.dtype)
 
 
+@kept_filters()
 def latent_grid(
     model: Any,
     n: int = 20,
@@ -197,6 +200,7 @@ def latent_grid(
     return Bunch(samples=decode(model, codes, centre.dtype), codes=codes, grid_values=(right, up))
 
 
+@kept_filters()
 def attribute_vector(model: Any, X_with: Any, X_without: Any) -> np.ndarray:
     """Return the latent direction from samples without an attribute to samples with it.
 
@@ -237,6 +241,7 @@ def attribute_vector(model: Any, X_with: Any, X_without: Any) -> np.ndarray:
     return with_it.mean(axis=0) - without.mean(axis=0)
 
 
+@kept_filters()
 def apply_attribute(model: Any, X: Any, vector: ArrayLike, strength: float = 1.0) -> np.ndarray:
     """Shift the codes of samples along a vector, such as the result of :func:`attribute_vector`.
 
@@ -276,6 +281,7 @@ def apply_attribute(model: Any, X: Any, vector: ArrayLike, strength: float = 1.0
     return decoded[0] if np.ndim(X) == 1 else decoded
 
 
+@kept_filters()
 def sample_latent(
     model: Any,
     X: Any,

@@ -11,15 +11,14 @@ suits codes that are independent, or linear mixtures of independent ones.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 from sklearn.decomposition import FastICA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 
 from sklearn_ae._utils.gaussian import LOG_2PI
+from sklearn_ae._utils.runtime import without_foreign_warnings
 from sklearn_ae.metrics._normals import FoldMixtures, Normals, log_sum_exp
 from sklearn_ae.metrics._posteriors import Posteriors
 
@@ -219,8 +218,7 @@ def _rotated_product(
 def _independent_axes(train: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """Return orthonormal axes along which whitened draws are nearly independent, converged or not."""
     ica = FastICA(whiten=False, max_iter=_MAX_ITER_ICA, tol=1e-3, random_state=rng)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with without_foreign_warnings():
         return np.linalg.qr(ica.fit(train).components_.T)[0].T
 
 

@@ -20,7 +20,7 @@ from scipy.stats import entropy
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.utils import check_array, check_consistent_length, check_scalar
 
-from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
+from sklearn_ae._utils.runtime import MAX_SEED, kept_filters, private_random_state
 from sklearn_ae._utils.transformers import encode
 from sklearn_ae.metrics._aggregate import Aggregate
 from sklearn_ae.metrics._posteriors import (
@@ -34,6 +34,7 @@ from sklearn_ae.metrics._posteriors import (
 )
 
 
+@kept_filters()
 def mutual_information(
     model: Any,
     X: Any,
@@ -149,6 +150,7 @@ def _information_bounds(q: Posteriors, n_draws: int, rng: np.random.RandomState)
     return upper, min(q.negentropy() - aggregate.mean(aggregate.mixture), np.log(n))
 
 
+@kept_filters()
 def total_correlation(
     model: Any,
     X: Any,
@@ -245,6 +247,7 @@ def _correlation(q: Posteriors, n_draws: int, rng: np.random.RandomState) -> flo
     return float(excess.mean()) if q.deterministic else aggregate.mean(excess)
 
 
+@kept_filters()
 def mutual_information_gap(
     model: Any,
     X: Any,

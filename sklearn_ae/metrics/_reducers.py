@@ -20,7 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_ae._utils.compat import _safe_indexing
 from sklearn_ae._utils.pipelines import by_class
-from sklearn_ae._utils.runtime import as_seed
+from sklearn_ae._utils.runtime import as_seed, kept_filters
 from sklearn_ae.metrics._affine import Density
 from sklearn_ae.metrics._scorers import as_codes, check_samples, explained_share, squared_error
 
@@ -34,6 +34,7 @@ _FAILURES = (ValueError, TypeError, NotImplementedError)  # Raised for unsuitabl
 _TIMES = ("fit_time", "transform_time")
 
 
+@kept_filters()
 def compare_reducers(
     estimators: Any,
     X: Any,

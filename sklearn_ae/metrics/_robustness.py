@@ -16,7 +16,7 @@ from sklearn.utils import check_array, check_scalar, get_tags
 from sklearn_ae._utils.arrays import dense
 from sklearn_ae._utils.parameters import check_density, finite_number
 from sklearn_ae._utils.pipelines import first_step, last_step
-from sklearn_ae._utils.runtime import private_random_state
+from sklearn_ae._utils.runtime import kept_filters, private_random_state
 from sklearn_ae._utils.transformers import decode, encode
 from sklearn_ae.latent import sample_latent
 
@@ -24,6 +24,7 @@ _STEP = 1e-3  # Step of the finite differences, in standard deviations of the fe
 _BLOCK_VALUES = 2**22  # Number of values encoded at a time
 
 
+@kept_filters()
 def noise_sensitivity(
     model: Any,
     X: Any,
@@ -116,6 +117,7 @@ def _squared_shift(model: Any, X: Any, codes: np.ndarray) -> float:
     return float(np.square(encode(model, X, "X") - codes).sum(axis=1).mean())
 
 
+@kept_filters()
 def lipschitz_estimate(model: Any, X: Any) -> np.ndarray:
     """Return the local Lipschitz constant of the encoder at each sample.
 
@@ -190,6 +192,7 @@ def _steps(X: np.ndarray) -> np.ndarray:
     return _STEP * np.where(std > 1e-12 * np.maximum(typical, np.abs(X).max(axis=0)), std, typical)
 
 
+@kept_filters()
 def round_trip_error(
     model: Any,
     X: Any = None,

@@ -15,11 +15,13 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 
 from sklearn_ae._utils.arrays import dense, sample_blocks
+from sklearn_ae._utils.runtime import kept_filters
 from sklearn_ae._utils.transformers import check_decoder, transform
 from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.metrics._affine import Density
 
 
+@kept_filters()
 def explained_variance_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     """Return the share of the variance of X that is explained by the reconstruction.
 
@@ -78,6 +80,7 @@ def explained_variance_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     return explained_share(squared_error(estimator, X, codes), X)
 
 
+@kept_filters()
 def neg_reconstruction_error_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     """Return the negative mean over samples of the squared reconstruction error.
 
@@ -117,6 +120,7 @@ def neg_reconstruction_error_scorer(estimator: Any, X: Any, y: Any = None) -> fl
     return -squared_error(estimator, X, codes) / X.shape[0]
 
 
+@kept_filters()
 def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     """Return the mean log-likelihood per sample in nats, in the units of X.
 
