@@ -14,7 +14,7 @@ from torch import Generator, nn
 from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae._model.objectives import Objective
 from sklearn_ae.losses import SquaredError
-from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Conv, Dense, Modules, Shape
+from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Conv, Dense, Linear, Modules, Shape
 
 # few epochs suffice for the properties tested here
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
@@ -126,9 +126,9 @@ def test_activation_is_between_all_layers_and_after_none(activation):
     f, g = Dense().build(Shape(5, 2, 2), (4, 3), activation, False, Generator().manual_seed(0))
     kinds = [type(layer) for layer in f]
     act = ACTIVATIONS[activation]
-    assert kinds == [type(layer) for layer in g] == [nn.Linear, act, nn.Linear, act, nn.Linear]
-    assert [layer.out_features for layer in f if type(layer) is nn.Linear] == [4, 3, 2]
-    assert [layer.out_features for layer in g if type(layer) is nn.Linear] == [3, 4, 5]
+    assert kinds == [type(layer) for layer in g] == [Linear, act, Linear, act, Linear]
+    assert [layer.out_features for layer in f if isinstance(layer, nn.Linear)] == [4, 3, 2]
+    assert [layer.out_features for layer in g if isinstance(layer, nn.Linear)] == [3, 4, 5]
 
 
 # -- convolutions -------------------------------------------------------------------

@@ -114,7 +114,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         Precision of the training steps. "auto" uses bfloat16 if the hardware supports
         it and the layers are wide enough to benefit. Weights are kept in float32.
     callbacks : list of skorch.callbacks.Callback or None, default=None
-        Callbacks invoked during training.
+        Callbacks of the training, such as skorch's for checkpoints, logs, early stopping
+        and learning rates (an ``LRScheduler`` replaces the built-in schedule). Those that
+        score predictions of a target are refused.
     verbose : int, default=0
         If 1, show a progress bar with the losses and the remaining time.
 
@@ -276,6 +278,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         mean, L = self._statistics.moments.whitening()
         return (Z @ L.T + mean).astype(Z.dtype)
 
+    @torch.inference_mode(False)
     def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:
         self.module_.loss.check(X)
         return score_samples(self.module_, self._statistics, self._pca_or_none(), X, n_draws, n_starts)

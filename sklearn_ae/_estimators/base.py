@@ -44,6 +44,7 @@ from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._options import Slot, resolve
+from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.optimization import TrainingConfig
 from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks, stacked
 from sklearn_ae._utils.compat import _fit_context
@@ -82,6 +83,22 @@ def unchanged_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Raise KeyboardInterrupt after a fit that was interrupted and has kept its best model so far."""
+
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        fitted = method(self, *args, **kwargs)
+        if self.net_.interrupted_:
+            raise KeyboardInterrupt(
+                f"Training was interrupted in epoch {len(self.loss_curve_)}; the estimator holds the best "
+                "model so far."
+            )
+        return fitted
+
+    return wrapped
+
+
 class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of deterministic and variational autoencoders."""
 
@@ -91,6 +108,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     # -- fit ----------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @passes_interrupts_on
     @unchanged_on_error
     def fit(self, X: Any, y: Any = None, *, X_val: Any = None) -> Self:
         """Fit the autoencoder to X.
@@ -116,6 +134,12 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C. If the network was being trained, the estimator holds the best
+            model so far; otherwise it is as before the call.
         """
         rng = private_random_state(self.random_state)
         with reproducible_streams(X, rng):
@@ -150,9 +174,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             **more,
         )
 
-    def _training_config(self) -> TrainingConfig:
+    def _training_config(self, *, in_chunks: bool = False) -> TrainingConfig:
         names = [field.name for field in fields(TrainingConfig) if field.name != "device"]
         params = {name: getattr(self, name) for name in names}
+        if self.callbacks:
+            check_callbacks(self.callbacks, in_chunks=in_chunks)
         return TrainingConfig(device=resolve_device(self.device), **params)
 
     def _check_unchanged(self, spec: ModelSpec) -> None:
@@ -220,7 +246,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         previous = None if first else self._previous()
         if previous is not None:
             self._check_unchanged(spec)
-        self._take_over(fit_chunk(data, spec, self._training_config(), seed, previous))
+        self._take_over(fit_chunk(data, spec, self._training_config(in_chunks=True), seed, previous))
         return self
 
     def _take_over(self, fitted: Fitted) -> None:

@@ -136,7 +136,9 @@ class VAETransformer(BaseAutoencoder):
         Precision of the training steps. "auto" uses bfloat16 if the hardware supports
         it and the layers are wide enough to benefit. Weights are kept in float32.
     callbacks : list of skorch.callbacks.Callback or None, default=None
-        Callbacks invoked during training.
+        Callbacks of the training, such as skorch's for checkpoints, logs, early stopping
+        and learning rates (an ``LRScheduler`` replaces the built-in schedule). Those that
+        score predictions of a target are refused.
     verbose : int, default=0
         If 1, show a progress bar with the losses and the remaining time.
 
@@ -314,6 +316,7 @@ class VAETransformer(BaseAutoencoder):
         super()._take_over(fitted)
         self._warn_inactive_units()
 
+    @torch.inference_mode(False)
     def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
         self.module_.loss.check(X)
         codes = self._statistics.moments.landmarks

@@ -57,7 +57,7 @@ def fit_chunk(
             start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))
             objective = make_objective(start, samples.shape[0], has_warmup=True)
             return _after_one_epoch(start, new_net(start, objective, config, seed), split, config, previous)
-        net = copy.deepcopy(previous.net) if previous.net.is_shared else previous.net
+        net = previous.net if previous.net.is_trainable else copy.deepcopy(previous.net)
         net.is_shared = False
         with net.restored_on_error():
             start = _continued(samples, spec, replace(previous, net=net))
@@ -113,6 +113,8 @@ def _train_one_epoch(start: Start, net: AutoencoderNet, split: Split, config: Tr
         n_seen = n_samples_seen(start, split.whole)
         net.resume(make_objective(start, n_seen, has_warmup=False), config)
         net.run(AllFeatures().samples(split.whole, start.module, config.device), epochs=1)
+        if net.interrupted_:
+            raise KeyboardInterrupt("The chunk was not used; the model is that of the earlier chunks.")
     net.release(keeps_moments=True)
     module = net.module_ if trains else start.module.without_networks()
     module = inference_copy(module, start, split.whole.dtype)

@@ -40,7 +40,7 @@ from sklearn_ae._model.statistics import (
     shows_a_gain,
     squared_errors,
 )
-from sklearn_ae._training.callbacks import StopAfter
+from sklearn_ae._training.callbacks import StopAfter, of_training
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import SMALL, TrainingConfig
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, one_blas_thread, threads_for
@@ -301,7 +301,9 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     n_samples = split.whole.shape[0]
     pca = fit_pca(split.whole, accepted.start.pca.n_components_, split.seed)
     start = initialize(accepted.start.spec, split.whole, split.seed, pca)
-    silent = replace(config, callbacks=None, verbose=0).resolved(n_samples, start.spec.init)
+    silent = replace(config, callbacks=of_training(config.callbacks), verbose=0).resolved(
+        n_samples, start.spec.init
+    )
     objective = make_objective(start, n_samples, has_warmup=True)
     net = new_net(start, objective, silent, split.seed)
     space = training_space(split.whole, split.whole, start, split.seed)

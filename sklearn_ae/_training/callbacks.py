@@ -1,12 +1,87 @@
-"""Callbacks that only some fits need: a progress bar, and a fixed number of epochs."""
+"""Callbacks: those of users, a progress bar, and a fixed number of epochs."""
 
 from __future__ import annotations
 
+import copy
+import dis
+from collections.abc import Sequence
 from typing import Any
 
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, ParamMapper
 
 from sklearn_ae._training.optimization import StopTraining
+
+_RECORDED = "train_loss and valid_loss, and whether they are the best so far, are always recorded"
+_UNUSABLE = {  # callbacks of skorch: why they cannot be used, and what can
+    "InputShapeSetter": "the sizes of the network follow from X, n_components and hidden_layer_sizes",
+    "PassthroughScoring": _RECORDED,
+    "BatchScoring": f"an autoencoder predicts no target; write a callback with on_batch_end. {_RECORDED}",
+    "EpochScoring": "an autoencoder predicts no target; pass a function scoring(net, samples, y), and "
+    f"use_caching=False. {_RECORDED}",
+    "LRScheduler": "partial_fit does not know how many chunks follow, and lowers the rate as 1/sqrt(step); "
+    "set learning_rate_init before each chunk",
+}
+
+
+def check_callbacks(callbacks: Sequence[Any], *, in_chunks: bool) -> None:
+    """Raise an error that names the first callback that cannot be used here, and the reason."""
+    for callback in map(_without_name, callbacks):
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"callbacks holds {callback!r}; pass instances of skorch.callbacks.Callback, or of your own "
+                "subclasses."
+            )
+        names = {base.__name__ for base in kind.__mro__ if base.__module__.startswith("skorch.")}
+        if not in_chunks:
+            names.discard("LRScheduler")
+        if callable(getattr(callback, "scoring", None)) and not callback.use_caching:
+            names.discard("EpochScoring")
+        for name in names & _UNUSABLE.keys():
+            raise ValueError(f"{kind.__name__} in callbacks cannot be used: {_UNUSABLE[name]}.")
+
+
+def _without_name(given: Any) -> Any:
+    """Return the callback of a pair of a name and a callback."""
+    return given[1] if isinstance(given, tuple) and len(given) == 2 else given
+
+
+def check_monitors(callbacks: Sequence[tuple[str, Callback]], has_validation: bool) -> None:
+    """Raise an error for a callback that monitors a loss which is not computed."""
+    for _, callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if not has_validation and isinstance(monitor, str) and monitor.startswith("valid_loss"):
+            raise ValueError(
+                f"{type(callback).__name__} in callbacks monitors {monitor!r}, but there are no validation "
+                f"samples; pass X_val or early_stopping=True, or monitor={'train' + monitor[5:]!r}."
+            )
+
+
+def of_training(callbacks: Sequence[Any] | None) -> list[Any]:
+    """Return copies of the callbacks that change how a model is trained, to train another one likewise."""
+    kinds = LRScheduler, GradientNormClipping, ParamMapper
+    copies = copy.deepcopy([given for given in callbacks or () if isinstance(_without_name(given), kinds)])
+    for callback in map(_without_name, copies):
+        if getattr(callback, "monitor", None) == "valid_loss":
+            callback.monitor = "train_loss"  # the other one is trained on all samples
+    return copies
+
+
+def has_scheduler(callbacks: Sequence[tuple[str, Callback]]) -> bool:
+    """Return whether a callback sets the learning rate."""
+    return any(isinstance(callback, LRScheduler) for _, callback in callbacks)
+
+
+def raised_by_callback(error: BaseException, callbacks: Sequence[tuple[str, Callback]]) -> bool:
+    """Return whether a callback raised KeyboardInterrupt to stop, as those of skorch do, and not the user."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    frame = trace.tb_frame
+    raises = dis.opname[frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"  # Ctrl-C comes anywhere else
+    return raises and any(frame.f_locals.get("self") is callback for _, callback in callbacks)
 
 
 class StopAfter(Callback):

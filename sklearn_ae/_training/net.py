@@ -27,7 +27,7 @@ from sklearn_ae._data.in_memory import Batches
 from sklearn_ae._model.initialization import Start
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import Elbo, Objective
-from sklearn_ae._training.callbacks import Progress
+from sklearn_ae._training.callbacks import Progress, check_monitors, has_scheduler, raised_by_callback
 from sklearn_ae._training.cuda_graphs import CapturedEpochs
 from sklearn_ae._training.optimization import (
     BestEpoch,
@@ -61,6 +61,7 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
     module = start.module
     batch_size: Any = config.batch_size
     callbacks = list(config.callbacks or [])
+    prints = config.verbose or any("PrintLog" in repr(callback) for callback in callbacks)
     if config.verbose:
         callbacks.append(("progress", Progress()))
     net = AutoencoderNet(
@@ -75,7 +76,7 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
         capturable=start.is_capturable,
         callbacks=callbacks,
         device=str(config.device),
-        verbose=0,
+        verbose=int(bool(prints)),
     )
     return net.initialize()
 
@@ -125,6 +126,14 @@ class AutoencoderNet(NeuralNet):
     callbacks_: list[tuple[str, Callback]]
     generator: Generator | None = None
     average_: WeightAverage | None = None
+    uses_average_ = False  # True while the averaged weights are in the module
+    has_user_callbacks_ = False
+    has_scheduler_ = False  # True if a callback sets the learning rate
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether weights may be changed: nobody else holds them, and torch allows it."""
+        return not (self.is_shared or any(p.is_inference() for p in self.module_.parameters()))
 
     # -- hooks of skorch -------------------------------------------------------
 
@@ -166,6 +175,13 @@ class AutoencoderNet(NeuralNet):
         if watch is not None:
             self.callbacks_.insert(0, ("watch", watch))
         self.generator = Generator(torch.device(self.device)).manual_seed(self.seed + len(self.history or ()))
+        self.has_user_callbacks_ = any(
+            not type(callback).__module__.startswith("sklearn_ae.") for _, callback in self.callbacks_
+        )
+        if self.has_user_callbacks_:
+            check_monitors(self.callbacks_, valid is not None)
+            self.has_scheduler_ = has_scheduler(self.callbacks_)
+            self.optimizer_.set_rate(self.lr)  # from which a scheduler starts
         try:
             self.partial_fit((train, valid), epochs=epochs)
         finally:
@@ -264,8 +280,8 @@ class AutoencoderNet(NeuralNet):
             super().fit_loop(X, y, epochs, **kwargs)
         except StopTraining:
             pass
-        except KeyboardInterrupt:
-            self.interrupted_ = True
+        except KeyboardInterrupt as error:
+            self.interrupted_ = not raised_by_callback(error, self.callbacks_)
         finally:
             if self.captured_ is not None:
                 self.graph_fallback_reason_ = self.captured_.close()
@@ -313,7 +329,23 @@ class AutoencoderNet(NeuralNet):
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
                 f"learning_rate_init={self.lr:g}, or check X for extreme values."
             )
-        self.history.record(f"{prefix}_loss", loss)
+        self._record(prefix, loss, losses, sizes)
+
+    def _record(self, prefix: str, loss: float, losses: list[float], sizes: list[int]) -> None:
+        """Record an epoch in the history, for the callbacks of users with all entries that skorch has."""
+        name = f"{prefix}_loss"
+        self.history.record(name, loss)
+        if not self.has_user_callbacks_:
+            return
+        self.history.record(
+            f"{name}_best", all(loss < epoch.get(name, math.inf) for epoch in self.history[:-1])
+        )
+        self.history.record(f"{prefix}_batch_count", len(sizes))
+        if not self.batch_callbacks_:
+            for of_batch, size in zip(losses, sizes, strict=True):
+                self.history.new_batch()
+                self.history.record_batch(name, of_batch)
+                self.history.record_batch(f"{prefix}_batch_size", size)
 
     def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
         """Return the losses and sizes of all batches."""
@@ -326,20 +358,31 @@ class AutoencoderNet(NeuralNet):
             losses.add(step["loss"].detach())
             sizes.append(len(batch))
             if self.batch_callbacks_:
+                if self.has_user_callbacks_:
+                    prefix = "train" if training else "valid"
+                    self.history.record_batch(f"{prefix}_loss", float(step["loss"].detach()))
+                    self.history.record_batch(f"{prefix}_batch_size", len(batch))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
         return losses.values(), sizes
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Call a hook of all callbacks; at the end of an epoch those of users find the averaged weights."""
+        with self.averaged(method_name == "on_epoch_end" and self.has_user_callbacks_):
+            super().notify(method_name, **kwargs)
 
     @contextlib.contextmanager
     def averaged(self, needed: bool = True) -> Iterator[None]:
         """Use the averaged weights temporarily."""
-        if not needed:
+        if not needed or self.uses_average_:
             yield
             return
         self._swap_average()
+        self.uses_average_ = True
         try:
             yield
         finally:
             self._swap_average()
+            self.uses_average_ = False
 
     def _swap_average(self) -> None:
         if self.average_ is not None:
@@ -355,7 +398,10 @@ class AutoencoderNet(NeuralNet):
         if self.gradient_callbacks_:
             parameters = list(self.module_.named_parameters())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
-        self.optimizer_.advance()
+        if self.has_scheduler_:
+            self.optimizer_.step()  # schedulers of torch check that it is called
+        else:
+            self.optimizer_.advance()
         if self.average_ is not None:
             self.average_.update(self.step_)
         return {"loss": loss, "y_pred": None}
@@ -385,12 +431,8 @@ class AutoencoderNet(NeuralNet):
         return torch.cat(parts).cpu().double().numpy()  # mps has no float64
 
     def _warn_unfinished(self, name: str) -> None:
-        """Warn if training was interrupted, or if the named loss was still decreasing at its end."""
+        """Warn if the named loss was still decreasing at the end of a training that nobody interrupted."""
         if self.interrupted_:
-            warn_user(
-                f"Training was interrupted in epoch {len(self.history)}; the best model so far is kept.",
-                ConvergenceWarning,
-            )
             return
         curve = [epoch[name] for epoch in self.history]
         tail = max(2, len(curve) // 10)
@@ -402,8 +444,8 @@ class AutoencoderNet(NeuralNet):
         steep = fall > _STEEP * self.criterion_.tolerance_scale(float(np.median(before)))
         if steep and last.max() < before.min():
             warn_user(
-                f"The loss was still decreasing steeply after max_iter={self.max_epochs} epochs; "
-                "raise max_iter.",
+                f"The loss was still decreasing steeply in the last of {self.max_epochs} epochs; "
+                f"set max_iter above {self.max_epochs}.",
                 ConvergenceWarning,
             )
 
@@ -414,7 +456,8 @@ class AutoencoderNet(NeuralNet):
             return
         t, self.step_ = self.step_, self.step_ + 1
         self.criterion_.schedule(t / self.n_steps_)
-        self.optimizer_.set_rate(self.rate(t))
+        if not self.has_scheduler_:
+            self.optimizer_.set_rate(self.rate(t))
 
     def rate(self, t: int) -> float:
         """Return the learning rate of step t: a short warm-up, then a cosine decay."""

@@ -134,8 +134,7 @@ kept_filters = Shared(warnings.catch_warnings)  # scikit-learn changes them whil
 def without_foreign_warnings() -> Iterator[None]:
     """Ignore warnings of auxiliary models of scikit-learn, and of torch about the capture of a graph."""
     with kept_filters():
-        for module in (r"sklearn\.mixture", r"sklearn\.decomposition\._fastica"):
-            warnings.filterwarnings("ignore", category=ConvergenceWarning, module=module)
+        warnings.filterwarnings("ignore", category=ConvergenceWarning, module=r"sklearn\.")
         warnings.filterwarnings("ignore", module=r"sklearn_ae\._training\.cuda_graphs")
         yield
 

@@ -197,8 +197,12 @@ def test_divergence_leaves_an_earlier_fit_unchanged(curve):
     np.testing.assert_array_equal(model.transform(curve), before)
 
 
+def press_ctrl_c():
+    raise KeyboardInterrupt
+
+
 class Interrupt(Callback):
-    """Callback that interrupts training in an epoch, by the given hook."""
+    """Callback during which the user presses Ctrl-C in an epoch, in the given hook."""
 
     def __init__(self, epoch, hook):
         self.epoch = epoch
@@ -206,7 +210,7 @@ class Interrupt(Callback):
 
     def interrupt(self, net, **kwargs):
         if len(net.history) == self.epoch:
-            raise KeyboardInterrupt
+            press_ctrl_c()
 
 
 class InterruptInBatch(Interrupt):
@@ -222,7 +226,7 @@ class InterruptInBatch(Interrupt):
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_ctrl_c_keeps_the_best_model_so_far(callback, early_stopping, curve):
     model = estimator(max_iter=50, callbacks=[callback], early_stopping=early_stopping, init="random")
-    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 8; the best model so far is kept"):
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted in epoch [78]; the estimator holds the best"):
         model.fit(curve[:450], X_val=curve[450:] if early_stopping else None)
     check_is_fitted(model)
     assert 7 <= len(model.loss_curve_) <= 8
@@ -243,7 +247,7 @@ def no_warning():
 
 def test_too_few_epochs_warn_and_enough_do_not(curve):
     params = {"init": "random", "early_stopping": False, "batch_size": 150}
-    with pytest.warns(ConvergenceWarning, match="max_iter=6 epochs; raise max_iter"):
+    with pytest.warns(ConvergenceWarning, match="last of 6 epochs; set max_iter above 6"):
         estimator(max_iter=6, **params).fit(curve)
     with no_warning():
         estimator(max_iter=150, **params).fit(curve)
@@ -269,7 +273,7 @@ def test_only_a_steep_decrease_at_the_end_of_training_warns(curve, warns):
         max_epochs=100,
         criterion_=SimpleNamespace(tolerance_scale=abs),
     )
-    expected = pytest.warns(ConvergenceWarning, match="max_iter=100 epochs; raise max_iter")
+    expected = pytest.warns(ConvergenceWarning, match="last of 100 epochs; set max_iter above 100")
     with expected if warns else no_warning():
         AutoencoderNet._warn_unfinished(net, "train_loss")
 
