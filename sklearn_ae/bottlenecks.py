@@ -96,7 +96,7 @@ class Ordered(Bottleneck):
         if generator is None or k == 1:
             return a
         # Stratify u, so that each batch contains every size in proportion.
-        shift = torch.rand((), generator=generator, device=a.device)
+        shift = torch.rand((), generator=generator, dtype=torch.float32, device=a.device)
         u = (torch.randperm(n, generator=generator, device=a.device) + shift)[:, None] / n
         n_kept = 1 + torch.floor((u - self.full_rate) / (1 - self.full_rate) * k)
         n_kept = torch.where(u < self.full_rate, float(k), n_kept)

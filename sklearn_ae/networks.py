@@ -82,7 +82,7 @@ class TiedLinear(nn.Module):
         super().__init__()
         self._source = (source,)  # a tuple, so that torch does not register the layer twice
         self.n_inputs = n_inputs
-        self.bias = nn.Parameter(torch.zeros(source.in_features)) if bias else None
+        self.bias = nn.Parameter(source.weight.new_zeros(source.in_features)) if bias else None
         self.gain = None if gain is None else nn.Parameter(gain)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class TiedConvTranspose2d(nn.Module):
         super().__init__()
         self._source = (source,)
         self.output_padding = output_padding
-        self.bias = nn.Parameter(torch.zeros(source.in_channels))
+        self.bias = nn.Parameter(source.weight.new_zeros(source.in_channels))
 
     def forward(self, z: Tensor) -> Tensor:
         source = self._source[0]

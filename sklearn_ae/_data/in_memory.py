@@ -123,7 +123,7 @@ class WorkingSamples(Dataset):
 
     def _convert_all(self) -> Tensor:
         n, d = len(self.indices), self.X.shape[1]
-        out = torch.empty((n, d), dtype=torch.float32)
+        out = torch.empty((n, d), dtype=torch.float32, device="cpu")
         block = max(1, _BLOCK_BYTES // (8 * d))
         for start in range(0, n, block):
             part = slice(start, start + block)

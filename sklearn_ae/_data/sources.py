@@ -169,7 +169,7 @@ class ArraySource(Source):
         Reading single samples takes ten times as long unless the file is in the system's cache.
         """
         size = max(1, _RUN_VALUES // self.shape[1])
-        starts = torch.randperm(-(-len(self.X) // size), generator=generator).numpy() * size
+        starts = torch.randperm(-(-len(self.X) // size), generator=generator, device="cpu").numpy() * size
         for together in np.array_split(starts, max(1, self.X.size // SHUFFLE_VALUES)):
             yield from (self._run(start, size) for start in np.sort(together))
 
@@ -381,7 +381,7 @@ class StreamedBatches(Batches):
         return (batch.to(self.samples.device) for batch in picked)
 
     def _picked(self) -> Iterator[Tensor]:
-        order = torch.randperm(len(self.samples), generator=self.order)
+        order = torch.randperm(len(self.samples), generator=self.order, device="cpu")
         for index in order.tensor_split(self.n_batches):
             part = self.samples.source[index.numpy()]
             out = np.empty(part.shape, dtype=np.float32)
@@ -433,7 +433,7 @@ class _ShuffleBuffer:
 
     def draw(self) -> Iterator[Tensor]:
         """Iterate over batches without replacement, until fewer samples are left than the next one needs."""
-        order, start = torch.randperm(self.n, generator=self.generator).numpy(), 0
+        order, start = torch.randperm(self.n, generator=self.generator, device="cpu").numpy(), 0
         while 0 < self.size <= self.n - start:
             yield torch.from_numpy(self.array[order[start : start + self.size]])
             start, self.size = start + self.size, next(self.sizes, 0)

@@ -345,7 +345,9 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         size = max(1, BLOCK_VALUES // self.n_features_in_)
         blocks = (self._from_user(Z[start : start + size]) for start in range(0, len(Z), size))
         with torch.no_grad(), threads_for(module.n_weights, len(Z)):
-            return stacked((module.reconstruct(torch.tensor(z)).numpy() for z in blocks), len(Z))
+            return stacked(
+                (module.reconstruct(torch.tensor(z, device="cpu")).numpy() for z in blocks), len(Z)
+            )
 
     def reconstruction_error(self, X: Any) -> np.ndarray:
         """Compute the squared reconstruction error of each sample.

@@ -193,7 +193,9 @@ def linear_paths(
     tied weights they start small.
     """
     r, d = components.shape
-    extra = torch.randn((n_codes - r, d), generator=generator, dtype=torch.float64) / math.sqrt(d)
+    extra = torch.randn((n_codes - r, d), generator=generator, dtype=torch.float64, device="cpu") / math.sqrt(
+        d
+    )
     basis = torch.from_numpy(np.array(components, dtype=np.float64))
     encoder = Linear(d, n_codes, bias=bias, dtype=torch.float64, device="cpu")
     if tied:
@@ -232,10 +234,16 @@ def probabilistic_paths(
     axes = torch.from_numpy(np.array(pca.components_, dtype=np.float64))
     root = (variances - noise).sqrt()[:, None]
     rest = n_components - r
-    extra = 0.01 * torch.randn((rest, d), generator=generator, dtype=torch.float64) / math.sqrt(d)
+    extra = (
+        0.01 * torch.randn((rest, d), generator=generator, dtype=torch.float64, device="cpu") / math.sqrt(d)
+    )
     encoder = Linear(d, 2 * n_components, dtype=torch.float64, device="cpu")
     encoder.weight.data = torch.cat(
-        [root / variances[:, None] * axes, extra, torch.zeros(n_components, d, dtype=torch.float64)]
+        [
+            root / variances[:, None] * axes,
+            extra,
+            torch.zeros(n_components, d, dtype=torch.float64, device="cpu"),
+        ]
     )
     encoder.bias.data = F.pad((noise / variances).log(), (n_components, rest))
     if tied:
@@ -371,4 +379,6 @@ def build_noise(spec: ModelSpec, initial: InitialPCA, width: int, generator: Gen
         shape = Shape(d, width, width)
         network = Dense().build(shape, spec.hidden_layer_sizes, spec.activation, False, generator)[1]
         zero_layer([m for m in network.modules() if isinstance(m, nn.Linear)][-1])
-    return Noise(torch.full((1 if kind == "shared" else d,), start, dtype=torch.float64), network)
+    return Noise(
+        torch.full((1 if kind == "shared" else d,), start, dtype=torch.float64, device="cpu"), network
+    )

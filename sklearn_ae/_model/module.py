@@ -70,7 +70,7 @@ class Residual(nn.Module):
         self.copies = copies
         self.linear = linear
         self.network = network
-        self.gain = nn.Parameter(torch.zeros(())) if has_gain else None
+        self.gain = nn.Parameter(torch.zeros((), dtype=torch.float32, device="cpu")) if has_gain else None
 
     def residual(self, x: Tensor) -> Tensor | None:
         """Return the output of the nonlinear part, or None without one."""
@@ -202,7 +202,9 @@ class Autoencoder(nn.Module):
         self.n_kept = width  # smaller after truncation
         self.register_buffer("offset", offset)
         for name in FeatureStats._fields:
-            self.register_buffer(name, torch.zeros(0) if stats is None else getattr(stats, name))
+            self.register_buffer(
+                name, torch.zeros(0, device="cpu") if stats is None else getattr(stats, name)
+            )
 
     @functools.cached_property
     def n_weights(self) -> int:

@@ -174,8 +174,8 @@ class CapturedEpochs:
         self.counters = torch.zeros(3, dtype=torch.int64, device=device)
         self.step, self.number, self.start = self.counters.split(1)
         self.moves = {size: torch.tensor([1, 1, size], device=device) for size in set(self.sizes)}
-        self.losses = torch.zeros(len(self.sizes), device=device)
-        self.valid_losses = torch.zeros(len(self.parts), device=device)
+        self.losses = torch.zeros(len(self.sizes), dtype=torch.float32, device=device)
+        self.valid_losses = torch.zeros(len(self.parts), dtype=torch.float32, device=device)
 
     def _move_rates_to_device(self) -> None:
         """Replace the learning rates by values on the device, from a table with a row per step."""

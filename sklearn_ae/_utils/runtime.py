@@ -32,7 +32,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.empty(0, dtype=torch.float32, device=resolved)
     except (RuntimeError, AssertionError) as error:
         absent = isinstance(
             error, NotImplementedError
