@@ -213,7 +213,7 @@ class Contractive(Penalty):
         k = z.shape[1]
         if k <= self.n_probes:
             return torch.eye(k, device=z.device, dtype=z.dtype)
-        normal = torch.randn((k, self.n_probes), generator=generator, dtype=z.dtype, device=z.device)
+        normal = torch.randn((k, self.n_probes), generator=generator, dtype=torch.float32, device=z.device)
         return torch.linalg.qr(normal).Q.T.to(z.dtype)
 
 

@@ -85,6 +85,40 @@ class ArraySamples:
         return WorkingSamples(self.X, self.indices, offset, scale, device, lazy=self.lazy)
 
 
+class PairedSamples(ArraySamples):
+    """Clean samples that are to be reconstructed from given noisy ones.
+
+    The encoder sees noisy samples, in training and later, so that rows and blocks are
+    theirs; ``array`` and ``feature_range`` are those of the clean ones.
+
+    Parameters
+    ----------
+    noisy, clean : ndarray or sparse matrix of shape (n, d)
+    indices : ndarray of int or None
+        Rows that belong to these samples, None for all.
+    """
+
+    def __init__(self, noisy: Any, clean: Any, indices: np.ndarray | None = None) -> None:
+        super().__init__(clean, indices, lazy=sparse.issparse(noisy))
+        self.noisy = noisy
+        self.dtype = noisy.dtype
+        self.is_wide = False
+
+    def __getitem__(self, positions: Any) -> Any:
+        return self.noisy[positions] if self.indices is None else self.noisy[self.indices[positions]]
+
+    def hold_out(self, n_valid: int, rng: np.random.RandomState) -> tuple[PairedSamples, PairedSamples]:
+        order = rng.permutation(self.n_places)
+        parts = order[n_valid:], order[:n_valid]
+        return PairedSamples(self.noisy, self.X, parts[0]), PairedSamples(self.noisy, self.X, parts[1])
+
+    def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
+        return ArraySamples(self.noisy, self.indices).blocks(n_values)
+
+    def in_working_units(self, offset: np.ndarray, scale: float, device: torch.device) -> WorkingSamples:
+        return WorkingSamples(self.noisy, self.indices, offset, scale, device, lazy=self.lazy, clean=self.X)
+
+
 class WorkingSamples(Dataset):
     """Samples in working units: centred in the precision of X, divided by one scalar, float32.
 
@@ -100,6 +134,8 @@ class WorkingSamples(Dataset):
     device : torch.device
     lazy : bool
         Convert batch by batch.
+    clean : ndarray or sparse matrix of shape (n, d), default=None
+        Samples to be reconstructed instead of X, which follow those of X in each row.
     """
 
     def __init__(
@@ -111,18 +147,20 @@ class WorkingSamples(Dataset):
         device: torch.device,
         *,
         lazy: bool = False,
+        clean: Any = None,
     ) -> None:
         self.X = X
+        self.clean = clean
         self.indices = np.arange(X.shape[0]) if indices is None else indices
         self.offset = offset
         self.scale = scale
         self.device = device
         self.tensor = None if lazy else self._convert_all()
         if self.tensor is not None:
-            self.X = None
+            self.X = self.clean = None
 
     def _convert_all(self) -> Tensor:
-        n, d = len(self.indices), self.X.shape[1]
+        n, d = len(self.indices), self.X.shape[1] * (1 if self.clean is None else 2)
         out = torch.empty((n, d), dtype=torch.float32, device="cpu")
         block = max(1, _BLOCK_BYTES // (8 * d))
         for start in range(0, n, block):
@@ -131,7 +169,11 @@ class WorkingSamples(Dataset):
         return out.to(self.device)
 
     def _convert(self, indices: np.ndarray) -> np.ndarray:
-        return ((_dense(self.X[indices]) - self.offset) / self.scale).astype(np.float32)
+        working = ((_dense(self.X[indices]) - self.offset) / self.scale).astype(np.float32)
+        if self.clean is None:
+            return working
+        clean = ((_dense(self.clean[indices]) - self.offset) / self.scale).astype(np.float32)
+        return np.hstack([working, clean])
 
     def __len__(self) -> int:
         return len(self.indices)

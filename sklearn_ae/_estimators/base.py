@@ -35,8 +35,10 @@ from sklearn_ae._estimators.validation import (
     reproducible_streams,
     validate_held_out,
     validate_large,
+    validate_pairs,
     validate_samples,
     validate_training,
+    warn_of_pairs,
 )
 from sklearn_ae._fitting.incremental import fit_chunk
 from sklearn_ae._fitting.pipeline import Fitted, Previous, fit
@@ -110,7 +112,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     @_fit_context(prefer_skip_nested_validation=True)
     @passes_interrupts_on
     @unchanged_on_error
-    def fit(self, X: Any, y: Any = None, *, X_val: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, X_val: Any = None, X_clean: Any = None) -> Self:
         """Fit the autoencoder to X.
 
         Parameters
@@ -129,6 +131,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             out-of-core data). In a pipeline, request it with
             ``set_fit_request(X_val=True)`` and list it in
             ``Pipeline(transform_input=["X_val"])``, so that it is transformed like X.
+        X_clean : {array-like, sparse matrix} of shape (n_samples, n_features), default=None
+            Clean versions of the samples, if those of X are noisy: the autoencoder is
+            trained to reconstruct ``X_clean`` from X, and falls back to the PCA of
+            ``X_clean``. None reconstructs X. In a pipeline, request it like ``X_val``.
 
         Returns
         -------
@@ -144,8 +150,13 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         rng = private_random_state(self.random_state)
         with reproducible_streams(X, rng):
             data = validate_training(self, X)
+            if X_clean is not None:
+                data = validate_pairs(self, data, X_clean, X_val)
+            elif y is not None:
+                warn_of_pairs(X, y)
             valid = None if X_val is None else validate_held_out(self, X_val, data)
-            spec = check_spec(self._model_spec(), data, self.n_components)
+            spec = self._model_spec(is_paired=X_clean is not None)
+            spec = check_spec(spec, data, self.n_components)
             if valid is not None:
                 check_values(spec.loss, valid, "X_val")
             previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None

@@ -14,13 +14,14 @@ import torch
 from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset
 
-from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._data.in_memory import ArraySamples, PairedSamples
 from sklearn_ae._data.sources import LARGE, ArraySource, ChunkSource, DataSummary, Source
 from sklearn_ae._data.streams import open_stream, samples_of
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, Options, RealNotInt, StrOptions
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters
+from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.networks import ACTIVATIONS
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
@@ -163,6 +164,35 @@ def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> Ar
     else:
         X = validate_samples(estimator, X, name="X_val")
     return ArraySamples(X, lazy=isinstance(data, Source) and X.shape[0] * X.shape[1] > LARGE)
+
+
+def validate_pairs(estimator: Any, data: ArraySamples | Source, X_clean: Any, X_val: Any) -> PairedSamples:
+    """Return the samples passed to ``fit`` together with the clean ones to be reconstructed from them."""
+    if X_val is not None:
+        raise ValueError(
+            "X_val and X_clean cannot be combined: a validation_fraction of the pairs is held out."
+        )
+    if not isinstance(data, ArraySamples):
+        raise ValueError("X_clean needs X as an array or sparse matrix in memory.")
+    clean = validate_samples(estimator, X_clean, name="X_clean")
+    if clean.shape[0] != data.shape[0]:
+        raise ValueError(
+            f"X_clean has {clean.shape[0]} samples, but X has {data.shape[0]}; sample i of X_clean must be "
+            "the clean version of sample i of X."
+        )
+    check_magnitude(data, "X")
+    return PairedSamples(data.X, clean.astype(data.dtype, copy=False))
+
+
+def warn_of_pairs(X: Any, y: Any) -> None:
+    """Warn if y looks like the clean samples that belong to noisy X."""
+    if y is X or is_stream(X) or np.ndim(y) != 2 or np.shape(y) != np.shape(X):
+        return
+    if np.asarray(y).dtype.kind == "f":
+        warn_user(
+            "y has the shape of X, but is ignored: the autoencoder is trained to reconstruct X. To train on "
+            "pairs of noisy and clean samples, call fit(X, X_clean=y)."
+        )
 
 
 def _in_memory_if_small(source: Source) -> ArraySamples | Source:

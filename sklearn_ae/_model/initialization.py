@@ -49,6 +49,7 @@ class ModelSpec:
     beta: float = 1.0
     kl_warmup: float = 0.0
     prior: Prior | None = None
+    is_paired: bool = False  # samples come with the clean samples to be reconstructed from them
 
     @property
     def options(self) -> tuple[Any, ...]:
@@ -59,7 +60,7 @@ class ModelSpec:
     def is_limited(self) -> bool:
         """True if an overcomplete code is kept from being a copy of X."""
         limits = (self.corruption, self.penalty, self.divergence)
-        return self.bottleneck.sparse or any(limit is not None for limit in limits)
+        return self.is_paired or self.bottleneck.sparse or any(limit is not None for limit in limits)
 
     @property
     def is_linear(self) -> bool:
@@ -74,7 +75,7 @@ class ModelSpec:
     @property
     def has_pca_objective(self) -> bool:
         """True if the objective is that of PCA, so that a linear model is optimal at the start."""
-        if self.corruption is not None or not self.bottleneck.identity:
+        if self.corruption is not None or self.is_paired or not self.bottleneck.identity:
             return False
         if self.divergence is None:
             return type(self.loss) is SquaredError and self.penalty is None
@@ -166,6 +167,7 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         noise=build_noise(spec, initial, width, generator),
         needs_input_grad=spec.penalty is not None and spec.penalty.needs_input_grad,
         copies=spec.runs_user_code,
+        is_paired=spec.is_paired,
     ).double()
     is_pca = spec.init == "pca" and module.is_its_linear_path(x)
     return Start.of(spec, initial.pca, module, is_pca=is_pca)

@@ -164,6 +164,9 @@ class Autoencoder(nn.Module):
         Whether a penalty differentiates the code with respect to the input.
     copies : bool
         Whether corruption and loss get copies of x, because they may change it in place.
+    is_paired : bool
+        Whether x holds, in training, noisy samples followed by the clean ones to be
+        reconstructed from them, of shape (n, 2d).
     """
 
     offset: Tensor
@@ -186,6 +189,7 @@ class Autoencoder(nn.Module):
         noise: Noise | None = None,
         needs_input_grad: bool = False,
         copies: bool = False,
+        is_paired: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -198,6 +202,7 @@ class Autoencoder(nn.Module):
         self.noise = noise
         self.needs_input_grad = needs_input_grad
         self.copies = copies
+        self.is_paired = is_paired
         self.prior: Any = None  # fitted to the codes after training; None is N(0, I)
         self.n_kept = width  # smaller after truncation
         self.register_buffer("offset", offset)
@@ -242,20 +247,21 @@ class Autoencoder(nn.Module):
         return self.loss.inverse_link(eta) if self.loss.discrete else self.in_units(eta)
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> ForwardOutput:
-        """Pass clean samples in working units through the autoencoder; the generator draws the noise.
+        """Pass samples in working units through the autoencoder; the generator draws the noise.
 
         In evaluation mode the corruption stays, so that the validation loss of a
         denoising autoencoder is one of denoising; of the bottleneck, only the
         randomness that the objective is about stays.
         """
-        target = self.target(x.clone() if self.copies else x)
+        x, clean = x.chunk(2, dim=1) if self.is_paired else (x, x)
+        target = self.target(clean.clone() if self.copies else clean)
         if self.loss.dynamic_binarization and generator is not None:
-            target = torch.bernoulli(target.clamp_(0, 1), generator=generator)
-            x = (target - self.offset) / self.scale
+            target = torch.bernoulli(target.clamp(0, 1), generator=generator)
+            x = x if self.is_paired else (target - self.offset) / self.scale
         source = x
         if self.corruption is not None and generator is not None:
-            clean = x.clone() if self.copies else x
-            source = self.corruption(clean, generator, FeatureStats(self.zero, self.low, self.high))
+            given = x.clone() if self.copies else x
+            source = self.corruption(given, generator, FeatureStats(self.zero, self.low, self.high))
         if torch.is_grad_enabled() and not source.requires_grad and self.needs_input_grad:
             source = source.detach().requires_grad_()
         a = self.encoder(source)
