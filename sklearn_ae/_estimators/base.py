@@ -22,17 +22,17 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
     PARAMETER_CONSTRAINTS,
-    array_like,
     check_spec,
     check_values,
     reproducible_streams,
+    validate_codes,
     validate_held_out,
     validate_large,
     validate_pairs,
@@ -342,8 +342,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         return self._inverse_transform(self._check_codes(X))
 
     def _check_codes(self, X: Any) -> np.ndarray:
-        with kept_filters():
-            Z = check_array(array_like(X), dtype=[np.float64, np.float32], input_name="X")
+        Z = validate_codes(X)
         if Z.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {Z.shape[1]} components, but {type(self).__name__} is expecting "

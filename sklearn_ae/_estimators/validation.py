@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 from torch.utils.data import DataLoader, Dataset
 
 from sklearn_ae._data.in_memory import ArraySamples, PairedSamples
 from sklearn_ae._data.sources import LARGE, ArraySource, ChunkSource, DataSummary, Source
 from sklearn_ae._data.streams import open_stream, samples_of
+from sklearn_ae._estimators.data_errors import reason_for, reason_for_codes, refuse_times
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, Options, RealNotInt, StrOptions
@@ -114,6 +115,8 @@ def validate_samples(
             "accepts datasets, loaders and iterables of chunks; pass the samples of one chunk at a time."
         )
     X = array_like(X)
+    if hasattr(X, "columns") or getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
+        refuse_times(X, name)
     try:
         with kept_filters():
             return validate_data(
@@ -124,16 +127,27 @@ def validate_samples(
                 accept_sparse=("csr", "csc"),
                 ensure_min_samples=least or (2 if reset else 1),
             )
-    except ValueError as error:
-        text = _text_columns(X)
-        if text:
-            raise ValueError(
-                f"{name} has features that are not numeric: {', '.join(map(repr, text))}. Encode them first, "
-                "for example with OneHotEncoder in make_column_transformer."
-            ) from error
+    except (TypeError, ValueError) as error:
+        reason = reason_for(X, estimator)
+        if reason is not None:
+            raise ValueError(f"{name} {reason}") from error
         if name == "X":
             raise
-        raise ValueError(f"{name} does not match X: {error}") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} does not match X: {error}") from error
+
+
+def validate_codes(Z: Any) -> np.ndarray:
+    """Return validated latent codes; float32 and float64 are kept."""
+    Z = array_like(Z)
+    try:
+        with kept_filters():
+            return check_array(Z, dtype=[np.float64, np.float32], input_name="X")
+    except (TypeError, ValueError) as error:
+        reason = reason_for_codes(Z)
+        if reason is None:
+            raise
+        raise ValueError(f"X {reason}") from error
 
 
 def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
@@ -159,7 +173,7 @@ def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
 def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> ArraySamples:
     """Return the validation samples passed to ``fit`` beside ``data``, in memory."""
     if is_stream(X):
-        source = open_stream(X, _chunk_check(estimator, reset=False))
+        source = open_stream(X, _chunk_check(estimator, reset=False, name="X_val"))
         X = np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
     else:
         X = validate_samples(estimator, X, name="X_val")
@@ -202,28 +216,15 @@ def _in_memory_if_small(source: Source) -> ArraySamples | Source:
     return source
 
 
-def _chunk_check(estimator: Any, reset: bool) -> Any:
+def _chunk_check(estimator: Any, reset: bool, name: str = "X") -> Any:
     """Return a function that validates chunks; the first chunk determines the features if ``reset``."""
     first = [reset]
 
     def check(chunk: Any) -> np.ndarray:
         is_first = first.pop() if first else False
-        return dense(validate_samples(estimator, samples_of(chunk), is_first, least=1))
+        return dense(validate_samples(estimator, samples_of(chunk), is_first, name, least=1))
 
     return check
-
-
-def _text_columns(X: Any) -> list[Any]:
-    """Return the names of the columns of a data frame that are not numeric."""
-    return [name for name in getattr(X, "columns", ()) if not _numeric(X[name])]
-
-
-def _numeric(column: Any) -> bool:
-    try:
-        np.asarray(column, dtype=float)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def check_spec(

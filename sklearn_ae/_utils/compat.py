@@ -2,6 +2,14 @@
 
 from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import Interval, Options, RealNotInt, StrOptions
+from sklearn.utils import _param_validation
+from sklearn.utils._param_validation import Interval, Options, RealNotInt
 
 __all__ = ["Interval", "Options", "RealNotInt", "StrOptions", "_fit_context", "_safe_indexing"]
+
+
+class StrOptions(_param_validation.StrOptions):
+    """Constraint to some strings, which error messages list in alphabetical order."""
+
+    def __str__(self) -> str:
+        return f"a str among {{{', '.join(map(repr, sorted(self.options)))}}}"
