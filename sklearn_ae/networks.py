@@ -256,6 +256,23 @@ class Conv(Network):
         return nn.Sequential(*encoder), nn.Sequential(*decoder, nn.Flatten(1))
 
 
+class JoinedOutputs(nn.Module):
+    """Module that returns a tuple (means, log-variances), which are joined to one tensor.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Maps (n, d) to two tensors of shape (n, k).
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(tuple(self.network(x)), dim=1)
+
+
 class Modules(Network):
     """Pair of the user's own modules, as ``network=(encoder, decoder)`` builds it.
 
@@ -263,7 +280,8 @@ class Modules(Network):
     ----------
     encoder : torch.nn.Module
         Maps samples of shape (n, d), centred and divided by one scalar, to (n, k);
-        in a VAE to (n, 2k), the means followed by the log-variances.
+        in a VAE to (n, 2k), the means followed by the log-variances, or to a tuple
+        (means, log-variances) of two tensors of shape (n, k).
     decoder : torch.nn.Module
         Maps codes of shape (n, k) to (n, d).
 
@@ -306,9 +324,18 @@ NETWORKS = {"dense": Dense, "conv": Conv}
 
 
 def as_modules(value: Any) -> Modules | None:
-    """Return the option for a pair of modules, None for anything else."""
-    is_pair = isinstance(value, (tuple, list)) and len(value) == 2
-    return Modules(*value) if is_pair and all(isinstance(m, nn.Module) for m in value) else None
+    """Return the option for a pair of modules, None for anything that holds no module."""
+    parts = value if isinstance(value, (tuple, list)) else (value,)
+    if len(parts) == 2 and all(isinstance(part, nn.Module) for part in parts):
+        return Modules(*parts)
+    kinds = [part if isinstance(part, type) else type(part) for part in parts]
+    if any(issubclass(kind, nn.Module) for kind in kinds):
+        names = " and ".join(kind.__name__ for kind in kinds)
+        raise TypeError(
+            f"network={names} is not a pair of modules: pass network=(encoder, decoder), two instances of "
+            "torch.nn.Module."
+        )
+    return None
 
 
 def _dense(sizes: Sequence[int], activation: str, generator: Generator) -> list[nn.Module]:

@@ -45,7 +45,7 @@ from sklearn_ae._fitting.pipeline import Fitted, Previous, fit
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import working_blocks
-from sklearn_ae._options import Slot, resolve
+from sklearn_ae._options import Slot, check_nested, resolve, suggestion
 from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.optimization import TrainingConfig
 from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks, stacked
@@ -58,7 +58,7 @@ from sklearn_ae._utils.runtime import (
     resolve_device,
     threads_for,
 )
-from sklearn_ae.networks import NETWORKS, Network, as_modules
+from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Network, as_modules
 
 _ARCHITECTURE = ("network", "bottleneck", "corruption", "loss")  # parts of the module, unlike other slots
 
@@ -162,6 +162,29 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
             self._take_over(fit(data, valid, spec, self._training_config(), rng, previous))
         return self
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator, and of options given as objects.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters; ``corruption__scale`` is the parameter ``scale`` of ``corruption``.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        check_nested(self, params, {name: slot.registry for name, slot in (_NETWORK | self._slots).items()})
+        return super().set_params(**params)
+
+    def _validate_params(self) -> None:
+        try:
+            super()._validate_params()
+        except ValueError as error:
+            hint = suggestion(self.activation, ACTIVATIONS) if "'activation' parameter" in str(error) else ""
+            raise type(error)(f"{error}{hint}") from None
 
     def _model_spec(self, **more: Any) -> ModelSpec:
         """Resolve the slots; subclasses add other values of their models."""

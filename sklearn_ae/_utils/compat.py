@@ -1,8 +1,7 @@
 """The one place that imports scikit-learn's private helpers."""
 
 from sklearn.base import _fit_context
-from sklearn.utils import _safe_indexing
-from sklearn.utils import _param_validation
+from sklearn.utils import _param_validation, _safe_indexing
 from sklearn.utils._param_validation import Interval, Options, RealNotInt
 
 __all__ = ["Interval", "Options", "RealNotInt", "StrOptions", "_fit_context", "_safe_indexing"]
