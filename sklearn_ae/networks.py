@@ -127,6 +127,10 @@ class Network(Option):
     def check(self, n_features: int, tied: bool) -> None:
         """Raise an error for data or settings that the network does not support; accepts all by default."""
 
+    def n_weights(self, shape: Shape, hidden_layer_sizes: Sequence[int]) -> int:
+        """Return a lower bound of the number of weights of f, before it is built; by default 0."""
+        return 0
+
     def build(
         self,
         shape: Shape,
@@ -150,6 +154,10 @@ class Dense(Network):
     """
 
     rotation_invariant = True
+
+    def n_weights(self, shape: Shape, hidden_layer_sizes: Sequence[int]) -> int:
+        sizes = (shape.n_features, *hidden_layer_sizes, shape.n_codes)
+        return sum(n_in * n_out for n_in, n_out in pairwise(sizes))
 
     def build(
         self,
@@ -176,7 +184,10 @@ class Conv(Network):
     Parameters
     ----------
     image_shape : tuple of (channels, height, width) or (height, width), default=None
-        Layout of a sample. None assumes square images with one channel.
+        Layout of a sample. None assumes square images with one channel. A shape such as
+        (28, 28, 3) is refused, because it usually means channels at the end: transpose
+        such images to (3, 28, 28) before they are flattened. Images of 28 channels that
+        are 3 pixels wide can be given with height and width exchanged, (28, 3, 28).
     channels : tuple of int, default=(16, 32)
         Feature maps of each convolution.
 
@@ -221,8 +232,28 @@ class Conv(Network):
                 f"image_shape={self.image_shape} of Conv must be (channels, height, width) "
                 "or (height, width)."
             )
-        c, h, w = (1, *self.image_shape)[-3:]
-        return int(c), int(h), int(w)
+        c, h, w = (int(size) for size in (1, *self.image_shape)[-3:])
+        if min(c, h) > 4 and (w in (3, 4) or (w == 1 and c == h)):
+            raise ValueError(
+                f"image_shape={self.image_shape} of Conv seems to have its channels at the end, but must be "
+                f"(channels, height, width): pass image_shape={(w, c, h)}, and transpose the images, "
+                f"X.reshape(-1, {c}, {h}, {w}).transpose(0, 3, 1, 2).reshape(len(X), -1). For images of "
+                f"{c} channels, exchange height and width: {(c, w, h)}."
+            )
+        return c, h, w
+
+    def _sides(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return height and width before each convolution, and after the last."""
+        sides = [(height, width)]
+        for _ in self.channels:
+            sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
+        return sides
+
+    def n_weights(self, shape: Shape, hidden_layer_sizes: Sequence[int]) -> int:
+        c, h, w = self._image_shape(shape.n_features)
+        flat = self.channels[-1] * math.prod(self._sides(h, w)[-1])
+        convs = sum(9 * n_in * n_out for n_in, n_out in pairwise((c, *self.channels)))
+        return convs + Dense().n_weights(shape._replace(n_features=flat), hidden_layer_sizes)
 
     def build(
         self,
@@ -234,9 +265,7 @@ class Conv(Network):
     ) -> tuple[nn.Module, nn.Module]:
         c, h, w = self._image_shape(shape.n_features)
         maps = (c, *self.channels)
-        sides = [(h, w)]  # height and width after each convolution
-        for _ in self.channels:
-            sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
+        sides = self._sides(h, w)
         # A transposed convolution produces odd sides; even ones need padding by one.
         paddings = [(1 - side[0] % 2, 1 - side[1] % 2) for side in sides[:-1]]
         convs = [

@@ -21,9 +21,9 @@ from sklearn_ae._estimators.data_errors import reason_for, reason_for_codes, ref
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, Options, RealNotInt, StrOptions
-from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters
+from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
 from sklearn_ae._utils.warnings import warn_user
-from sklearn_ae.networks import ACTIVATIONS
+from sklearn_ae.networks import ACTIVATIONS, Shape
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "n_components": [
@@ -115,7 +115,7 @@ def validate_samples(
             "accepts datasets, loaders and iterables of chunks; pass the samples of one chunk at a time."
         )
     X = array_like(X)
-    if hasattr(X, "columns") or getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
+    if hasattr(type(X), "columns") or getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
         refuse_times(X, name)
     try:
         with kept_filters():
@@ -237,7 +237,35 @@ def check_spec(
     spec.network.check(data.shape[1], spec.tied_weights)
     check_values(spec.loss, data)
     k = n_components if is_fitted else check_n_components(n_components, data, spec)
+    check_memory(spec, data.shape[1], k)
     return replace(spec, n_components=k)
+
+
+_WIDE = 10_000  # layers up to this width fit into the memory of any machine
+_BYTES = 12  # per weight: float64 at the start, and a copy in float32 for training
+_N_PROBES = 32  # samples that pass through the networks before training
+
+
+def check_memory(spec: ModelSpec, n_features: int, n_components: int | float) -> None:
+    """Raise an error that names the parameter if the networks need more memory than there is."""
+    k = int(n_components) or 1  # a share of the variance is resolved later
+    widths = {
+        "n_components": k,
+        "hidden_layer_sizes": max(spec.hidden_layer_sizes, default=0),
+        "channels of Conv": max(getattr(spec.network, "channels", ()), default=0),
+    }
+    if max(n_features, *widths.values()) <= _WIDE:
+        return
+    n_weights = spec.network.n_weights(Shape(n_features, k, k), spec.hidden_layer_sizes)
+    if spec.init == "pca" and not spec.is_linear:
+        n_weights += n_features * k
+    n_bytes = _BYTES * n_weights * (1 if spec.tied_weights else 2) + 4 * _N_PROBES * max(widths.values())
+    if n_bytes > main_memory():
+        raise ValueError(
+            f"The networks need at least {n_bytes / 1e9:,.0f} GB of memory, but there are "
+            f"{main_memory() / 1e9:,.0f} GB: decrease {max(widths, key=lambda name: widths[name])} "
+            f"(n_components={k}, hidden_layer_sizes={spec.hidden_layer_sizes}, n_features={n_features})."
+        )
 
 
 # Values and spreads outside of these have squares that leave the range of the dtype.

@@ -334,23 +334,22 @@ def _checked(
     """
     try:
         y = _output(network, x)
-        if is_variational and isinstance(y, (tuple, list)) and len(y) == 2:
+        is_pair = isinstance(y, (tuple, list)) and len(y) == 2 and all(isinstance(part, Tensor) for part in y)
+        if is_variational and is_pair:
             return _checked(name, JoinedOutputs(network), x, n_out)
     except RuntimeError as error:
         raise ValueError(
             f"The {name} of network does not accept inputs of width {x.shape[1]}: {error}"
         ) from error
-    parts = ", the means followed by the log-variances" if is_variational else ""
+    expected = f"a tensor of shape {(len(x), n_out)}"
+    if is_variational:
+        expected += ", the means followed by the log-variances, or a tuple of both"
     if not isinstance(y, Tensor):
-        kind = f"a {type(y).__name__}" + (f" of {len(y)}" if isinstance(y, (tuple, list)) else "")
-        own = " or a tuple (means, log-variances)" if is_variational else ""
-        vae = "" if is_variational or name == "decoder" else " VAETransformer takes (means, log-variances)."
-        raise ValueError(
-            f"The {name} of network returns {kind}; expected a tensor of shape {(len(x), n_out)}{parts}{own}.{vae}"
-        )
+        kind = type(y).__name__ + (f" of {len(y)}" if isinstance(y, (tuple, list)) else "")
+        raise ValueError(f"The {name} of network returns a {kind}; expected {expected}.")
     if tuple(y.shape) != (len(x), n_out):
         raise ValueError(
-            f"The {name} of network maps {tuple(x.shape)} to {tuple(y.shape)}; expected {(len(x), n_out)}{parts}."
+            f"The {name} of network maps {tuple(x.shape)} to {tuple(y.shape)}; expected {expected}."
         )
     return network
 
