@@ -215,7 +215,8 @@ class Conv(Network):
         if math.prod(shape) != n_features:
             raise ValueError(
                 f"image_shape={self.image_shape} of Conv holds {math.prod(shape)} pixels, "
-                f"but X has {n_features} features."
+                f"but X has {n_features} features; pass (channels, height, width) with a product of "
+                f"{n_features}."
             )
 
     def _image_shape(self, n_features: int) -> tuple[int, int, int]:

@@ -479,5 +479,7 @@ def _as_sizes(value: Any) -> tuple[int, ...]:
     """Return ``hidden_layer_sizes``, a sequence or a single integer, as a tuple."""
     sizes = np.ravel(value).tolist()
     if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"hidden_layer_sizes must hold positive integers; got {value!r}.")
+        raise ValueError(
+            f"hidden_layer_sizes must hold positive integers, or be () for a linear model; got {value!r}."
+        )
     return tuple(sizes)

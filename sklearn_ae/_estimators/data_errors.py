@@ -31,12 +31,9 @@ def refuse_times(X: Any, name: str) -> None:
         raise TypeError(f"{name} is a LazyFrame, a query without samples; pass its result, {name}.collect().")
     if not hasattr(X, "columns"):
         raise ValueError(f"{name} holds dates or times. {_TO_NUMBERS}")
-    dtypes = X.schema.types if hasattr(X, "column_names") else X.dtypes
-    times = [
-        feature
-        for (feature, _), dtype in zip(_features(X), dtypes, strict=True)
-        if _TIME_DTYPE.match(str(dtype))
-    ]
+    is_arrow = hasattr(X, "column_names")
+    dtypes = zip(*((X.column_names, X.schema.types) if is_arrow else (X.columns, X.dtypes)), strict=True)
+    times = [feature for feature, dtype in dtypes if _TIME_DTYPE.match(str(dtype))]
     if times:
         raise ValueError(f"{name} has dates or times in {_listed(times)}. {_TO_NUMBERS}")
 
@@ -133,7 +130,7 @@ def _as_floats(values: Any) -> np.ndarray | None:
 
 
 def _any(test: Any, column: Any) -> bool:
-    values = _as_floats(column)
+    values = None if np.iscomplexobj(column) else _as_floats(column)
     return values is not None and bool(test(values).any())
 
 

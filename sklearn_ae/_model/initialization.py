@@ -341,12 +341,12 @@ def _checked(
         raise ValueError(
             f"The {name} of network does not accept inputs of width {x.shape[1]}: {error}"
         ) from error
-    expected = f"a tensor of shape {(len(x), n_out)}"
+    expected = f"{(len(x), n_out)}"
     if is_variational:
         expected += ", the means followed by the log-variances, or a tuple of both"
     if not isinstance(y, Tensor):
         kind = type(y).__name__ + (f" of {len(y)}" if isinstance(y, (tuple, list)) else "")
-        raise ValueError(f"The {name} of network returns a {kind}; expected {expected}.")
+        raise ValueError(f"The {name} of network returns a {kind}; expected a tensor of shape {expected}.")
     if tuple(y.shape) != (len(x), n_out):
         raise ValueError(
             f"The {name} of network maps {tuple(x.shape)} to {tuple(y.shape)}; expected {expected}."
