@@ -274,12 +274,20 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self.n_components_ = fitted.module.n_kept
         self.n_iter_ = fitted.n_iter
         self.best_iter_ = fitted.best_iter
-        self.loss_curve_ = fitted.loss_curve
-        self.validation_loss_curve_ = fitted.validation_loss_curve
         self.pca_loss_ = fitted.pca_loss
         self._spec = fitted.spec
         self._is_pca = fitted.is_pca
         self._statistics = fitted.statistics
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """Training loss of each epoch."""
+        return self.net_.losses("train_loss")
+
+    @property
+    def validation_loss_curve_(self) -> list[float]:
+        """Validation loss of each epoch."""
+        return self.net_.losses("valid_loss")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
