@@ -413,7 +413,9 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         log_likelihood : ndarray of shape (n_samples,)
             Log-density in the units of X, or log-probability for discrete losses.
         std : ndarray of shape (n_samples,)
-            Standard errors; zero if exact. Only returned if ``return_std`` is True.
+            Standard errors; zero if exact, and infinite if so few draws carry the
+            estimate that its error is unknown, as for samples far from the training data.
+            Only returned if ``return_std`` is True.
         """
         check_is_fitted(self)
         check_positive("n_draws", n_draws)
