@@ -298,7 +298,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             MethodMapping().add(caller="fit", callee="split").add(caller="fit_transform", callee="split")
         )
         router = MetadataRouter(owner=self).add_self_request(self)
-        return router.add(splitter=check_cv(self.cv), method_mapping=methods)
+        return router.add(splitter=self.cv, method_mapping=methods)
 
     def _single_size(self) -> AutoencoderTransformer:
         """Return an autoencoder with these parameters and a fixed seed for all of its fits."""

@@ -153,7 +153,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             if X_clean is not None:
                 data = validate_pairs(self, data, X_clean, X_val)
             elif y is not None:
-                warn_of_pairs(X, y)
+                warn_of_pairs(X, y, data.shape)
             valid = None if X_val is None else validate_held_out(self, X_val, data)
             spec = self._model_spec(is_paired=X_clean is not None)
             spec = check_spec(spec, data, self.n_components)

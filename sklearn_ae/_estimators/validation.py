@@ -184,11 +184,15 @@ def validate_pairs(estimator: Any, data: ArraySamples | Source, X_clean: Any, X_
     return PairedSamples(data.X, clean.astype(data.dtype, copy=False))
 
 
-def warn_of_pairs(X: Any, y: Any) -> None:
-    """Warn if y looks like the clean samples that belong to noisy X."""
-    if y is X or is_stream(X) or np.ndim(y) != 2 or np.shape(y) != np.shape(X):
+def warn_of_pairs(X: Any, y: Any, shape: tuple[int, int]) -> None:
+    """Warn if y looks like the clean samples that belong to noisy X, of the given shape."""
+    if y is X or is_stream(X):
         return
-    if np.asarray(y).dtype.kind == "f":
+    try:
+        y = np.asarray(array_like(y))
+    except (TypeError, ValueError):  # y may be anything
+        return
+    if y.shape == shape and y.dtype.kind == "f":
         warn_user(
             "y has the shape of X, but is ignored: the autoencoder is trained to reconstruct X. To train on "
             "pairs of noisy and clean samples, call fit(X, X_clean=y)."

@@ -15,7 +15,7 @@ from sklearn_ae._utils.compat import InvalidParameterError
 def finite_vector(values: Any, name: str) -> np.ndarray:
     """Return a vector of finite numbers, or raise an error that names the parameter."""
     if np.ndim(values) != 1:
-        raise InvalidParameterError(f"{name} must have 1 dimension; got {np.ndim(values)}.")
+        raise ValueError(f"{name} must have 1 dimension; got {np.ndim(values)}.")
     return check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
 
 
@@ -23,14 +23,14 @@ def finite_number(value: Any, name: str) -> float:
     """Return a finite number, or raise an error that names the parameter."""
     check_scalar(value, name, Real)
     if not np.isfinite(value):
-        raise InvalidParameterError(f"{name} must be finite; got {value!r}.")
+        raise ValueError(f"{name} must be finite; got {value!r}.")
     return float(value)
 
 
 def index(component: Any, n_components: int, name: str) -> int:
     """Return the index of a component, or raise an error that names the parameter."""
     if not isinstance(component, (int, np.integer)) or not 0 <= component < n_components:
-        raise InvalidParameterError(
+        raise ValueError(
             f"{name} must be an integer from 0 to {n_components - 1}, since the code has {n_components} "
             f"components; got {component!r}."
         )
@@ -40,12 +40,12 @@ def index(component: Any, n_components: int, name: str) -> int:
 def check_density(density: Any) -> None:
     """Raise an error unless the density is a known name, or has ``fit`` and ``sample``."""
     if isinstance(density, str) and density not in ("gaussian", "mixture"):
-        raise InvalidParameterError(
+        raise ValueError(
             f"density={density!r} is not known; use 'gaussian', 'mixture' or an estimator with fit and "
             "sample, such as KernelDensity()."
         )
     if not isinstance(density, str) and not (hasattr(density, "fit") and hasattr(density, "sample")):
-        raise InvalidParameterError(
+        raise TypeError(
             f"density={density!r} has no fit and sample: use 'gaussian', 'mixture' or an estimator that "
             "has both, such as KernelDensity()."
         )
