@@ -22,6 +22,9 @@ from sklearn_ae._utils.gaussian import LOG_2PI
 # Shares of the draws from the modes and from the widened modes; the rest are from the prior.
 NARROW, BROAD = 0.6, 0.25
 
+# Relative standard error beyond which fewer than four draws carry the estimate, and nothing tells its error.
+_MAX_ERROR = 0.5
+
 
 class Proposals(NamedTuple):
     """Mixture of K normal distributions of u for each of b samples.
@@ -43,7 +46,7 @@ class Proposals(NamedTuple):
 def importance_log_likelihood(
     log_joint: Callable[[Tensor], Tensor], proposals: Proposals, n_draws: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the importance-weighted log p(x) and its standard error, given proposals.
+    """Return the importance-weighted log p(x) and its standard error (inf if unknown), given proposals.
 
     Draws come from the proposals, the widened proposals, and the prior N(0, I),
     weighted by the whole mixture (balance heuristic). The defensive parts bound
@@ -74,7 +77,8 @@ def importance_log_likelihood(
     log_w = torch.nan_to_num(log_joint(u) - log_q, nan=low, posinf=low, neginf=low)
     top = log_w.amax(1, keepdim=True)
     mean, std = _controlled_mean((log_w - top).exp(), (families[[0, 2]] - log_q).exp())
-    return top[:, 0] + mean.log(), std / mean
+    error = std / mean
+    return top[:, 0] + mean.log(), error.masked_fill(error > _MAX_ERROR, math.inf)
 
 
 def _plan(n_draws: int, k: int) -> tuple[Tensor, float]:

@@ -274,12 +274,20 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self.n_components_ = fitted.module.n_kept
         self.n_iter_ = fitted.n_iter
         self.best_iter_ = fitted.best_iter
-        self.loss_curve_ = fitted.loss_curve
-        self.validation_loss_curve_ = fitted.validation_loss_curve
         self.pca_loss_ = fitted.pca_loss
         self._spec = fitted.spec
         self._is_pca = fitted.is_pca
         self._statistics = fitted.statistics
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """Training loss of each epoch."""
+        return self.net_.losses("train_loss")
+
+    @property
+    def validation_loss_curve_(self) -> list[float]:
+        """Validation loss of each epoch."""
+        return self.net_.losses("valid_loss")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
@@ -405,7 +413,9 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         log_likelihood : ndarray of shape (n_samples,)
             Log-density in the units of X, or log-probability for discrete losses.
         std : ndarray of shape (n_samples,)
-            Standard errors; zero if exact. Only returned if ``return_std`` is True.
+            Standard errors; zero if exact, and infinite if so few draws carry the
+            estimate that its error is unknown, as for samples far from the training data.
+            Only returned if ``return_std`` is True.
         """
         check_is_fitted(self)
         check_positive("n_draws", n_draws)

@@ -34,6 +34,7 @@ from sklearn_ae._training.optimization import TrainingConfig
 from sklearn_ae._utils.runtime import forked_global_rng, threads_for
 
 _PART = 100  # minimum number of samples of an update of the initial PCA
+_MAX_DISTANCE = 1_000  # standard deviations from the mean so far beyond which a value is refused
 _REMEMBERED = 1_000  # minimum number of earlier samples that the statistics represent
 
 
@@ -57,6 +58,7 @@ def fit_chunk(
             start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))
             objective = make_objective(start, samples.shape[0], has_warmup=True)
             return _after_one_epoch(start, new_net(start, objective, config, seed), split, config, previous)
+        _check_extremes(samples, previous)
         net = previous.net if previous.net.is_trainable else copy.deepcopy(previous.net)
         net.is_shared = False
         with net.restored_on_error():
@@ -72,6 +74,21 @@ def _after_one_epoch(
         accepted = _train_one_epoch(start, net, split, config)
         fitted = replace(summarize(accepted, split), n_samples=n_samples_seen(start, split.whole))
     return fitted if previous is None or fitted.is_pca else _joined(fitted, previous)
+
+
+def _check_extremes(samples: ArraySamples, previous: Previous) -> None:
+    """Raise an error for a value so extreme that the change of units would undo what was learned."""
+    offset, scale = previous.module.offset.numpy(), previous.module.scale
+    low, high = (np.asarray(values, dtype=np.float64) - offset for values in samples.feature_range())
+    j = int(np.maximum(-low, high).argmax())
+    distance = max(-low[j], high[j]) / scale
+    if distance > _MAX_DISTANCE and previous.statistics.total > 0:
+        value = offset[j] + (low[j] if -low[j] > high[j] else high[j])
+        raise ValueError(
+            f"Feature {j} of this chunk reaches {value:.3g}, {distance:.0f} standard deviations (of all "
+            "features) from its mean so far. Remove or clip such values; if they are right, scale the "
+            "features, or call fit with all chunks."
+        )
 
 
 def _first_pca(samples: ArraySamples, spec: ModelSpec, previous: Previous | None) -> IncrementalPCA:

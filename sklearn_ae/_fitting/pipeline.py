@@ -138,8 +138,6 @@ class Fitted:
     n_samples: int
     n_iter: int
     best_iter: int
-    loss_curve: list[float]
-    validation_loss_curve: list[float]
     pca_loss: float | None
 
 
@@ -334,8 +332,7 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
             k = n_components_for_share(statistics, spec.n_components)
             module = module.truncated(k)
             statistics = statistics.truncated(k)
-    history = accepted.net.history
-    n_iter = max(1, len(history))  # the one pass of PCA if there was nothing to train
+    n_iter = max(1, len(accepted.net.history))  # the one pass of PCA if there was nothing to train
     best_epoch = accepted.trained.best_epoch
     best_iter = n_iter if best_epoch is None else best_epoch
     return Fitted(
@@ -349,8 +346,6 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
         n_samples=split.whole.shape[0],
         n_iter=n_iter,
         best_iter=best_iter if accepted.uses_network else 0,
-        loss_curve=[epoch["train_loss"] for epoch in history if "train_loss" in epoch],
-        validation_loss_curve=[epoch["valid_loss"] for epoch in history if "valid_loss" in epoch],
         pca_loss=accepted.trained.pca_loss,
     )
 

@@ -27,7 +27,8 @@ from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSa
 
 _MIN_FOLDS = 5
 
-_BLOCK_VALUES = 2**18  # Number of entries of X that are scored at a time
+_BLOCK_VALUES = 2**18  # number of entries of X that are scored at a time, in blocks of
+_MIN_WIDTH = 256  # that number divided by this, or by the number of features if larger
 
 _N_STEPS = 500  # Training budget of a default autoencoder
 _BATCH_SIZE = 128
@@ -178,7 +179,8 @@ class FoldDetector:
 
     def blocks(self, X: Any) -> Iterator[ReconstructedSamples]:
         """Return the samples with their reconstructions, a block at a time."""
-        return (_reconstructed(self.autoencoder, block) for block in sample_blocks(X, _BLOCK_VALUES))
+        n_values = _BLOCK_VALUES * X.shape[1] // max(X.shape[1], _MIN_WIDTH)
+        return (_reconstructed(self.autoencoder, block) for block in sample_blocks(X, n_values))
 
     def _values(self, X: Any) -> np.ndarray:
         """Return the outlyingness by each fitted score, of shape (n_scores, n)."""

@@ -257,6 +257,10 @@ class AutoencoderNet(NeuralNet):
             del self.history[n_epochs:]
             raise
 
+    def losses(self, name: str) -> list[float]:
+        """Return a loss of all epochs in which it was computed."""
+        return [epoch[name] for epoch in self.history if name in epoch]
+
     def with_history_of(self, other: AutoencoderNet) -> AutoencoderNet:
         """Take over the history, and whether training was interrupted."""
         self.history = other.history

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.utils import column_or_1d
 
-from sklearn_ae.inspection._drawing import COLOURS, MARKERS, SEQUENTIAL
+from sklearn_ae.inspection._drawing import COLOURS, MARKERS, SEQUENTIAL, literal
 
 # Muted palette of P. Tol, for more classes than there are saturated colours
 TEN = (
@@ -47,7 +47,9 @@ def colouring(y: Any, name: str | None, n: int) -> Uniform:
     if y is None:
         return Uniform(n)
     y = check_y(y, n)
-    return Classes(y, name or "Class") if is_discrete(y) else Numbers(y.astype(float), name or "y")
+    if is_discrete(y):
+        return Classes(y, literal(name or "Class"))
+    return Numbers(y.astype(float), literal(name or "y"))
 
 
 def point_style(n: int, scale: float) -> dict[str, Any]:
@@ -178,7 +180,7 @@ class Classes(Uniform):
         self.name = name
         named = y.astype(str) if y.dtype.kind in "OUST" else y
         classes, codes, counts = np.unique(named, return_inverse=True, return_counts=True)
-        self.labels = [str(int(label)) if y.dtype.kind == "f" else str(label) for label in classes]
+        self.labels = [literal(int(label) if y.dtype.kind == "f" else label) for label in classes]
         self.indices = [np.flatnonzero(codes == i) for i in range(len(classes))]
         self.n_others = max(0, len(classes) - MANY + 1)
         if self.n_others > 1:

@@ -92,10 +92,15 @@ def as_images(samples: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
 def wrapped(name: str, width: int = 20) -> str:
     """Wrap a long name; identifiers may break before a capital letter or after an underscore."""
     if len(name) <= width:
-        return name
+        return literal(name)
     breakable = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=_)", " \u200b", name)
     lines = textwrap.wrap(breakable, width)
-    return "\n".join(line.replace(" \u200b", "").strip("\u200b") for line in lines)
+    return literal("\n".join(line.replace(" \u200b", "").strip("\u200b") for line in lines))
+
+
+def literal(name: Any) -> str:
+    """Return a text that matplotlib shows as the name: between dollar signs it would read mathematics."""
+    return str(name).replace("$", r"\$")
 
 
 def hide_ticks(ax: Any) -> None:

@@ -17,6 +17,7 @@ from sklearn_ae.inspection._drawing import (
     MARKERS,
     axes_and_figure,
     by_name,
+    literal,
     pyplot,
     style_chart,
 )
@@ -170,7 +171,9 @@ class ExplainedVarianceDisplay:
         self.lines_: list[Any] = []
         for i, (name, (sizes, ratios)) in enumerate(self.curves.items()):
             look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-            self.lines_ += self.ax_.plot(sizes, ratios, label=name, **look, **_line_style(np.size(sizes)))
+            self.lines_ += self.ax_.plot(
+                sizes, ratios, label=literal(name), **look, **_line_style(np.size(sizes))
+            )
         self._finish()
         return self
 

@@ -15,7 +15,7 @@ from sklearn_ae.inspection._cells import (
     resolve_feature_names,
     resolve_kind,
 )
-from sklearn_ae.inspection._drawing import axes_and_figure, pyplot
+from sklearn_ae.inspection._drawing import axes_and_figure, literal, pyplot
 from sklearn_ae.inspection._walks import CurveWalks, HeatMapWalks, ImageWalks
 from sklearn_ae.latent import interpolate
 
@@ -218,6 +218,6 @@ class InterpolationDisplay:
         drawn = drawing.draw(self.ax_, dict((line_kwargs if kind == "curve" else im_kwargs) or {}))
         self.images_ = [] if kind == "curve" else drawn
         self.lines_ = drawn if kind == "curve" else []
-        self.ax_.set_title(f"Interpolation by {self.name}" if self.name else "Interpolation")
+        self.ax_.set_title(f"Interpolation by {literal(self.name)}" if self.name else "Interpolation")
         self.axes_ = np.array([[self.ax_]])
         return self

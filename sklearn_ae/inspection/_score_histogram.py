@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_ae.inspection._drawing import COLOURS, style_chart
+from sklearn_ae.inspection._drawing import COLOURS, literal, style_chart
 
 _MIN_BINS = 10
 _MAX_BINS = 60
@@ -80,7 +80,13 @@ def _draw_classes(ax: Any, scores: np.ndarray, bins: np.ndarray, y: np.ndarray) 
         weights = np.full(len(chosen), 1 / len(chosen))
         style = {"bins": bins, "weights": weights, "color": COLOURS[i]}
         ax.hist(chosen, histtype="stepfilled", alpha=0.25, **style)
-        ax.hist(chosen, histtype="step", linewidth=1.8, label=f"{label} ({len(chosen):,} samples)", **style)
+        ax.hist(
+            chosen,
+            histtype="step",
+            linewidth=1.8,
+            label=f"{literal(label)} ({len(chosen):,} samples)",
+            **style,
+        )
 
 
 def _draw_threshold(ax: Any, scores: np.ndarray, threshold: float) -> None:
@@ -104,7 +110,7 @@ def draw_contributions(
     largest = np.argsort(-contributions, kind="stable")[:n_shown]
     places = np.arange(len(largest))
     ax.barh(places, contributions[largest], color=COLOURS[1])
-    ax.set_yticks(places, [shortened(names[j], 18 if narrow else 36) for j in largest])
+    ax.set_yticks(places, [literal(shortened(names[j], 18 if narrow else 36)) for j in largest])
     ax.invert_yaxis()
     ax.set_xlabel(f"Contribution\n(sum of all {len(contributions)}: {contributions.sum():.3g})")
     style_chart(ax)

@@ -18,6 +18,7 @@ from sklearn_ae.inspection._drawing import (
     SEQUENTIAL,
     as_images,
     hide_ticks,
+    literal,
     style_chart,
     wrapped,
 )
@@ -207,7 +208,7 @@ def label_features(ax: Any, names: list[str] | None, n_features: int) -> None:
     places = np.arange(0, n_features, -(-n_features // _MAX_NAMES))
     if names is None:
         names = [f"x{i}" for i in range(n_features)]
-    ax.set_xticks(places, [names[i] for i in places], rotation=90, fontsize=8)
+    ax.set_xticks(places, [literal(names[i]) for i in places], rotation=90, fontsize=8)
 
 
 class Curves:

@@ -18,7 +18,7 @@ from sklearn_ae.inspection._cells import (
     resolve_feature_names,
     tick_indices,
 )
-from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL
+from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL, literal
 
 _GAP = 0.3  # between a walk and the samples at its ends, in cell widths
 _MAX_TICKS = 15
@@ -216,7 +216,7 @@ class HeatMapWalks(Walks):
         """Name the features of each pair."""
         downwards = np.arange(self.n_features)[::-1] + 0.5
         places = np.concatenate([bottom + _LINE * downwards for bottom in self.bottoms])
-        ax.set_yticks(places, self.names * self.n_pairs)
+        ax.set_yticks(places, [literal(name) for name in self.names] * self.n_pairs)
         if self.n_pairs > 1:
             for i, bottom in enumerate(self.bottoms):
                 ax.text(0, bottom + self.block_height + 0.3 * _LINE, f"Pair {i + 1}", fontweight="bold")

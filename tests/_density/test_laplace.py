@@ -170,13 +170,23 @@ def test_result_does_not_depend_on_batch_and_order(mlp):
     np.testing.assert_allclose(torch.cat(single), whole[:9], atol=1e-8)
 
 
+def test_the_standard_error_is_infinite_where_a_few_draws_carry_the_estimate(mlp):
+    decode, model, x, codes = mlp
+    far = x + 100 * torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
+    for samples, known in ((x, True), (far, False)):
+        log_p, std = log_likelihood(samples, decode, codes, model, return_std=True)
+        assert std.isfinite().all() == known
+        assert std[std.isfinite()].max() <= 0.5
+        assert log_p.isfinite().all()
+
+
 def test_far_samples_are_finite_and_ordered(curve):
     decode, model, _, _ = curve
     far = 10.0 ** torch.arange(1, 12, dtype=torch.float64)
     x = far[:, None] * torch.tensor([[1.0, -1.0]], dtype=torch.float64)
     log_p, std = log_likelihood(x, decode, x[:, :1], model, return_std=True)
     assert log_p.isfinite().all()
-    assert std.isfinite().all()
+    assert not std.isnan().any()
     assert (log_p.diff() < 0).all()
     extreme = torch.full((1, 2), 1e200, dtype=torch.float64)
     assert log_likelihood(extreme, decode, extreme[:, :1], model).isfinite().all()

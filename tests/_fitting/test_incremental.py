@@ -235,3 +235,23 @@ def test_copies_are_trained_separately():
         np.testing.assert_array_equal(twin.transform(X), before)
         np.testing.assert_array_equal(twin.partial_fit(X).transform(X), expected)
     np.testing.assert_array_equal(model.partial_fit(X).transform(X), expected)
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.parametrize("value", [1e6, -1e9, 1e14])
+def test_a_value_that_would_undo_what_was_learned_is_refused_with_its_feature(kind, value, curve):
+    model = kind(2, hidden_layer_sizes=(8,), random_state=0)
+    for chunk in np.array_split(curve[:500], 5):
+        model.partial_fit(chunk)
+    codes, bad = model.transform(curve), curve[500:].copy()
+    bad[7, 2] = value
+    with pytest.raises(ValueError, match=r"Feature 2 of this chunk reaches .*Remove or clip"):
+        model.partial_fit(bad)
+    np.testing.assert_array_equal(model.transform(curve), codes)
+    bad[7, 2] = 100.0  # an outlier like others
+    assert np.isfinite(model.partial_fit(bad).transform(curve)).all()
+
+
+def test_a_first_chunk_without_variance_does_not_refuse_later_ones(curve):
+    model = AutoencoderTransformer(2, hidden_layer_sizes=(8,), random_state=0).partial_fit(np.zeros((50, 5)))
+    assert np.isfinite(model.partial_fit(1e5 * curve).transform(curve)).all()

@@ -315,3 +315,13 @@ def test_the_default_emits_no_convergence_warning(curve, monkeypatch):
         explicit = FoldDetector.fit(default_autoencoder(480, 5), *given, robust=False, seed=0)
     np.testing.assert_array_equal(default.score_samples(curve), explicit.score_samples(curve))
     assert default.autoencoder.uses_network_
+
+
+@pytest.mark.parametrize("d", [2, 30, 300])
+def test_blocks_are_limited_by_the_distances_to_the_references(d):
+    """A block of samples with few features needs much more memory for distances than for itself."""
+    X = normal(5_000, d)
+    fold = fit_fold(X[:100], split(80, 20), Neighbors())
+    sizes = [len(samples.x) for samples in fold.blocks(X)]
+    assert sum(sizes) == 5_000
+    assert max(sizes) <= 1024

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklearn_ae.inspection
+from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
 from sklearn_ae.inspection import (
     ExplainedVarianceDisplay,
     InterpolationDisplay,
@@ -155,3 +156,23 @@ def test_accepts_transformers_that_output_data_frames(name):
     assert attributes
     for attribute in attributes:
         np.testing.assert_equal(getattr(framed, attribute), getattr(plain, attribute))
+
+
+@pytest.mark.parametrize("name", ["$x_{$", "cost in $, price in $", "$"])
+def test_names_are_shown_literally(name):
+    """Between dollar signs matplotlib reads mathematics, and fails if it is none."""
+    names, classes = [name, "b", "c", "d"], np.where(Y == 0, name, "other")
+    model = PCA(2).fit(X)
+    detector = AEOutlierDetector(AutoencoderTransformer(2, hidden_layer_sizes=()), random_state=0).fit(X)
+    displays = [
+        ReconstructionDisplay.from_estimator({name: model}, X[:5], feature_names=names),
+        LatentSpaceDisplay.from_estimator(model, X, classes),
+        LatentGridDisplay.from_estimator(model, X, feature_names=names),
+        InterpolationDisplay.from_estimator(model, X[:2], X[2:4], feature_names=names, name=name),
+        ExplainedVarianceDisplay.from_estimator({name: model}, X),
+        OutlierScoreDisplay.from_estimator(detector, X, classes, feature_names=names),
+    ]
+    for display in displays:
+        shown = texts_of(drawn(display).figure_)
+        assert not any("$" in text.replace(r"\$", "") for text in shown)
+        assert any(name in " ".join(text.replace(r"\$", "$").split()) for text in shown)
