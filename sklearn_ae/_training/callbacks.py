@@ -10,6 +10,7 @@ from typing import Any
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, ParamMapper
 
 from sklearn_ae._training.optimization import StopTraining
+from sklearn_ae._utils.compat import InvalidParameterError
 
 _RECORDED = "train_loss and valid_loss, and whether they are the best so far, are always recorded"
 _UNUSABLE = {  # callbacks of skorch: why they cannot be used, and what can
@@ -28,7 +29,7 @@ def check_callbacks(callbacks: Sequence[Any], *, in_chunks: bool) -> None:
     for callback in map(_without_name, callbacks):
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, Callback):
-            raise ValueError(
+            raise InvalidParameterError(
                 f"callbacks holds {callback!r}; pass instances of skorch.callbacks.Callback, or of your own "
                 "subclasses."
             )
@@ -38,7 +39,7 @@ def check_callbacks(callbacks: Sequence[Any], *, in_chunks: bool) -> None:
         if callable(getattr(callback, "scoring", None)) and not callback.use_caching:
             names.discard("EpochScoring")
         for name in names & _UNUSABLE.keys():
-            raise ValueError(f"{kind.__name__} in callbacks cannot be used: {_UNUSABLE[name]}.")
+            raise InvalidParameterError(f"{kind.__name__} in callbacks cannot be used: {_UNUSABLE[name]}.")
 
 
 def _without_name(given: Any) -> Any:

@@ -2,6 +2,14 @@
 
 from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import Interval, Options, RealNotInt, StrOptions
+from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, RealNotInt, StrOptions
 
-__all__ = ["Interval", "Options", "RealNotInt", "StrOptions", "_fit_context", "_safe_indexing"]
+__all__ = [
+    "Interval",
+    "InvalidParameterError",
+    "Options",
+    "RealNotInt",
+    "StrOptions",
+    "_fit_context",
+    "_safe_indexing",
+]
