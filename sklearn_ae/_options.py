@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator, clone
@@ -145,9 +146,60 @@ def _choices(registry: Mapping[str, type[Option]]) -> str:
 
 
 def _unknown(value: str, registry: Mapping[str, type[Option]], name: str) -> str:
-    close = difflib.get_close_matches(value, registry, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if name == "penalty" and _plain(value) in ("l2", "ridge", "weightdecay"):
+        hint = " For weight decay, set alpha."
+    else:
+        hint = suggestion(value, registry)
     return f"{name}={value!r} is not known; valid strings are {_choices(registry)}.{hint}"
+
+
+# What other packages (Keras, torch, PyOD) call the strings, in lower case without separators and "loss".
+_ALIASES = {
+    "squared_error": "mse l2 meansquared meansquarederror squared gaussian normal",
+    "absolute_error": "mae l1 meanabsolute meanabsoluteerror absolute laplace",
+    "huber": "smoothl1",
+    "binary_cross_entropy": "bce bcewithlogits binarycrossentropy crossentropy log bernoulli",
+    "gaussian": "normal mse l2 squarederror meansquarederror",
+    "bernoulli": "bce bcewithlogits binarycrossentropy crossentropy binary",
+    "poisson": "poissonnll",
+    "masking": "dropout mask zero",
+    "salt_and_pepper": "saltpepper impulse",
+    "identity": "none linear plain",
+    "ordered": "nested nesteddropout matryoshka",
+    "topk": "ksparse sparse",
+    "relu": "rectified thresholded jumprelu leakyrelu",
+    "l1": "sparse sparsity lasso",
+    "kl_sparsity": "kl kld kldiv kldivergence",
+    "contractive": "jacobian",
+    "kl": "kld kldiv kldivergence",
+    "beta_tc": "tc btcvae tcvae factorvae totalcorrelation",
+    "mmd": "wae infovae",
+    "normal": "gaussian standard standardnormal",
+    "mixture": "gmm gaussianmixture vamp vampprior",
+    "dense": "mlp linear fc fullyconnected",
+    "conv": "cnn conv2d convolution convolutional",
+    "reconstruction": "mse l2 reconstructionerror squarederror autoencoder",
+    "log_likelihood": "likelihood logprob nll density",
+    "mahalanobis": "mcd ellipticenvelope",
+    "neighbors": "knn nn lof kneighbors nearestneighbors neighbours",
+    "logistic": "sigmoid",
+    "silu": "swish",
+    "elu": "selu",
+}
+
+
+def _plain(value: str) -> str:
+    """Return a name in lower case without separators and the word "loss"."""
+    return re.sub("[^a-z0-9]|loss", "", value.lower())
+
+
+def suggestion(value: Any, valid: Iterable[str]) -> str:
+    """Return the question whether the user meant one of some valid strings, or an empty string."""
+    if not isinstance(value, str):
+        return ""
+    same = [key for key in valid if _plain(value) in (_plain(key), *_ALIASES.get(key, "").split())]
+    close = same or difflib.get_close_matches(value, valid, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 class Slot(NamedTuple):
@@ -163,3 +215,35 @@ class Slot(NamedTuple):
 def wrapping(option: type[Option]) -> Callable[[Any], Option | None]:
     """Return a wrapper for :func:`resolve` that turns plain functions into ``option``."""
     return lambda value: option(value) if callable(value) else None
+
+
+def check_nested(
+    estimator: Any, params: Mapping[str, Any], registries: Mapping[str, Mapping[str, type]]
+) -> None:
+    """Raise an error if ``set_params`` would set a parameter of a string, None or a function.
+
+    Parameters
+    ----------
+    estimator : estimator
+    params : mapping of str to object
+        Arguments of ``set_params``.
+    registries : mapping of str to mapping of str to class
+        The classes that each parameter accepts an instance of.
+    """
+    for name in params:
+        slot, _, nested = name.partition("__")
+        value = params.get(slot, getattr(estimator, slot, None))
+        is_object = hasattr(value, "set_params") and not isinstance(value, type)
+        if nested and slot in registries and not is_object:
+            option = _with_parameter(registries[slot], value, nested.partition("__")[0])
+            raise ValueError(
+                f"{name} cannot be set, because {slot}={value!r} is not an object with parameters: pass "
+                f"{slot}={option.__name__}()."
+            )
+
+
+def _with_parameter(registry: Mapping[str, Any], value: Any, parameter: str) -> type:
+    """Return the class that a string stands for, or the first one with the parameter if it has none."""
+    meant = [registry[value]] if isinstance(value, str) and value in registry else []
+    classes = [*meant, *registry.values()]
+    return next((option for option in classes if parameter in option._get_param_names()), classes[0])

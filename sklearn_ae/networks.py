@@ -128,6 +128,10 @@ class Network(Option):
     def check(self, n_features: int, tied: bool) -> None:
         """Raise an error for data or settings that the network does not support; accepts all by default."""
 
+    def n_weights(self, shape: Shape, hidden_layer_sizes: Sequence[int]) -> int:
+        """Return a lower bound of the number of weights of f, before it is built; by default 0."""
+        return 0
+
     def build(
         self,
         shape: Shape,
@@ -151,6 +155,10 @@ class Dense(Network):
     """
 
     rotation_invariant = True
+
+    def n_weights(self, shape: Shape, hidden_layer_sizes: Sequence[int]) -> int:
+        sizes = (shape.n_features, *hidden_layer_sizes, shape.n_codes)
+        return sum(n_in * n_out for n_in, n_out in pairwise(sizes))
 
     def build(
         self,
@@ -177,7 +185,10 @@ class Conv(Network):
     Parameters
     ----------
     image_shape : tuple of (channels, height, width) or (height, width), default=None
-        Layout of a sample. None assumes square images with one channel.
+        Layout of a sample. None assumes square images with one channel. A shape such as
+        (28, 28, 3) is refused, because it usually means channels at the end: transpose
+        such images to (3, 28, 28) before they are flattened. Images of 28 channels that
+        are 3 pixels wide can be given with height and width exchanged, (28, 3, 28).
     channels : tuple of int, default=(16, 32)
         Feature maps of each convolution.
 
@@ -205,7 +216,8 @@ class Conv(Network):
         if math.prod(shape) != n_features:
             raise ValueError(
                 f"image_shape={self.image_shape} of Conv holds {math.prod(shape)} pixels, "
-                f"but X has {n_features} features."
+                f"but X has {n_features} features; pass (channels, height, width) with a product of "
+                f"{n_features}."
             )
 
     def _image_shape(self, n_features: int) -> tuple[int, int, int]:
@@ -222,8 +234,28 @@ class Conv(Network):
                 f"image_shape={self.image_shape} of Conv must be (channels, height, width) "
                 "or (height, width)."
             )
-        c, h, w = (1, *self.image_shape)[-3:]
-        return int(c), int(h), int(w)
+        c, h, w = (int(size) for size in (1, *self.image_shape)[-3:])
+        if min(c, h) > 4 and (w in (3, 4) or (w == 1 and c == h)):
+            raise ValueError(
+                f"image_shape={self.image_shape} of Conv seems to have its channels at the end, but must be "
+                f"(channels, height, width): pass image_shape={(w, c, h)}, and transpose the images, "
+                f"X.reshape(-1, {c}, {h}, {w}).transpose(0, 3, 1, 2).reshape(len(X), -1). For images of "
+                f"{c} channels, exchange height and width: {(c, w, h)}."
+            )
+        return c, h, w
+
+    def _sides(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return height and width before each convolution, and after the last."""
+        sides = [(height, width)]
+        for _ in self.channels:
+            sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
+        return sides
+
+    def n_weights(self, shape: Shape, hidden_layer_sizes: Sequence[int]) -> int:
+        c, h, w = self._image_shape(shape.n_features)
+        flat = self.channels[-1] * math.prod(self._sides(h, w)[-1])
+        convs = sum(9 * n_in * n_out for n_in, n_out in pairwise((c, *self.channels)))
+        return convs + Dense().n_weights(shape._replace(n_features=flat), hidden_layer_sizes)
 
     def build(
         self,
@@ -235,9 +267,7 @@ class Conv(Network):
     ) -> tuple[nn.Module, nn.Module]:
         c, h, w = self._image_shape(shape.n_features)
         maps = (c, *self.channels)
-        sides = [(h, w)]  # height and width after each convolution
-        for _ in self.channels:
-            sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
+        sides = self._sides(h, w)
         # A transposed convolution produces odd sides; even ones need padding by one.
         paddings = [(1 - side[0] % 2, 1 - side[1] % 2) for side in sides[:-1]]
         convs = [
@@ -257,6 +287,23 @@ class Conv(Network):
         return nn.Sequential(*encoder), nn.Sequential(*decoder, nn.Flatten(1))
 
 
+class JoinedOutputs(nn.Module):
+    """Module that returns a tuple (means, log-variances), which are joined to one tensor.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Maps (n, d) to two tensors of shape (n, k).
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(tuple(self.network(x)), dim=1)
+
+
 class Modules(Network):
     """Pair of the user's own modules, as ``network=(encoder, decoder)`` builds it.
 
@@ -264,7 +311,8 @@ class Modules(Network):
     ----------
     encoder : torch.nn.Module
         Maps samples of shape (n, d), centred and divided by one scalar, to (n, k);
-        in a VAE to (n, 2k), the means followed by the log-variances.
+        in a VAE to (n, 2k), the means followed by the log-variances, or to a tuple
+        (means, log-variances) of two tensors of shape (n, k).
     decoder : torch.nn.Module
         Maps codes of shape (n, k) to (n, d).
 
@@ -307,9 +355,18 @@ NETWORKS = {"dense": Dense, "conv": Conv}
 
 
 def as_modules(value: Any) -> Modules | None:
-    """Return the option for a pair of modules, None for anything else."""
-    is_pair = isinstance(value, (tuple, list)) and len(value) == 2
-    return Modules(*value) if is_pair and all(isinstance(m, nn.Module) for m in value) else None
+    """Return the option for a pair of modules, None for anything that holds no module."""
+    parts = value if isinstance(value, (tuple, list)) else (value,)
+    if len(parts) == 2 and all(isinstance(part, nn.Module) for part in parts):
+        return Modules(*parts)
+    kinds = [part if isinstance(part, type) else type(part) for part in parts]
+    if any(issubclass(kind, nn.Module) for kind in kinds):
+        names = " and ".join(kind.__name__ for kind in kinds)
+        raise TypeError(
+            f"network={names} is not a pair of modules: pass network=(encoder, decoder), two instances of "
+            "torch.nn.Module."
+        )
+    return None
 
 
 def _dense(sizes: Sequence[int], activation: str, generator: Generator) -> list[nn.Module]:

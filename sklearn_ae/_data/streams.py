@@ -75,9 +75,4 @@ def samples_of(chunk: Any) -> Any:
             f"The items of X are of type {type(chunk).__name__}; the dataset (or the loader's collate_fn) "
             "must return samples, or tuples whose first entry holds the samples."
         )
-    if len(getattr(chunk, "shape", ())) > 2:
-        raise ValueError(
-            f"A chunk of X has shape {tuple(chunk.shape)}, but samples must be flat: pass chunks of shape "
-            "(n_samples, n_features), for example with a transform that calls torch.flatten."
-        )
     return chunk.detach().cpu() if isinstance(chunk, Tensor) else chunk

@@ -28,7 +28,7 @@ from sklearn_ae._estimators.size_selection import (
     score_fold,
     tabulate,
 )
-from sklearn_ae._estimators.validation import check_spec, validate_samples
+from sklearn_ae._estimators.validation import check_memory, check_spec, validate_samples
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
 from sklearn_ae._utils.parameters import check_groups
 from sklearn_ae._utils.runtime import as_seed
@@ -258,6 +258,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         folds = list(self._splits(X, y, groups))
         n_train = min(len(train) for train, _ in folds)
         sizes = check_sizes(self.n_components, n_train, X.shape[1], spec.is_limited)
+        check_memory(spec, X.shape[1], sizes[-1])
         scorer = mean_log_likelihood if self.scoring is None else check_scoring(self, self.scoring)
         final = self._single_size()
         estimator = clone(final).set_params(callbacks=None, verbose=0)

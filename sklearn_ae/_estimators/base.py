@@ -28,10 +28,10 @@ from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
-    array_like,
     check_spec,
     check_values,
     reproducible_streams,
+    validate_codes,
     validate_held_out,
     validate_large,
     validate_pairs,
@@ -44,10 +44,10 @@ from sklearn_ae._fitting.pipeline import Fitted, Previous, fit
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import working_blocks
-from sklearn_ae._options import Slot, resolve
+from sklearn_ae._options import Slot, check_nested, resolve, suggestion
 from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.optimization import TrainingConfig
-from sklearn_ae._utils.arrays import BLOCK_VALUES, check_array, numpy_only, sample_blocks, stacked
+from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, stacked
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import (
@@ -58,7 +58,7 @@ from sklearn_ae._utils.runtime import (
     threads_for,
 )
 from sklearn_ae._utils.storage import StoredEstimator
-from sklearn_ae.networks import NETWORKS, Network, as_modules
+from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Network, as_modules
 
 _ARCHITECTURE = ("network", "bottleneck", "corruption", "loss")  # parts of the module, unlike other slots
 
@@ -162,6 +162,29 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
             self._take_over(fit(data, valid, spec, self._training_config(), rng, previous))
         return self
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator, and of options given as objects.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters; ``corruption__scale`` is the parameter ``scale`` of ``corruption``.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        check_nested(self, params, {name: slot.registry for name, slot in (_NETWORK | self._slots).items()})
+        return super().set_params(**params)
+
+    def _validate_params(self) -> None:
+        try:
+            super()._validate_params()
+        except ValueError as error:
+            hint = suggestion(self.activation, ACTIVATIONS) if "'activation' parameter" in str(error) else ""
+            raise type(error)(f"{error}{hint}") from None
 
     def _model_spec(self, **more: Any) -> ModelSpec:
         """Resolve the slots; subclasses add other values of their models."""
@@ -350,8 +373,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         return self._inverse_transform(self._check_codes(X))
 
     def _check_codes(self, X: Any) -> np.ndarray:
-        with kept_filters():
-            Z = check_array(array_like(X), dtype=[np.float64, np.float32], input_name="X")
+        Z = validate_codes(X)
         if Z.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {Z.shape[1]} components, but {type(self).__name__} is expecting "
@@ -475,5 +497,7 @@ def _as_sizes(value: Any) -> tuple[int, ...]:
     """Return ``hidden_layer_sizes``, a sequence or a single integer, as a tuple."""
     sizes = np.ravel(value).tolist()
     if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise InvalidParameterError(f"hidden_layer_sizes must hold positive integers; got {value!r}.")
+        raise InvalidParameterError(
+            f"hidden_layer_sizes must hold positive integers, or be () for a linear model; got {value!r}."
+        )
     return tuple(sizes)

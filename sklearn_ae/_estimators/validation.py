@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 from sklearn_ae._data.in_memory import ArraySamples, PairedSamples
 from sklearn_ae._data.sources import LARGE, ArraySource, ChunkSource, DataSummary, Source
 from sklearn_ae._data.streams import open_stream, samples_of
+from sklearn_ae._estimators.data_errors import reason_for, reason_for_codes, refuse_times
 from sklearn_ae._model.initialization import ModelSpec
-from sklearn_ae._utils.arrays import dense, sample_blocks
+from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, InvalidParameterError, Options, RealNotInt, StrOptions
-from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters
+from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
 from sklearn_ae._utils.warnings import warn_user
-from sklearn_ae.networks import ACTIVATIONS
+from sklearn_ae.networks import ACTIVATIONS, Shape
 
 PARAMETER_CONSTRAINTS: dict[str, Any] = {
     "n_components": [
@@ -114,6 +115,8 @@ def validate_samples(
             "accepts datasets, loaders and iterables of chunks; pass the samples of one chunk at a time."
         )
     X = array_like(X)
+    if hasattr(type(X), "columns") or getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
+        refuse_times(X, name)
     try:
         with kept_filters():
             return validate_data(
@@ -124,16 +127,27 @@ def validate_samples(
                 accept_sparse=("csr", "csc"),
                 ensure_min_samples=least or (2 if reset else 1),
             )
-    except ValueError as error:
-        text = _text_columns(X)
-        if text:
-            raise ValueError(
-                f"{name} has features that are not numeric: {', '.join(map(repr, text))}. Encode them first, "
-                "for example with OneHotEncoder in make_column_transformer."
-            ) from error
+    except (TypeError, ValueError) as error:
+        reason = reason_for(X, estimator)
+        if reason is not None:
+            raise ValueError(f"{name} {reason}") from error
         if name == "X":
             raise
-        raise ValueError(f"{name} does not match X: {error}") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} does not match X: {error}") from error
+
+
+def validate_codes(Z: Any) -> np.ndarray:
+    """Return validated latent codes; float32 and float64 are kept."""
+    Z = array_like(Z)
+    try:
+        with kept_filters():
+            return check_array(Z, dtype=[np.float64, np.float32], input_name="X")
+    except (TypeError, ValueError) as error:
+        reason = reason_for_codes(Z)
+        if reason is None:
+            raise
+        raise ValueError(f"X {reason}") from error
 
 
 def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
@@ -159,7 +173,7 @@ def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
 def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> ArraySamples:
     """Return the validation samples passed to ``fit`` beside ``data``, in memory."""
     if is_stream(X):
-        source = open_stream(X, _chunk_check(estimator, reset=False))
+        source = open_stream(X, _chunk_check(estimator, reset=False, name="X_val"))
         X = np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
     else:
         X = validate_samples(estimator, X, name="X_val")
@@ -206,28 +220,15 @@ def _in_memory_if_small(source: Source) -> ArraySamples | Source:
     return source
 
 
-def _chunk_check(estimator: Any, reset: bool) -> Any:
+def _chunk_check(estimator: Any, reset: bool, name: str = "X") -> Any:
     """Return a function that validates chunks; the first chunk determines the features if ``reset``."""
     first = [reset]
 
     def check(chunk: Any) -> np.ndarray:
         is_first = first.pop() if first else False
-        return dense(validate_samples(estimator, samples_of(chunk), is_first, least=1))
+        return dense(validate_samples(estimator, samples_of(chunk), is_first, name, least=1))
 
     return check
-
-
-def _text_columns(X: Any) -> list[Any]:
-    """Return the names of the columns of a data frame that are not numeric."""
-    return [name for name in getattr(X, "columns", ()) if not _numeric(X[name])]
-
-
-def _numeric(column: Any) -> bool:
-    try:
-        np.asarray(column, dtype=float)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def check_spec(
@@ -240,7 +241,35 @@ def check_spec(
     spec.network.check(data.shape[1], spec.tied_weights)
     check_values(spec.loss, data)
     k = n_components if is_fitted else check_n_components(n_components, data, spec)
+    check_memory(spec, data.shape[1], k)
     return replace(spec, n_components=k)
+
+
+_WIDE = 10_000  # layers up to this width fit into the memory of any machine
+_BYTES = 12  # per weight: float64 at the start, and a copy in float32 for training
+_N_PROBES = 32  # samples that pass through the networks before training
+
+
+def check_memory(spec: ModelSpec, n_features: int, n_components: int | float) -> None:
+    """Raise an error that names the parameter if the networks need more memory than there is."""
+    k = int(n_components) or 1  # a share of the variance is resolved later
+    widths = {
+        "n_components": k,
+        "hidden_layer_sizes": max(spec.hidden_layer_sizes, default=0),
+        "channels of Conv": max(getattr(spec.network, "channels", ()), default=0),
+    }
+    if max(n_features, *widths.values()) <= _WIDE:
+        return
+    n_weights = spec.network.n_weights(Shape(n_features, k, k), spec.hidden_layer_sizes)
+    if spec.init == "pca" and not spec.is_linear:
+        n_weights += n_features * k
+    n_bytes = _BYTES * n_weights * (1 if spec.tied_weights else 2) + 4 * _N_PROBES * max(widths.values())
+    if n_bytes > main_memory():
+        raise ValueError(
+            f"The networks need at least {n_bytes / 1e9:,.0f} GB of memory, but there are "
+            f"{main_memory() / 1e9:,.0f} GB: decrease {max(widths, key=lambda name: widths[name])} "
+            f"(n_components={k}, hidden_layer_sizes={spec.hidden_layer_sizes}, n_features={n_features})."
+        )
 
 
 # Values and spreads outside of these have squares that leave the range of the dtype.

@@ -24,7 +24,7 @@ from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.divergences import KL, Divergence
 from sklearn_ae.likelihoods import is_gaussian
 from sklearn_ae.losses import SquaredError
-from sklearn_ae.networks import Dense, Linear, MarkMissing, Modules, Network, Shape, TiedLinear
+from sklearn_ae.networks import Dense, JoinedOutputs, Linear, MarkMissing, Modules, Network, Shape, TiedLinear
 from sklearn_ae.penalties import Penalty
 from sklearn_ae.priors import Prior
 
@@ -319,27 +319,43 @@ def build_networks(
     n, d = x.shape
     shape = Shape(d, 2 * width if marked else width, width if spec.divergence is None else 2 * width)
     f, g = spec.network.build(shape, spec.hidden_layer_sizes, spec.activation, spec.tied_weights, generator)
-    _check_output("encoder", f, x, shape.n_codes)
-    _check_output("decoder", g, x.new_zeros(n, shape.n_components), d)
+    is_variational = spec.divergence is not None
+    f = _checked("encoder", f, x, shape.n_codes, is_variational=is_variational)
+    g = _checked("decoder", g, x.new_zeros(n, shape.n_components), d)
     return f, nn.Sequential(MarkMissing(), g) if marked else g
 
 
-def _check_output(name: str, network: nn.Module, x: Tensor, n_out: int) -> None:
-    """Raise an error unless a network maps samples to outputs of the right width."""
+def _checked(
+    name: str, network: nn.Module, x: Tensor, n_out: int, *, is_variational: bool = False
+) -> nn.Module:
+    """Return a network that maps samples to outputs of the right width, or raise an error.
+
+    A variational encoder may return means and log-variances as a tuple.
+    """
     try:
         y = _output(network, x)
+        is_pair = isinstance(y, (tuple, list)) and len(y) == 2 and all(isinstance(part, Tensor) for part in y)
+        if is_variational and is_pair:
+            return _checked(name, JoinedOutputs(network), x, n_out)
     except RuntimeError as error:
         raise ValueError(
             f"The {name} of network does not accept inputs of width {x.shape[1]}: {error}"
         ) from error
+    expected = f"{(len(x), n_out)}"
+    if is_variational:
+        expected += ", the means followed by the log-variances, or a tuple of both"
+    if not isinstance(y, Tensor):
+        kind = type(y).__name__ + (f" of {len(y)}" if isinstance(y, (tuple, list)) else "")
+        raise ValueError(f"The {name} of network returns a {kind}; expected a tensor of shape {expected}.")
     if tuple(y.shape) != (len(x), n_out):
         raise ValueError(
-            f"The {name} of network maps {tuple(x.shape)} to {tuple(y.shape)}; expected {(len(x), n_out)}."
+            f"The {name} of network maps {tuple(x.shape)} to {tuple(y.shape)}; expected {expected}."
         )
+    return network
 
 
 @torch.no_grad()
-def _output(network: nn.Module, x: Tensor) -> Tensor:
+def _output(network: nn.Module, x: Tensor) -> Any:
     """Return the output of a network in evaluation mode, in its own precision."""
     training = network.training
     dtype = next((p.dtype for p in network.parameters()), torch.float32)

@@ -16,7 +16,7 @@ from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.base import BaseAutoencoder, unchanged_on_error
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
-from sklearn_ae._options import resolve
+from sklearn_ae._options import check_nested, resolve
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector, count_at_most, make_folds, training_ranks
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
@@ -163,6 +163,23 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the detector, of its autoencoder and of its score, given as objects.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters; ``autoencoder__max_iter`` is the parameter ``max_iter`` of ``autoencoder``.
+
+        Returns
+        -------
+        self : object
+            The detector.
+        """
+        autoencoders = {"autoencoder": AutoencoderTransformer}
+        check_nested(self, params, {"autoencoder": autoencoders, "outlier_score": OUTLIER_SCORES})
+        return super().set_params(**params)
 
     # -- fit ----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         )  # "Could not run ... from the 'MPS' backend", for pages
         reason = "there is none" if absent else str(error).splitlines()[0]
         raise InvalidParameterError(
-            f"device={str(device)!r} cannot be used here: {reason}. Use device='cpu' or 'auto'."
+            f"device={str(device)!r} cannot be used here: {reason}. Use device='cpu', or 'auto' for a GPU "
+            "if there is one."
         ) from error
     return resolved
 
@@ -62,6 +64,17 @@ def _has_bf16(device: torch.device) -> bool:
         return False
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def main_memory() -> float:
+    """Return the bytes of memory that this process can have at most, as far as the system says it."""
+    limits = [2.0**42]
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # of a container
+        with contextlib.suppress(ValueError, OSError):
+            limits.append(int(Path("/sys/fs/cgroup", file).read_text()))
+    return min(limits)
 
 
 @contextlib.contextmanager
