@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dis
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,6 +84,26 @@ def raised_by_callback(error: BaseException, callbacks: Sequence[tuple[str, Call
     frame = trace.tb_frame
     raises = dis.opname[frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"  # Ctrl-C comes anywhere else
     return raises and any(frame.f_locals.get("self") is callback for _, callback in callbacks)
+
+
+def record_epoch(
+    history: Any, prefix: str, losses: list[float], sizes: list[int], *, has_batches: bool
+) -> None:
+    """Add to an epoch with its loss the other entries that skorch's callbacks read."""
+    name = f"{prefix}_loss"
+    loss = history[-1][name]
+    history.record(f"{name}_best", all(loss < epoch.get(name, math.inf) for epoch in history[:-1]))
+    history.record(f"{prefix}_batch_count", len(sizes))
+    if not has_batches:
+        for of_batch, size in zip(losses, sizes, strict=True):
+            history.new_batch()
+            record_batch(history, prefix, of_batch, size)
+
+
+def record_batch(history: Any, prefix: str, loss: float, size: int) -> None:
+    """Record a batch as skorch does."""
+    history.record_batch(f"{prefix}_loss", loss)
+    history.record_batch(f"{prefix}_batch_size", size)
 
 
 class StopAfter(Callback):
