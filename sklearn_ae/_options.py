@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator, clone
 
+from sklearn_ae._utils.compat import InvalidParameterError
+
 
 class Option(BaseEstimator):
     """Base of every slot value; subclasses add parameters and one function."""
@@ -52,7 +54,7 @@ class Pair(Option):
     def _validate_params(self) -> None:
         for part in (self.first, self.second):
             if not isinstance(part, self._slot):
-                raise TypeError(f"{self._refusal}; got {part!r}.")
+                raise InvalidParameterError(f"{self._refusal}; got {part!r}.")
             _check_members(part, self._slot)
             part._validate_params()
 
@@ -90,23 +92,22 @@ def resolve(
 
     Raises
     ------
-    ValueError
-        If the string is unknown or a parameter of the option is out of range.
-    TypeError
-        If the object does not belong in this slot, or lacks a required member.
+    InvalidParameterError
+        A ValueError and TypeError: if the string is unknown, a parameter of the option is out of
+        range, or the object does not belong in this slot or lacks a required member.
     """
     if value is None and optional:
         return None
     if isinstance(value, str):
         if value not in registry:
-            raise ValueError(_unknown(value, registry, name))
+            raise InvalidParameterError(_unknown(value, registry, name))
         option: Option | None = registry[value]()
     elif isinstance(value, base):
         option = clone(value)
     else:
         option = None if wrapper is None or isinstance(value, (Option, type)) else wrapper(value)
     if option is None:
-        raise TypeError(_misplaced(value, registry, name, base, wrapper))
+        raise InvalidParameterError(_misplaced(value, registry, name, base, wrapper))
     _check_members(option, base)
     option._validate_params()
     return option
@@ -118,7 +119,7 @@ def _check_members(option: Option, base: type[Option]) -> None:
         inherited = inspect.getattr_static(base, member)
         if inspect.getattr_static(type(option), member) is inherited:
             purpose = (inspect.getdoc(inherited) or "").partition("\n")[0].rstrip(".")
-            raise TypeError(
+            raise InvalidParameterError(
                 f"{type(option).__name__} must define {member} ({purpose}); it is described in "
                 f"{base.__module__}.{base.__name__}."
             )

@@ -42,6 +42,8 @@ class Loss(Option):
 
     #: True if the target is X itself and an inverse link maps ``eta`` to its mean
     discrete = False
+    #: True if ``check`` refuses negative values, which scikit-learn's tag of this name declares
+    positive_only = False
     #: True if X holds probabilities, from which binary targets are drawn in every training step
     dynamic_binarization = False
     #: the learnt noise variance: "shared", "per_column", "decoder", or None for no such variance
@@ -181,10 +183,11 @@ class Huber(Loss):
 class _CanonicalLoss(Loss):
     """Base class of likelihoods in their canonical parameter: log p = x eta - A(eta) + constant.
 
-    Then A'(eta), the mean of x, is the inverse link.
+    Then A'(eta), the mean of x, is the inverse link. Those below are of x >= 0.
     """
 
     discrete = True
+    positive_only = True
 
     def slope(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return x - self.inverse_link(eta)
@@ -222,8 +225,8 @@ class BinaryCrossEntropy(_CanonicalLoss):
             name, alternative = self._names
             raise ValueError(
                 f"{name} needs X in [0, 1], but feature {feature} ranges from {low:.6g} to {high:.6g}. "
-                f"Scale X first, for example with sklearn.preprocessing.MinMaxScaler(clip=True), or use "
-                f"{alternative}."
+                "Negative values in data, and those above 1, need scaling, for example with "
+                f"sklearn.preprocessing.MinMaxScaler(clip=True), or {alternative}."
             )
 
     def link(self, mean: Tensor) -> Tensor:
@@ -267,8 +270,8 @@ class Poisson(_CanonicalLoss):
         if feature is not None:
             name, alternative = self._names
             raise ValueError(
-                f"{name} needs counts, X >= 0, but the smallest value of feature {feature} is {low:.6g}. Use "
-                f"{alternative} for real-valued data."
+                f"{name} needs counts, X >= 0, but the smallest value of feature {feature} is {low:.6g}. "
+                f"Negative values in data need {alternative}."
             )
 
     def link(self, mean: Tensor) -> Tensor:

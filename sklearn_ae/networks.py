@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._options import Option
+from sklearn_ae._utils.compat import InvalidParameterError
 
 ACTIVATIONS = {
     "gelu": nn.GELU,
@@ -208,9 +209,9 @@ class Conv(Network):
         for name in ("image_shape", "channels"):
             sizes = getattr(self, name) or ()
             if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
-                raise ValueError(f"{name} of Conv must hold positive integers; got {sizes!r}.")
+                raise InvalidParameterError(f"{name} of Conv must hold positive integers; got {sizes!r}.")
         if not self.channels:
-            raise ValueError("channels of Conv is empty; use network='dense' for no convolution.")
+            raise InvalidParameterError("channels of Conv is empty; use network='dense' for no convolution.")
         shape = self._image_shape(n_features)
         if math.prod(shape) != n_features:
             raise ValueError(
@@ -229,7 +230,7 @@ class Conv(Network):
                 )
             return 1, side, side
         if len(self.image_shape) not in (2, 3):
-            raise ValueError(
+            raise InvalidParameterError(
                 f"image_shape={self.image_shape} of Conv must be (channels, height, width) "
                 "or (height, width)."
             )

@@ -31,12 +31,10 @@ REGISTRIES = {
     "penalty": PENALTIES,
     "prior": PRIORS,
 }
-# These options refuse the data of the checks: they need counts, values in [0, 1] or images.
+# These options refuse the data of the checks: they need values in [0, 1] or images.
 RESTRICTED = {
     LOSSES["binary_cross_entropy"],
-    LOSSES["poisson"],
     LIKELIHOODS["bernoulli"],
-    LIKELIHOODS["poisson"],
     NETWORKS["conv"],
 }
 
@@ -75,6 +73,8 @@ SLOW_ESTIMATORS = [
         corruption="rayleigh", penalty="kl_sparsity", init="random", tied_weights=True, early_stopping=True
     ),
     small(penalty=Contractive(0.1) + L1(0.1), hidden_layer_sizes=(), whiten=True),
+    small(loss="poisson"),
+    small(VAETransformer, likelihood="poisson"),
     small(AutoencoderTransformerCV, cv=2, scoring=ExplainedVariance()),
     small(
         VAETransformer,

@@ -17,8 +17,10 @@ from sklearn_ae._density.autoencoder import latent_model, noise_variance, score_
 from sklearn_ae._density.laplace import N_STARTS
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._estimators.base import BaseAutoencoder
+from sklearn_ae._estimators.validation import PARAMETER_CONSTRAINTS
 from sklearn_ae._model.pca import truncated_pca
 from sklearn_ae._options import Slot, wrapping
+from sklearn_ae._utils.compat import InvalidParameterError
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
 from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
 from sklearn_ae.losses import LOSSES, CallableLoss, Loss
@@ -208,6 +210,12 @@ class AutoencoderTransformer(BaseAutoencoder):
         "penalty": Slot(PENALTIES, Penalty, optional=True, wrapper=wrapping(CallablePenalty)),
     }
 
+    _parameter_constraints = {
+        **PARAMETER_CONSTRAINTS,
+        "whiten": ["boolean"],
+        **dict.fromkeys(_slots, "no_validation"),
+    }
+
     bottleneck_: Bottleneck
 
     def __init__(
@@ -367,7 +375,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         ordered = self._is_pca or self.bottleneck_.ordered
         self._require(ordered, "truncate", "the codes have no order; set bottleneck='ordered'")
         if not isinstance(k, Integral) or not 1 <= int(k) <= self.n_components_:
-            raise ValueError(
+            raise InvalidParameterError(
                 f"k must be an integer between 1 and n_components_={self.n_components_}; got {k!r}."
             )
         twin = copy.copy(self)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.parallel import Parallel, delayed
 from torch import nn
 
@@ -28,6 +30,7 @@ from sklearn_ae._estimators.size_selection import (
 )
 from sklearn_ae._estimators.validation import check_memory, check_spec, validate_samples
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
+from sklearn_ae._utils.parameters import check_groups
 from sklearn_ae._utils.runtime import as_seed
 from sklearn_ae.bottlenecks import Bottleneck
 from sklearn_ae.corruptions import Corruption
@@ -154,6 +157,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
     array([5, 4, 1, 2, 3], dtype=int32)
     """
 
+    __metadata_request__fit = {"groups": UNUSED}  # routed to the splitter
+
     _parameter_constraints = {
         **AutoencoderTransformer._parameter_constraints,
         "n_components": ["array-like", Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -162,6 +167,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         "rule": [StrOptions(set(RULES))],
         "n_jobs": [Integral, None],
     }
+    del _parameter_constraints["warm_start"]
 
     def __init__(
         self,
@@ -228,7 +234,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
 
     @_fit_context(prefer_skip_nested_validation=True)
     @unchanged_on_error
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None) -> Self:
         """Select the number of components and fit the autoencoder of that size to X.
 
         Parameters
@@ -237,15 +243,19 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             Training data.
         y : array-like of shape (n_samples,), default=None
             Passed to ``cv`` and ``scoring``; ignored by the autoencoder.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each sample, which splitters such as ``GroupKFold`` keep in one fold.
+            With ``sklearn.set_config(enable_metadata_routing=True)``, pipelines and searches
+            pass groups on to such splitters.
 
         Returns
         -------
         self : object
             The fitted estimator.
         """
-        X, y = indexable(validate_samples(self, X, reset=True), y)
+        X, y, groups = indexable(validate_samples(self, X, reset=True), y, groups)
         spec = check_spec(self._model_spec(), ArraySamples(X), 1)
-        folds = list(check_cv(self.cv, y).split(X, y))
+        folds = list(self._splits(X, y, groups))
         n_train = min(len(train) for train, _ in folds)
         sizes = check_sizes(self.n_components, n_train, X.shape[1], spec.is_limited)
         check_memory(spec, X.shape[1], sizes[-1])
@@ -268,6 +278,28 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         self.scorer_ = scorer
         self.n_splits_ = len(folds)
         return self
+
+    def _splits(self, X: Any, y: Any, groups: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        cv = check_cv(self.cv, y)
+        check_groups(cv, groups)
+        given = {} if groups is None else {"groups": groups}
+        if get_config()["enable_metadata_routing"]:
+            given = process_routing(self, "fit", **given).splitter.split
+        return cv.split(X, y, **given)
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return the routing of metadata: the splitter ``cv`` receives the groups passed to ``fit``.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Routing information, as described in scikit-learn's user guide.
+        """
+        methods = (
+            MethodMapping().add(caller="fit", callee="split").add(caller="fit_transform", callee="split")
+        )
+        router = MetadataRouter(owner=self).add_self_request(self)
+        return router.add(splitter=self.cv, method_mapping=methods)
 
     def _single_size(self) -> AutoencoderTransformer:
         """Return an autoencoder with these parameters and a fixed seed for all of its fits."""

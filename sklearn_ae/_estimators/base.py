@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -28,7 +28,6 @@ from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
-    PARAMETER_CONSTRAINTS,
     check_spec,
     check_values,
     reproducible_streams,
@@ -48,8 +47,8 @@ from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._options import Slot, check_nested, resolve, suggestion
 from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.optimization import TrainingConfig
-from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks, stacked
-from sklearn_ae._utils.compat import _fit_context
+from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, stacked
+from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import (
     MAX_SEED,
@@ -58,6 +57,7 @@ from sklearn_ae._utils.runtime import (
     resolve_device,
     threads_for,
 )
+from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Network, as_modules
 
 _ARCHITECTURE = ("network", "bottleneck", "corruption", "loss")  # parts of the module, unlike other slots
@@ -68,14 +68,14 @@ _NETWORK = {"network": Slot(NETWORKS, Network, wrapper=as_modules)}
 def unchanged_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
     """Restore the attributes of an estimator if its method is refused, fails or is interrupted.
 
-    The method may call scikit-learn as it likes: the filters of warnings are kept.
+    The method may call scikit-learn as it likes: the filters of warnings are kept, and arrays are NumPy's.
     """
 
     @functools.wraps(method)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = dict(vars(self))
         try:
-            with kept_filters():
+            with kept_filters(), numpy_only():
                 return method(self, *args, **kwargs)
         except BaseException:
             vars(self).clear()
@@ -101,10 +101,10 @@ def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, StoredEstimator):
     """Base of deterministic and variational autoencoders."""
 
-    _parameter_constraints = PARAMETER_CONSTRAINTS
+    _parameter_constraints: dict[str, Any]
     _slots: dict[str, Slot]
 
     # -- fit ----------------------------------------------------------------------
@@ -153,7 +153,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             if X_clean is not None:
                 data = validate_pairs(self, data, X_clean, X_val)
             elif y is not None:
-                warn_of_pairs(X, y)
+                warn_of_pairs(X, y, data.shape)
             valid = None if X_val is None else validate_held_out(self, X_val, data)
             spec = self._model_spec(is_paired=X_clean is not None)
             spec = check_spec(spec, data, self.n_components)
@@ -478,9 +478,17 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             return self.module_
         return copy.deepcopy(self.module_).to(wanted)
 
+    def _is_positive_only(self) -> bool:
+        """Return whether the loss or likelihood, which may still be invalid, refuses negative values."""
+        name, slot = next((n, s) for n, s in self._slots.items() if (s.field or n) == "loss")
+        loss = getattr(self, name)
+        loss = slot.registry.get(loss) if isinstance(loss, str) else loss
+        return bool(getattr(loss, "positive_only", False))
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.positive_only = self._is_positive_only()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -489,7 +497,7 @@ def _as_sizes(value: Any) -> tuple[int, ...]:
     """Return ``hidden_layer_sizes``, a sequence or a single integer, as a tuple."""
     sizes = np.ravel(value).tolist()
     if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(
+        raise InvalidParameterError(
             f"hidden_layer_sizes must hold positive integers, or be () for a linear model; got {value!r}."
         )
     return tuple(sizes)

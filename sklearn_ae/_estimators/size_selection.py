@@ -30,7 +30,7 @@ from sklearn.base import clone
 from torch import Generator, Tensor
 
 from sklearn_ae._fitting.pipeline import n_held_out
-from sklearn_ae._utils.compat import _safe_indexing
+from sklearn_ae._utils.compat import InvalidParameterError, _safe_indexing
 from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae._utils.warnings import without_convergence_warnings
 from sklearn_ae.bottlenecks import Ordered
@@ -110,7 +110,9 @@ def check_sizes(n_components: Any, n_train: int, n_features: int, limited: bool)
         return [k for k in _SIZES if k < largest] or [1]
     given = np.ravel(n_components).tolist()
     if not given or not all(isinstance(k, int) and k >= 1 for k in given):
-        raise ValueError(f"n_components must list positive integers, or be 'auto'; got {n_components!r}.")
+        raise InvalidParameterError(
+            f"n_components must list positive integers, or be 'auto'; got {n_components!r}."
+        )
     if max(given) > largest and not limited:
         raise ValueError(
             f"n_components={max(given)} must be at most min(n_samples, n_features)={largest} of the smallest "

@@ -222,14 +222,6 @@ class VAETransformer(BaseAutoencoder):
     (5, 64)
     """
 
-    _parameter_constraints = {
-        **PARAMETER_CONSTRAINTS,
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
-        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
-    }
-
     likelihood_: Likelihood
 
     _slots = {
@@ -237,6 +229,15 @@ class VAETransformer(BaseAutoencoder):
         "likelihood": Slot(LIKELIHOODS, Likelihood, field="loss"),
         "divergence": Slot(DIVERGENCES, Divergence, wrapper=wrapping(CallableDivergence)),
         "prior": Slot(PRIORS, Prior),
+    }
+
+    _parameter_constraints = {
+        **PARAMETER_CONSTRAINTS,
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
+        **dict.fromkeys(_slots, "no_validation"),
     }
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_array, validate_data
+from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset
 
 from sklearn_ae._data.in_memory import ArraySamples, PairedSamples
@@ -19,13 +19,13 @@ from sklearn_ae._data.sources import LARGE, ArraySource, ChunkSource, DataSummar
 from sklearn_ae._data.streams import open_stream, samples_of
 from sklearn_ae._estimators.data_errors import reason_for, reason_for_codes, refuse_times
 from sklearn_ae._model.initialization import ModelSpec
-from sklearn_ae._utils.arrays import dense, sample_blocks
-from sklearn_ae._utils.compat import Interval, Options, RealNotInt, StrOptions
+from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
+from sklearn_ae._utils.compat import Interval, InvalidParameterError, Options, RealNotInt, StrOptions
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
 from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.networks import ACTIVATIONS, Shape
 
-PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
+PARAMETER_CONSTRAINTS: dict[str, Any] = {
     "n_components": [
         Interval(Integral, 1, None, closed="left"),
         Interval(RealNotInt, 0, 1, closed="neither"),
@@ -34,10 +34,10 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     ],
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions(set(ACTIVATIONS))],
+    "network": "no_validation",  # as all slots: resolve validates them
     "init": [StrOptions({"pca", "random"})],
     "alpha": [Interval(Real, 0, None, closed="left")],
     "tied_weights": ["boolean"],
-    "whiten": ["boolean"],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
     "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -198,11 +198,15 @@ def validate_pairs(estimator: Any, data: ArraySamples | Source, X_clean: Any, X_
     return PairedSamples(data.X, clean.astype(data.dtype, copy=False))
 
 
-def warn_of_pairs(X: Any, y: Any) -> None:
-    """Warn if y looks like the clean samples that belong to noisy X."""
-    if y is X or is_stream(X) or np.ndim(y) != 2 or np.shape(y) != np.shape(X):
+def warn_of_pairs(X: Any, y: Any, shape: tuple[int, int]) -> None:
+    """Warn if y looks like the clean samples that belong to noisy X, of the given shape."""
+    if y is X or is_stream(X):
         return
-    if np.asarray(y).dtype.kind == "f":
+    try:
+        y = np.asarray(array_like(y))
+    except (TypeError, ValueError):  # y may be anything
+        return
+    if y.shape == shape and y.dtype.kind == "f":
         warn_user(
             "y has the shape of X, but is ignored: the autoencoder is trained to reconstruct X. To train on "
             "pairs of noisy and clean samples, call fit(X, X_clean=y)."
@@ -309,7 +313,7 @@ def check_n_components(n_components: Any, data: ArraySamples | Source, spec: Mod
     n, d = data.shape
     k = n_components
     if k == "mle":
-        raise ValueError(
+        raise InvalidParameterError(
             "n_components='mle' is not defined for autoencoders; pass an integer, or choose it by "
             "cross-validation with AutoencoderTransformerCV."
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -61,9 +63,34 @@ def fit_chunk(
         _check_extremes(samples, previous)
         net = previous.net if previous.net.is_trainable else copy.deepcopy(previous.net)
         net.is_shared = False
-        with net.restored_on_error():
+        with restored_on_error(net):
             start = _continued(samples, spec, replace(previous, net=net))
             return _after_one_epoch(start, net, split, config, previous)
+
+
+@contextlib.contextmanager
+def restored_on_error(net: AutoencoderNet) -> Iterator[None]:
+    """Undo changes of its weights, units, moments, averages and history unless training succeeds."""
+    weights = {name: tensor.clone() for name, tensor in net.module_.state_dict().items()}
+    moments = {
+        p: {name: moment.clone() for name, moment in state.items()}
+        for p, state in net.optimizer_.state.items()
+    }
+    averages = {name: copy.copy(vars(callback)) for name, callback in net.callbacks_}
+    scale, n_epochs = net.module_.scale, len(net.history)
+    try:
+        yield
+    except BaseException:
+        net.release(keeps_moments=True)
+        net.module_.load_state_dict(weights)
+        net.module_.scale = scale
+        net.optimizer_.state.clear()
+        net.optimizer_.state.update(moments)
+        net.callbacks_ = [(name, callback) for name, callback in net.callbacks_ if name in averages]
+        for name, callback in net.callbacks_:
+            vars(callback).update(averages[name])
+        del net.history[n_epochs:]
+        raise
 
 
 def _after_one_epoch(

@@ -7,25 +7,26 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.stats import median_abs_deviation
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
-from sklearn.utils import Tags
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
+from sklearn.utils import Tags, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
-from sklearn_ae._estimators.base import unchanged_on_error
+from sklearn_ae._estimators.base import BaseAutoencoder, unchanged_on_error
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested, resolve
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector, count_at_most, make_folds, training_ranks
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
+from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 _CUTOFF = 2.5  # Robust standard deviations between the median and the threshold of contamination="auto"
 
 
-class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, StoredEstimator):
     """Outlier detector based on an ensemble of autoencoders.
 
     ::
@@ -128,7 +129,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     _parameter_constraints = {
         "autoencoder": [AutoencoderTransformer, VAETransformer, None],
-        "outlier_score": [str, OutlierScore],
+        "outlier_score": "no_validation",  # resolve validates it
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "robust": ["boolean"],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -391,6 +392,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        if isinstance(self.autoencoder, BaseAutoencoder):
+            tags.input_tags.positive_only = get_tags(self.autoencoder).input_tags.positive_only
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

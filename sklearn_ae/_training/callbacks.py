@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import dis
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, ParamMapper
 
 from sklearn_ae._training.optimization import StopTraining
+from sklearn_ae._utils.compat import InvalidParameterError
 
 _RECORDED = "train_loss and valid_loss, and whether they are the best so far, are always recorded"
 _UNUSABLE = {  # callbacks of skorch: why they cannot be used, and what can
@@ -28,7 +30,7 @@ def check_callbacks(callbacks: Sequence[Any], *, in_chunks: bool) -> None:
     for callback in map(_without_name, callbacks):
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, Callback):
-            raise ValueError(
+            raise InvalidParameterError(
                 f"callbacks holds {callback!r}; pass instances of skorch.callbacks.Callback, or of your own "
                 "subclasses."
             )
@@ -38,7 +40,7 @@ def check_callbacks(callbacks: Sequence[Any], *, in_chunks: bool) -> None:
         if callable(getattr(callback, "scoring", None)) and not callback.use_caching:
             names.discard("EpochScoring")
         for name in names & _UNUSABLE.keys():
-            raise ValueError(f"{kind.__name__} in callbacks cannot be used: {_UNUSABLE[name]}.")
+            raise InvalidParameterError(f"{kind.__name__} in callbacks cannot be used: {_UNUSABLE[name]}.")
 
 
 def _without_name(given: Any) -> Any:
@@ -82,6 +84,26 @@ def raised_by_callback(error: BaseException, callbacks: Sequence[tuple[str, Call
     frame = trace.tb_frame
     raises = dis.opname[frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"  # Ctrl-C comes anywhere else
     return raises and any(frame.f_locals.get("self") is callback for _, callback in callbacks)
+
+
+def record_epoch(
+    history: Any, prefix: str, losses: list[float], sizes: list[int], *, has_batches: bool
+) -> None:
+    """Add to an epoch with its loss the other entries that skorch's callbacks read."""
+    name = f"{prefix}_loss"
+    loss = history[-1][name]
+    history.record(f"{name}_best", all(loss < epoch.get(name, math.inf) for epoch in history[:-1]))
+    history.record(f"{prefix}_batch_count", len(sizes))
+    if not has_batches:
+        for of_batch, size in zip(losses, sizes, strict=True):
+            history.new_batch()
+            record_batch(history, prefix, of_batch, size)
+
+
+def record_batch(history: Any, prefix: str, loss: float, size: int) -> None:
+    """Record a batch as skorch does."""
+    history.record_batch(f"{prefix}_loss", loss)
+    history.record_batch(f"{prefix}_batch_size", size)
 
 
 class StopAfter(Callback):

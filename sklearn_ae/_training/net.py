@@ -27,7 +27,14 @@ from sklearn_ae._data.in_memory import Batches
 from sklearn_ae._model.initialization import Start
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import Elbo, Objective
-from sklearn_ae._training.callbacks import Progress, check_monitors, has_scheduler, raised_by_callback
+from sklearn_ae._training.callbacks import (
+    Progress,
+    check_monitors,
+    has_scheduler,
+    raised_by_callback,
+    record_batch,
+    record_epoch,
+)
 from sklearn_ae._training.cuda_graphs import CapturedEpochs
 from sklearn_ae._training.optimization import (
     BestEpoch,
@@ -233,30 +240,6 @@ class AutoencoderNet(NeuralNet):
             self.optimizer_.state.clear()
         return self
 
-    @contextlib.contextmanager
-    def restored_on_error(self) -> Iterator[None]:
-        """Undo changes of weights, units, moments, averages and history unless training succeeds."""
-        weights = {name: tensor.clone() for name, tensor in self.module_.state_dict().items()}
-        moments = {
-            p: {name: moment.clone() for name, moment in state.items()}
-            for p, state in self.optimizer_.state.items()
-        }
-        averages = {name: copy.copy(vars(callback)) for name, callback in self.callbacks_}
-        scale, n_epochs = self.module_.scale, len(self.history)
-        try:
-            yield
-        except BaseException:
-            self.release(keeps_moments=True)
-            self.module_.load_state_dict(weights)
-            self.module_.scale = scale
-            self.optimizer_.state.clear()
-            self.optimizer_.state.update(moments)
-            self.callbacks_ = [(name, callback) for name, callback in self.callbacks_ if name in averages]
-            for name, callback in self.callbacks_:
-                vars(callback).update(averages[name])
-            del self.history[n_epochs:]
-            raise
-
     def losses(self, name: str) -> list[float]:
         """Return a loss of all epochs in which it was computed."""
         return [epoch[name] for epoch in self.history if name in epoch]
@@ -333,23 +316,9 @@ class AutoencoderNet(NeuralNet):
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
                 f"learning_rate_init={self.lr:g}, or check X for extreme values."
             )
-        self._record(prefix, loss, losses, sizes)
-
-    def _record(self, prefix: str, loss: float, losses: list[float], sizes: list[int]) -> None:
-        """Record an epoch in the history, for the callbacks of users with all entries that skorch has."""
-        name = f"{prefix}_loss"
-        self.history.record(name, loss)
-        if not self.has_user_callbacks_:
-            return
-        self.history.record(
-            f"{name}_best", all(loss < epoch.get(name, math.inf) for epoch in self.history[:-1])
-        )
-        self.history.record(f"{prefix}_batch_count", len(sizes))
-        if not self.batch_callbacks_:
-            for of_batch, size in zip(losses, sizes, strict=True):
-                self.history.new_batch()
-                self.history.record_batch(name, of_batch)
-                self.history.record_batch(f"{prefix}_batch_size", size)
+        self.history.record(f"{prefix}_loss", loss)
+        if self.has_user_callbacks_:
+            record_epoch(self.history, prefix, losses, sizes, has_batches=self.batch_callbacks_)
 
     def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
         """Return the losses and sizes of all batches."""
@@ -364,8 +333,7 @@ class AutoencoderNet(NeuralNet):
             if self.batch_callbacks_:
                 if self.has_user_callbacks_:
                     prefix = "train" if training else "valid"
-                    self.history.record_batch(f"{prefix}_loss", float(step["loss"].detach()))
-                    self.history.record_batch(f"{prefix}_batch_size", len(batch))
+                    record_batch(self.history, prefix, float(step["loss"].detach()), len(batch))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
         return losses.values(), sizes
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import sklearn.utils
 from scipy import sparse
+from sklearn import config_context
 
 BLOCK_VALUES = 2**21  # Number of entries of X read at a time
+
+# scikit-learn's models and checks, where the user has switched on its support for other arrays: it does
+# not cover all that they do with NumPy's.
+numpy_only = functools.partial(config_context, array_api_dispatch=False)
+check_array = numpy_only()(sklearn.utils.check_array)
 
 
 def dense(X: Any) -> np.ndarray:

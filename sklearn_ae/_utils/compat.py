@@ -2,9 +2,17 @@
 
 from sklearn.base import _fit_context
 from sklearn.utils import _param_validation, _safe_indexing
-from sklearn.utils._param_validation import Interval, Options, RealNotInt
+from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, RealNotInt
 
-__all__ = ["Interval", "Options", "RealNotInt", "StrOptions", "_fit_context", "_safe_indexing"]
+__all__ = [
+    "Interval",
+    "InvalidParameterError",
+    "Options",
+    "RealNotInt",
+    "StrOptions",
+    "_fit_context",
+    "_safe_indexing",
+]
 
 
 class StrOptions(_param_validation.StrOptions):

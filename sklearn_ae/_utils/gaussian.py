@@ -10,6 +10,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.runtime import one_blas_thread, without_foreign_warnings
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -68,5 +69,5 @@ def fit_mixture(codes: np.ndarray, n_components: int, random_state: Any, max_ite
     collapsing onto a few samples.
     """
     mixture = GaussianMixture(n_components, reg_covar=_FLOOR, max_iter=max_iter, random_state=random_state)
-    with without_foreign_warnings(), one_blas_thread():
+    with without_foreign_warnings(), one_blas_thread(), numpy_only():
         return mixture.fit(codes)

@@ -6,7 +6,10 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_scalar
+
+from sklearn_ae._utils.arrays import check_array
+from sklearn_ae._utils.compat import InvalidParameterError
 
 
 def finite_vector(values: Any, name: str) -> np.ndarray:
@@ -48,7 +51,14 @@ def check_density(density: Any) -> None:
         )
 
 
+def check_groups(cv: Any, groups: Any) -> None:
+    """Raise an error if the splitter requests groups and there are none."""
+    routing = getattr(cv, "get_metadata_routing", None)
+    if groups is None and routing is not None and routing().split.requests.get("groups"):
+        raise ValueError(f"cv={cv!r} needs groups: pass the group of each sample as groups.")
+
+
 def check_positive(name: str, value: Any) -> None:
-    """Raise ValueError unless the value is a positive integer."""
+    """Raise an error unless the value is a positive integer."""
     if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+        raise InvalidParameterError(f"{name} must be a positive integer; got {value!r}.")

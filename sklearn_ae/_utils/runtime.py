@@ -18,6 +18,8 @@ from sklearn.utils import check_random_state
 from threadpoolctl import OpenBLASController, threadpool_limits
 from torch import Generator, nn
 
+from sklearn_ae._utils.compat import InvalidParameterError
+
 # Operations per step from which several torch threads are used. Below it a second thread gains little
 # and may wait many times as long on a busy machine; the result does not depend on the count.
 _FLOPS_PER_THREAD = 8e8
@@ -39,8 +41,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
             error, NotImplementedError
         )  # "Could not run ... from the 'MPS' backend", for pages
         reason = "there is none" if absent else str(error).splitlines()[0]
-        raise ValueError(
-            f"device={str(device)!r} cannot be used here: {reason}. Use device='cpu' or 'auto'."
+        raise InvalidParameterError(
+            f"device={str(device)!r} cannot be used here: {reason}. Use device='cpu', or 'auto' for a GPU "
+            "if there is one."
         ) from error
     return resolved
 

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.arrays import check_array, dense
 
 
 def kind(model: Any) -> str:

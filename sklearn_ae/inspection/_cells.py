@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array
 
-from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.arrays import check_array, dense
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae.inspection._drawing import GREYS, as_images
 

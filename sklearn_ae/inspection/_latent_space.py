@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array
 
-from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.arrays import check_array, dense
 from sklearn_ae._utils.parameters import index
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import kind, transform

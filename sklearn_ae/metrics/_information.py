@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import entropy
 from sklearn.feature_selection import mutual_info_classif
-from sklearn.utils import check_array, check_consistent_length, check_scalar
+from sklearn.utils import check_consistent_length, check_scalar
 
+from sklearn_ae._utils.arrays import check_array
 from sklearn_ae._utils.runtime import MAX_SEED, kept_filters, private_random_state
 from sklearn_ae._utils.transformers import encode
 from sklearn_ae.metrics._aggregate import Aggregate

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, resample
+from sklearn.utils import resample
 
-from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.arrays import check_array, dense
 from sklearn_ae._utils.gaussian import LOG_2PI
 from sklearn_ae._utils.pipelines import before_last_step, last_step
 from sklearn_ae._utils.transformers import decode, encode

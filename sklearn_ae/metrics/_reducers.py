@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_ae._utils.compat import _safe_indexing
+from sklearn_ae._utils.parameters import check_groups
 from sklearn_ae._utils.pipelines import by_class
 from sklearn_ae._utils.runtime import as_seed, kept_filters
 from sklearn_ae.metrics._affine import Density
@@ -42,6 +43,7 @@ def compare_reducers(
     y: Any = None,
     *,
     cv: Any = 5,
+    groups: Any = None,
     predictor: Any = "auto",
     n_jobs: int | None = None,
     random_state: Any = None,
@@ -66,6 +68,8 @@ def compare_reducers(
         supervised reducers.
     cv : int, splitter or iterable, default=5
         As in ``cross_validate``: an int means consecutive folds, stratified if y contains classes.
+    groups : array-like of shape (n_samples,), default=None
+        Group of each sample, which splitters such as ``GroupKFold`` keep in one fold.
     predictor : "auto" or estimator, default="auto"
         Classifier or regressor fitted to the training codes and y. "auto" is StandardScaler with
         ``LogisticRegression(max_iter=1000)`` for classes, or with ``RidgeCV()`` for real numbers.
@@ -132,8 +136,10 @@ def compare_reducers(
     predictor, metric = _task(y, predictor)
     seed = as_seed(random_state)
     cases = list(_cases(_named(estimators), _sizes(n_components), seed))
-    X, y = indexable(X, None if y is None else np.asarray(y))
-    splits = list(check_cv(cv, y, classifier=metric == "accuracy").split(X, y))
+    X, y, groups = indexable(X, None if y is None else np.asarray(y), groups)
+    cv = check_cv(cv, y, classifier=metric == "accuracy")
+    check_groups(cv, groups)
+    splits = list(cv.split(X, y, groups))
     predictor = None if metric is None else _seeded(predictor, seed)
     # Fold by fold, so that errors of any size are raised in the first fold
     results = Parallel(n_jobs=n_jobs)(

@@ -11,9 +11,9 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_scalar, get_tags
+from sklearn.utils import check_scalar, get_tags
 
-from sklearn_ae._utils.arrays import dense
+from sklearn_ae._utils.arrays import check_array, dense
 from sklearn_ae._utils.parameters import check_density, finite_number
 from sklearn_ae._utils.pipelines import first_step, last_step
 from sklearn_ae._utils.runtime import kept_filters, private_random_state

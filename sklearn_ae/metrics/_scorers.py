@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils import check_array
 
-from sklearn_ae._utils.arrays import dense, sample_blocks
+from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
 from sklearn_ae._utils.runtime import kept_filters
 from sklearn_ae._utils.transformers import check_decoder, transform
 from sklearn_ae._utils.warnings import warn_user

@@ -6,12 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    LeaveOneGroupOut,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import Callback
 
@@ -263,3 +273,89 @@ def test_folds_emit_no_convergence_warnings(curve):
 
 def test_fit_leaves_the_global_state_unchanged(unchanged_globals):
     AutoencoderTransformerCV([1, 2], cv=2, **QUICK).fit(low_rank(0))
+
+
+# -- groups --------------------------------------------------------------------------------
+
+GROUPS = np.random.RandomState(3).randint(8, size=200)
+
+
+class Recorded(GroupKFold):
+    """Splitter that keeps the splits that it has made."""
+
+    def split(self, X, y=None, groups=None):
+        self.made = list(super().split(X, y, groups))
+        return iter(self.made)
+
+
+def assert_folds_of(splitter, groups=GROUPS):
+    assert len(splitter.made) == splitter.n_splits
+    for train, test in splitter.made:
+        assert not set(groups[train]) & set(groups[test])
+
+
+def test_groups_are_in_one_fold_each():
+    X, splitter = low_rank(0), Recorded(3)
+    found = AutoencoderTransformerCV([1, 3], cv=splitter, **LINEAR).fit(X, groups=GROUPS.tolist())
+    assert_folds_of(splitter)
+    expected = AutoencoderTransformerCV([1, 3], cv=splitter.made, **LINEAR).fit(X)
+    for name in ("mean_test_score", "std_test_score", "split2_test_score"):
+        np.testing.assert_array_equal(found.cv_results_[name], expected.cv_results_[name])
+    codes = AutoencoderTransformerCV([1, 3], cv=splitter, **LINEAR).fit_transform(X, groups=GROUPS)
+    np.testing.assert_array_equal(codes, expected.transform(X))
+
+
+ROUTES = {
+    "last step": lambda cv, X, y: make_pipeline(StandardScaler(), cv).fit(X, y, groups=GROUPS),
+    "step": lambda cv, X, y: make_pipeline(cv, Ridge()).fit(X, y, groups=GROUPS),
+    "fit": lambda cv, X, y: cv.fit(X, y, groups=GROUPS),
+    "fit_transform": lambda cv, X, y: cv.fit_transform(X, y, groups=GROUPS),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_groups_are_routed_to_the_splitter(route):
+    X, splitter = low_rank(0), Recorded(3)
+    with config_context(enable_metadata_routing=True):
+        ROUTES[route](AutoencoderTransformerCV([1, 3], cv=splitter, **LINEAR), X, X[:, 0])
+    assert_folds_of(splitter)
+
+
+def test_groups_are_routed_through_a_search():
+    """The folds of the search and those within it keep the groups together."""
+    outer, made = Recorded(2), []
+
+    class Inner(Recorded):
+        def split(self, X, y=None, groups=None):
+            made.append((groups, list(super().split(X, y, groups))))
+            return iter(self.made)
+
+    with config_context(enable_metadata_routing=True):
+        model = AutoencoderTransformerCV([1, 3], cv=Inner(3), **LINEAR)
+        cross_validate(model, low_rank(0), cv=outer, params={"groups": GROUPS})
+    assert_folds_of(outer)
+    assert len(made) == 2
+    for (train, _), (groups, splits) in zip(outer.made, made, strict=True):
+        np.testing.assert_array_equal(groups, GROUPS[train])
+        assert all(not set(groups[train]) & set(groups[test]) for train, test in splits)
+
+
+def test_pipelines_pass_groups_to_a_named_step_without_routing():
+    splitter = Recorded(3)
+    model = Pipeline([("ae", AutoencoderTransformerCV([1, 3], cv=splitter, **LINEAR))])
+    model.fit(low_rank(0), ae__groups=GROUPS)
+    assert_folds_of(splitter)
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("splitter", [GroupKFold(3), LeaveOneGroupOut(), StratifiedGroupKFold(2)], ids=str)
+def test_missing_groups_are_named(splitter, routing):
+    with config_context(enable_metadata_routing=routing):
+        model = AutoencoderTransformerCV([1, 3], cv=splitter, **LINEAR)
+        with pytest.raises(ValueError, match=rf"cv={type(splitter).__name__}\(.*needs groups: pass"):
+            model.fit(low_rank(0), GROUPS > 3)
+
+
+def test_groups_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        AutoencoderTransformerCV([1, 3], cv=GroupKFold(3), **LINEAR).fit(low_rank(0), groups=GROUPS[:-1])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sklearn
+import torch
 from scipy import sparse
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
@@ -162,5 +163,7 @@ def test_targets_passed_as_y_warn(kind, pairs):
         model.fit(noisy, clean)
     with pytest.warns(UserWarning, match="X_clean=y"):
         model.fit_transform(noisy, clean.astype(np.float32))
-    for y in (None, noisy, clean.astype(int), clean[:, 0], np.arange(60)):
+    with pytest.warns(UserWarning, match="X_clean=y"):
+        model.fit(noisy, torch.tensor(clean, requires_grad=True))
+    for y in (None, noisy, clean.astype(int), clean[:, 0], np.arange(60), [[1], [2, 3]], object()):
         model.fit(noisy, y)  # no warning

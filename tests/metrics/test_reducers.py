@@ -409,3 +409,15 @@ def test_names_are_not_predictors():
     X = np.random.RandomState(0).normal(size=(20, 3))
     with pytest.raises(TypeError, match="a classifier or a regressor; got 'logistic'"):
         compare_reducers([PCA(1)], X, y=X[:, 0] > 0, predictor="logistic")
+
+
+def test_groups_are_in_one_fold_each():
+    groups = np.random.RandomState(0).randint(6, size=len(X))
+    splits = list(GroupKFold(3).split(X, groups=groups))
+    found, expected = (
+        compare_reducers([PCA()], X, [1, 2], cv=cv, groups=given).drop(columns=["fit_time", "transform_time"])
+        for cv, given in ((GroupKFold(3), groups), (splits, None))
+    )
+    pd.testing.assert_frame_equal(found, expected)
+    with pytest.raises(ValueError, match=r"cv=GroupKFold\(.*needs groups: pass"):
+        compare_reducers([PCA()], X, cv=GroupKFold(3))

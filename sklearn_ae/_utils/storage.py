@@ -1,0 +1,36 @@
+"""Format of stored models: one of another format is refused when it is loaded, not later."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+# Raise it with every change after which fitted estimators of earlier versions no longer work.
+_FORMAT = 1
+
+
+class StoredEstimator(BaseEstimator):
+    """Estimator whose state, as stored by pickle and joblib, holds the number of its format."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_sklearn_ae_state": _FORMAT, "_sklearn_ae_version": _version()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        found = state.get("_sklearn_ae_state")
+        version = state.get("_sklearn_ae_version", "without a number")
+        super().__setstate__({k: v for k, v in state.items() if not k.startswith("_sklearn_ae_")})
+        if found != _FORMAT and self.__sklearn_is_fitted__():
+            raise ValueError(
+                f"This {type(self).__name__} was stored by sklearn_ae {version} (format {found}), but "
+                f"sklearn_ae {_version()} reads format {_FORMAT}. Fit it again, or install the version that "
+                "stored it."
+            )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        raise NotImplementedError
+
+
+def _version() -> str:
+    return sys.modules[__name__.partition(".")[0]].__version__
