@@ -42,8 +42,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         )  # "Could not run ... from the 'MPS' backend", for pages
         reason = "there is none" if absent else str(error).splitlines()[0]
         raise InvalidParameterError(
-            f"device={str(device)!r} cannot be used here: {reason}. Use device='cpu', or 'auto' for a GPU "
-            "if there is one."
+            f"device={str(device)!r} cannot be used here: {reason}. Use device='cpu' or 'auto'."
         ) from error
     return resolved
 
