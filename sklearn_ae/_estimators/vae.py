@@ -469,7 +469,7 @@ class VAETransformer(BaseAutoencoder):
         """Warn if fewer components are active than PCA finds directions above the noise."""
         n_active, k = self.n_active_units_, self.n_components_
         n_structured = min(k, _n_structured(self.pca_, self.n_samples_))
-        if n_active < n_structured:
+        if self.uses_network_ and n_active < n_structured:
             warn_user(
                 f"Only {n_active} of {k} components are active: the posterior of the others equals the "
                 f"prior, although X has at least {n_structured} directions of variance above the noise. "
