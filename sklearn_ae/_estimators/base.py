@@ -247,6 +247,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         first = not self.__sklearn_is_fitted__()
         data = ArraySamples(validate_samples(self, X, reset=first))
         k = self.n_components if first else self.n_components_
+        if k in (0, "mle"):
+            raise ValueError(
+                f"n_components={k!r} is not defined for chunks; pass a positive integer, or call fit."
+            )
         spec = check_spec(self._model_spec(), data, k, is_fitted=not first)
         if isinstance(spec.n_components, float):
             raise ValueError(
@@ -343,7 +347,9 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def _check_codes(self, X: Any) -> np.ndarray:
         with kept_filters():
-            Z = check_array(array_like(X), dtype=[np.float64, np.float32], input_name="X")
+            Z = check_array(
+                array_like(X), dtype=[np.float64, np.float32], ensure_min_features=0, input_name="X"
+            )
         if Z.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {Z.shape[1]} components, but {type(self).__name__} is expecting "

@@ -51,7 +51,7 @@ class VAETransformer(BaseAutoencoder):
     Parameters
     ----------
     n_components : int or None, default=2
-        Number of components of the latent code. None means
+        Number of components of the latent code; 0 is the mean with its density. None means
         ``min(n_samples, n_features)``; larger values are allowed, because the
         divergence regularises the code.
     beta : float, default=1.0
@@ -60,7 +60,8 @@ class VAETransformer(BaseAutoencoder):
         density.
     likelihood : {"gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
         Distribution of a sample given its code. ``Gaussian(noise="per_column")``
-        learns one noise variance per feature, "shared" one for all features, and
+        learns one noise variance per feature, and starts at and falls back to factor
+        analysis instead of probabilistic PCA, "shared" one for all features, and
         "decoder" one for each feature of each sample. Bernoulli requires X in [0, 1],
         Poisson requires counts.
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
@@ -224,7 +225,7 @@ class VAETransformer(BaseAutoencoder):
 
     _parameter_constraints = {
         **PARAMETER_CONSTRAINTS,
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "n_components": [Interval(Integral, 0, None, closed="left"), None],
         "beta": [Interval(Real, 0, None, closed="left")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],

@@ -9,7 +9,7 @@ the user's own network or bottleneck, is measured on a few samples.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,14 @@ from sklearn_ae._model.linear_gaussian import (
 )
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
 from sklearn_ae._model.pca import InitialPCA, initial_pca
-from sklearn_ae.bottlenecks import Bottleneck
+from sklearn_ae.bottlenecks import Bottleneck, GaussianSampling, Identity
 from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.divergences import KL, Divergence
 from sklearn_ae.likelihoods import is_gaussian
 from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import Dense, Linear, MarkMissing, Modules, Network, Shape, TiedLinear
 from sklearn_ae.penalties import Penalty
-from sklearn_ae.priors import Prior
+from sklearn_ae.priors import Prior, StandardNormal
 
 _N_PROBES = 32  # samples on which the start is compared with PCA
 
@@ -94,8 +94,23 @@ class ModelSpec:
 
     @property
     def is_optimal_at_start(self) -> bool:
-        """True if no training can improve on PCA."""
-        return self.claims_pca and self.is_linear and self.has_pca_objective
+        """True if no training can improve on PCA, or there is nothing to train."""
+        return self.n_components == 0 or (self.claims_pca and self.is_linear and self.has_pca_objective)
+
+    def without_components(self) -> ModelSpec:
+        """Return the spec of the mean with the same density around it, which has nothing to train."""
+        return replace(
+            self,
+            n_components=0,
+            network=Dense(),
+            hidden_layer_sizes=(),
+            tied_weights=False,
+            init="pca",
+            bottleneck=Identity() if self.divergence is None else GaussianSampling(),
+            corruption=None,
+            penalty=None,
+            prior=None if self.prior is None else StandardNormal(),
+        )
 
     @property
     def has_factors(self) -> bool:
@@ -150,14 +165,14 @@ class Start:
     ) -> Start:
         """Return a start with the properties that follow from the model."""
         is_pca = linear is None or linear.is_pca
-        is_optimal = spec.is_optimal_at_start if is_pca else spec.is_linear and spec.has_elbo
+        has_factor_objective = not is_pca and spec.is_linear and spec.has_elbo
         return cls(
             spec,
             pca,
             module,
             can_fall_back=can_fall_back,
             is_pca=can_fall_back and is_pca,
-            is_optimal=can_fall_back and is_optimal,
+            is_optimal=can_fall_back and (spec.is_optimal_at_start or has_factor_objective),
             has_pca_objective=spec.has_pca_objective,
             is_capturable=spec.is_capturable(module.width),
         )
@@ -206,7 +221,7 @@ def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA) -> Line
     """Return the linear model that a VAE starts from, None without one."""
     if spec.divergence is None or spec.init != "pca":
         return None
-    if spec.has_factors and determines_factors(*samples.shape):
+    if spec.has_factors and (spec.n_components == 0 or determines_factors(*samples.shape)):
         return better_linear_gaussian(samples, initial)
     return probabilistic_pca(initial)
 
@@ -313,7 +328,7 @@ def build_residuals(
         f, g = build_networks(spec, x, width, generator)
         return Residual(None, f, copies=copies), Residual(None, g, copies=copies)
     P, Q = _linear_paths(spec, initial, linear, width, generator)
-    if spec.is_linear and not spec.loss.discrete:
+    if width == 0 or (spec.is_linear and not spec.loss.discrete):
         return Residual(P, None), Residual(Q, None)
     f, g = build_networks(spec, x, width, generator)
     in_gain = spec.tied_weights or isinstance(spec.network, Modules)
@@ -410,7 +425,7 @@ def build_noise(
         else torch.from_numpy(linear.noise).log()
     )
     network = None
-    if kind == "decoder":
+    if kind == "decoder" and width:
         shape = Shape(n_features, width, width)
         network = Dense().build(shape, spec.hidden_layer_sizes, spec.activation, False, generator)[1]
         zero_layer([m for m in network.modules() if isinstance(m, nn.Linear)][-1])

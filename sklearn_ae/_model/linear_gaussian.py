@@ -93,7 +93,7 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     noise = np.maximum(np.square(sizes[k:]).sum() / max(train.d - k, 1), _LEAST_NOISE)
     pca_loadings = np.sqrt(np.maximum(sizes[:k] ** 2 - noise, 0.0))[:, None] * axes[:k]
     pca_score = held_out.log_likelihood(pca_loadings, np.full(train.d, noise))
-    if held_out.log_likelihood(*_factor_analysis(train, k, shared)) < pca_score - _TOL:
+    if k > 0 and held_out.log_likelihood(*_factor_analysis(train, k, shared)) < pca_score - _TOL:
         return probabilistic_pca(initial)
     W, psi = _factor_analysis(train.joined(held_out), k, shared)
     _, sizes, axes = linalg.svd(W / np.sqrt(psi), full_matrices=False, check_finite=False)

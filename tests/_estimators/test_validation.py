@@ -23,9 +23,9 @@ def fitted():
 
 
 REFUSED = [
-    ({"n_components": 0}, "n_components"),
+    ({"n_components": -1}, "n_components"),
     ({"n_components": "mle"}, "AutoencoderTransformerCV"),
-    ({"n_components": 7}, r"between 1 and min\(n_samples, n_features\)=6"),
+    ({"n_components": 7}, r"between 0 and min\(n_samples, n_features\)=6"),
     ({"n_components": 0.9}, "bottleneck='ordered'"),
     ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
     ({"activation": "gelo"}, "activation"),
