@@ -60,10 +60,10 @@ class VAETransformer(BaseAutoencoder):
         density.
     likelihood : {"gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
         Distribution of a sample given its code. ``Gaussian(noise="per_column")``
-        learns one noise variance per feature, and starts at and falls back to factor
-        analysis instead of probabilistic PCA, "shared" one for all features, and
-        "decoder" one for each feature of each sample. Bernoulli requires X in [0, 1],
-        Poisson requires counts.
+        learns one noise variance per feature, "shared" one for all features, and
+        "decoder" one for each feature of each sample. With one per feature, factor
+        analysis replaces probabilistic PCA as starting point and fallback. Bernoulli
+        requires X in [0, 1], Poisson requires counts.
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
         Divergence between the codes and the prior. ``BetaTC(beta=6)`` encourages
         disentangled codes; ``MMD()`` retains more information in them.

@@ -47,7 +47,7 @@ REFUSED_BY_VAE = [
     ({"beta": -1.0}, "'beta' parameter of VAETransformer"),
     ({"kl_warmup": 1.5}, "'kl_warmup' parameter"),
     ({"n_importance_samples": 0}, "'n_importance_samples' parameter"),
-    ({"n_components": 0}, "'n_components' parameter"),
+    ({"n_components": -1}, "'n_components' parameter"),
     ({"n_components": 0.9}, "'n_components' parameter"),
     ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs X in \[0, 1\]"),
     ({"likelihood": "poisson"}, "likelihood='poisson' needs counts"),
