@@ -37,6 +37,8 @@ def noise_variance(statistics: CodeStatistics, pca: Any, scale: float) -> float:
 def latent_model(module: Autoencoder, statistics: CodeStatistics, noise: float, pca: Any) -> LatentModel:
     """Return the prior of the code for a float64 module in working units, that of ``pca`` if not None."""
     moments = statistics.moments
+    if module.width == 0:
+        return LatentModel.unit(0)
     if pca is None:
         mean, root, codes = map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks))
         noise = 0.0 if module.loss.discrete else noise

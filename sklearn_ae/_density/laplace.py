@@ -65,6 +65,9 @@ def log_likelihood(
     L. Tierney, J. Kadane (1986), Accurate approximations for posterior moments
     and marginal densities, JASA 81(393).
     """
+    if codes.shape[1] == 0:
+        log_p = -observation.misfit(decode(codes), x)
+        return log_p, torch.zeros_like(log_p)
     starts = _Starts(decode, model, observation, n_starts)
     parts = []
     for chunk in indices(len(x), x).split(512):

@@ -44,11 +44,12 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     Parameters
     ----------
-    n_components : int, float or None, default=2
-        Number of components of the latent code. As for PCA, None means
-        ``min(n_samples, n_features)``, and a float in (0, 1) selects the smallest
-        number that explains this fraction of the variance (for
-        ``bottleneck="ordered"`` or linear models). Overcomplete codes require a
+    n_components : int, float, "mle" or None, default=2
+        Number of components of the latent code. As for PCA, 0 is the mean with its
+        density, None means ``min(n_samples, n_features)``, and a float in (0, 1)
+        selects the smallest number that explains this fraction of the variance (for
+        ``bottleneck="ordered"`` or linear models). "mle" estimates the number (for
+        linear models with squared error). Overcomplete codes require a
         penalty, a corruption or a sparse bottleneck.
     hidden_layer_sizes : array-like of int, default=(256, 128)
         Hidden layer sizes of the encoder; the decoder mirrors them. ``()`` gives a
@@ -220,7 +221,7 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     def __init__(
         self,
-        n_components: int | float | None = 2,
+        n_components: int | float | str | None = 2,
         *,
         hidden_layer_sizes: int | Sequence[int] = (256, 128),
         activation: str = "gelu",

@@ -270,6 +270,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         first = not self.__sklearn_is_fitted__()
         data = ArraySamples(validate_samples(self, X, reset=first))
         k = self.n_components if first else self.n_components_
+        if k in (0, "mle"):
+            raise ValueError(
+                f"n_components={k!r} is not defined for chunks; pass a positive integer, or call fit."
+            )
         spec = check_spec(self._model_spec(), data, k, is_fitted=not first)
         if isinstance(spec.n_components, float):
             raise ValueError(

@@ -51,7 +51,7 @@ class VAETransformer(BaseAutoencoder):
     Parameters
     ----------
     n_components : int or None, default=2
-        Number of components of the latent code. None means
+        Number of components of the latent code; 0 is the mean with its density. None means
         ``min(n_samples, n_features)``; larger values are allowed, because the
         divergence regularises the code.
     beta : float, default=1.0
@@ -61,8 +61,9 @@ class VAETransformer(BaseAutoencoder):
     likelihood : {"gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
         Distribution of a sample given its code. ``Gaussian(noise="per_column")``
         learns one noise variance per feature, "shared" one for all features, and
-        "decoder" one for each feature of each sample. Bernoulli requires X in [0, 1],
-        Poisson requires counts.
+        "decoder" one for each feature of each sample. With one per feature, factor
+        analysis replaces probabilistic PCA as starting point and fallback. Bernoulli
+        requires X in [0, 1], Poisson requires counts.
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
         Divergence between the codes and the prior. ``BetaTC(beta=6)`` encourages
         disentangled codes; ``MMD()`` retains more information in them.
@@ -233,7 +234,7 @@ class VAETransformer(BaseAutoencoder):
 
     _parameter_constraints = {
         **PARAMETER_CONSTRAINTS,
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "n_components": [Interval(Integral, 0, None, closed="left"), None],
         "beta": [Interval(Real, 0, None, closed="left")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],
@@ -470,7 +471,7 @@ class VAETransformer(BaseAutoencoder):
         """Warn if fewer components are active than PCA finds directions above the noise."""
         n_active, k = self.n_active_units_, self.n_components_
         n_structured = min(k, _n_structured(self.pca_, self.n_samples_))
-        if n_active < n_structured:
+        if self.uses_network_ and n_active < n_structured:
             warn_user(
                 f"Only {n_active} of {k} components are active: the posterior of the others equals the "
                 f"prior, although X has at least {n_structured} directions of variance above the noise. "

@@ -19,6 +19,7 @@ from sklearn_ae._data.sources import LARGE, ArraySource, ChunkSource, DataSummar
 from sklearn_ae._data.streams import open_stream, samples_of
 from sklearn_ae._estimators.data_errors import reason_for, reason_for_codes, refuse_times
 from sklearn_ae._model.initialization import ModelSpec
+from sklearn_ae._model.pca import mle_components
 from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, InvalidParameterError, Options, RealNotInt, StrOptions
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
@@ -27,7 +28,7 @@ from sklearn_ae.networks import ACTIVATIONS, Shape
 
 PARAMETER_CONSTRAINTS: dict[str, Any] = {
     "n_components": [
-        Interval(Integral, 1, None, closed="left"),
+        Interval(Integral, 0, None, closed="left"),
         Interval(RealNotInt, 0, 1, closed="neither"),
         StrOptions({"mle"}),
         None,
@@ -142,7 +143,7 @@ def validate_codes(Z: Any) -> np.ndarray:
     Z = array_like(Z)
     try:
         with kept_filters():
-            return check_array(Z, dtype=[np.float64, np.float32], input_name="X")
+            return check_array(Z, dtype=[np.float64, np.float32], ensure_min_features=0, input_name="X")
     except (TypeError, ValueError) as error:
         reason = reason_for_codes(Z)
         if reason is None:
@@ -241,6 +242,8 @@ def check_spec(
     spec.network.check(data.shape[1], spec.tied_weights)
     check_values(spec.loss, data)
     k = n_components if is_fitted else check_n_components(n_components, data, spec)
+    if k == 0:
+        return spec.without_components()
     check_memory(spec, data.shape[1], k)
     return replace(spec, n_components=k)
 
@@ -313,13 +316,15 @@ def check_n_components(n_components: Any, data: ArraySamples | Source, spec: Mod
     n, d = data.shape
     k = n_components
     if k == "mle":
-        raise InvalidParameterError(
-            "n_components='mle' is not defined for autoencoders; pass an integer, or choose it by "
-            "cross-validation with AutoencoderTransformerCV."
-        )
+        if not spec.is_optimal_at_start:
+            raise InvalidParameterError(
+                "n_components='mle' is defined for linear autoencoders with squared error only; pass an "
+                "integer, or choose it by cross-validation with AutoencoderTransformerCV."
+            )
+        return mle_components(data)
     if k is None:
         return min(n, d)
-    if isinstance(k, Real) and k < 1:
+    if isinstance(k, Real) and k < 1 and k != 0:
         if not spec.bottleneck.ordered and not spec.is_optimal_at_start:
             raise ValueError(
                 f"n_components={k} selects the number of components by the variance that they explain, "
@@ -328,7 +333,7 @@ def check_n_components(n_components: Any, data: ArraySamples | Source, spec: Mod
         return float(k)
     if k > min(n, d) and not spec.is_limited:
         raise ValueError(
-            f"n_components={k} must be between 1 and min(n_samples, n_features)={min(n, d)} "
+            f"n_components={k} must be between 0 and min(n_samples, n_features)={min(n, d)} "
             f"(n_samples={n}, n_features={d}). An overcomplete code needs something that limits it, "
             "such as penalty='l1', bottleneck='topk' or a corruption."
         )

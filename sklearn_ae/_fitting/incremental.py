@@ -147,7 +147,7 @@ def _continued(samples: ArraySamples, spec: ModelSpec, previous: Previous) -> St
     trained.change_units(offset, initial.scale, seen)
     module = copy.deepcopy(trained).double()
     module.offset.copy_(offset)
-    return Start.of(spec, pca, module, is_pca=False)
+    return Start.of(spec, pca, module, can_fall_back=False)
 
 
 def _train_one_epoch(start: Start, net: AutoencoderNet, split: Split, config: TrainingConfig) -> Accepted:

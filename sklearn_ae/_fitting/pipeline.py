@@ -241,7 +241,7 @@ def train(start: Start, split: Split, config: TrainingConfig, previous: Previous
     objective = make_objective(start, split.train.shape[0], has_warmup=not is_warm)
     net = new_net(start, objective, config, split.seed)
     trained = Trained(start, net, is_warm)
-    can_fall_back = start.is_pca and config.early_stopping
+    can_fall_back = start.can_fall_back and config.early_stopping
     if start.is_optimal or (can_fall_back and split.n_valid < MIN_VALIDATION_SAMPLES):
         return trained
     space = training_space(split.train, split.whole, start, split.seed, previous)
@@ -324,7 +324,7 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
         statistics = pca_statistics(accepted.start.pca, module.scale)
     else:
         statistics = code_statistics(module, split.whole, accepted.validated, split.held_out)
-        if module.noise is not None:
+        if module.noise is not None and accepted.uses_network:
             module.noise.rescale(noise_correction(accepted.validated, split.held_out, split.seed))
         if spec.prior is not None:
             module = module.with_prior(_fit_prior(accepted, split))

@@ -9,7 +9,7 @@ the user's own network or bottleneck, is measured on a few samples.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,22 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from sklearn_ae._model.linear_gaussian import (
+    LinearGaussian,
+    better_linear_gaussian,
+    determines_factors,
+    probabilistic_pca,
+)
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
 from sklearn_ae._model.pca import InitialPCA, initial_pca
-from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
+from sklearn_ae.bottlenecks import Bottleneck, GaussianSampling, Identity
 from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.divergences import KL, Divergence
 from sklearn_ae.likelihoods import is_gaussian
 from sklearn_ae.losses import SquaredError
 from sklearn_ae.networks import Dense, JoinedOutputs, Linear, MarkMissing, Modules, Network, Shape, TiedLinear
 from sklearn_ae.penalties import Penalty
-from sklearn_ae.priors import Prior
+from sklearn_ae.priors import Prior, StandardNormal
 
 _N_PROBES = 32  # samples on which the start is compared with PCA
 
@@ -79,13 +85,38 @@ class ModelSpec:
             return False
         if self.divergence is None:
             return type(self.loss) is SquaredError and self.penalty is None
-        shared = is_gaussian(self.loss) and self.loss.noise == "shared"
-        return shared and type(self.divergence) is KL and self.beta == 1
+        return is_gaussian(self.loss) and self.loss.noise == "shared" and self.has_elbo
+
+    @property
+    def has_elbo(self) -> bool:
+        """True if the objective of a variational autoencoder is the ELBO of clean samples."""
+        return type(self.divergence) is KL and self.beta == 1 and self.corruption is None
 
     @property
     def is_optimal_at_start(self) -> bool:
-        """True if no training can improve on PCA."""
-        return self.claims_pca and self.is_linear and self.has_pca_objective
+        """True if no training can improve on PCA, or there is nothing to train."""
+        return self.n_components == 0 or (self.claims_pca and self.is_linear and self.has_pca_objective)
+
+    def without_components(self) -> ModelSpec:
+        """Return the spec of the mean with the same density around it, which has nothing to train."""
+        return replace(
+            self,
+            n_components=0,
+            network=Dense(),
+            hidden_layer_sizes=(),
+            tied_weights=False,
+            init="pca",
+            bottleneck=Identity() if self.divergence is None else GaussianSampling(),
+            corruption=None,
+            penalty=None,
+            prior=None if self.prior is None else StandardNormal(),
+        )
+
+    @property
+    def has_factors(self) -> bool:
+        """True if factor analysis, with one noise variance per feature, is a model of this form."""
+        per_feature = is_gaussian(self.loss) and self.loss.noise == "per_column"
+        return per_feature and self.init == "pca" and not self.tied_weights
 
     @property
     def is_rotation_invariant(self) -> bool:
@@ -116,20 +147,32 @@ class Start:
     spec: ModelSpec
     pca: Any
     module: Autoencoder
-    is_pca: bool  # measured: the untrained module encodes and decodes as PCA does
-    is_optimal: bool  # PCA, and no training can improve on it
+    can_fall_back: bool  # measured: the untrained module is its linear path, PCA or factor analysis
+    is_pca: bool
+    is_optimal: bool  # no training can improve on the linear path
     has_pca_objective: bool
     is_capturable: bool
 
     @classmethod
-    def of(cls, spec: ModelSpec, pca: Any, module: Autoencoder, *, is_pca: bool) -> Start:
+    def of(
+        cls,
+        spec: ModelSpec,
+        pca: Any,
+        module: Autoencoder,
+        *,
+        can_fall_back: bool,
+        linear: LinearGaussian | None = None,
+    ) -> Start:
         """Return a start with the properties that follow from the model."""
+        is_pca = linear is None or linear.is_pca
+        has_factor_objective = not is_pca and spec.is_linear and spec.has_elbo
         return cls(
             spec,
             pca,
             module,
-            is_pca=is_pca,
-            is_optimal=is_pca and spec.is_optimal_at_start,
+            can_fall_back=can_fall_back,
+            is_pca=can_fall_back and is_pca,
+            is_optimal=can_fall_back and (spec.is_optimal_at_start or has_factor_objective),
             has_pca_objective=spec.has_pca_objective,
             is_capturable=spec.is_capturable(module.width),
         )
@@ -153,7 +196,8 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     width = int(initial.pca.n_components_ if is_share else spec.n_components)
     x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
     generator = Generator().manual_seed(seed)
-    encoder, decoder = build_residuals(spec, initial, width, x, generator)
+    linear = _linear_gaussian(spec, samples, initial)
+    encoder, decoder = build_residuals(spec, initial, linear, width, x, generator)
     module = Autoencoder(
         encoder,
         decoder,
@@ -164,13 +208,22 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         torch.from_numpy(initial.offset),
         initial.scale,
         width,
-        noise=build_noise(spec, initial, width, generator),
+        noise=build_noise(spec, linear, len(initial.offset), width, generator),
         needs_input_grad=spec.penalty is not None and spec.penalty.needs_input_grad,
         copies=spec.runs_user_code,
         is_paired=spec.is_paired,
     ).double()
-    is_pca = spec.init == "pca" and module.is_its_linear_path(x)
-    return Start.of(spec, initial.pca, module, is_pca=is_pca)
+    can_fall_back = spec.init == "pca" and module.is_its_linear_path(x)
+    return Start.of(spec, initial.pca, module, can_fall_back=can_fall_back, linear=linear)
+
+
+def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA) -> LinearGaussian | None:
+    """Return the linear model that a VAE starts from, None without one."""
+    if spec.divergence is None or spec.init != "pca":
+        return None
+    if spec.has_factors and (spec.n_components == 0 or determines_factors(*samples.shape)):
+        return better_linear_gaussian(samples, initial)
+    return probabilistic_pca(initial)
 
 
 def feature_stats(samples: Any, initial: InitialPCA) -> FeatureStats:
@@ -214,59 +267,47 @@ def linear_paths(
 
 
 def probabilistic_paths(
-    initial: InitialPCA, n_components: int, *, tied: bool, bias: bool, generator: Generator
+    linear: LinearGaussian, n_components: int, *, tied: bool, bias: bool, generator: Generator
 ) -> tuple[nn.Module, nn.Module]:
-    """Return the linear layers of probabilistic PCA: posterior means and log-variances, and the decoder.
+    """Return the linear layers of a VAE: posterior means and log-variances, and the decoder.
 
-    In working units the decoder is W = U (L - s^2)^1/2 and the posterior of a
-    sample x is N(L^-1 W'x, s^2 L^-1), with axes U, variances L and noise variance
-    s^2. Its components are independent, so that the ELBO is the log-likelihood.
-    Components beyond those of PCA start at the prior, with small random directions.
-
-    References
-    ----------
-    M. Tipping, C. Bishop (1999), Probabilistic principal component analysis,
-    Journal of the Royal Statistical Society B 61(3).
+    Components beyond those of the linear model start at the prior, with small random directions.
     """
-    pca = initial.pca
-    scale = initial.scale
-    r, d = pca.components_.shape
-    noise = noise_floor(initial)
-    variances = torch.from_numpy(np.maximum(pca.explained_variance_ / scale**2, noise).astype(np.float64))
-    axes = torch.from_numpy(np.array(pca.components_, dtype=np.float64))
-    root = (variances - noise).sqrt()[:, None]
+    r, d = linear.W.shape
     rest = n_components - r
     extra = (
         0.01 * torch.randn((rest, d), generator=generator, dtype=torch.float64, device="cpu") / math.sqrt(d)
     )
+    variances = torch.from_numpy(linear.variances)
     encoder = Linear(d, 2 * n_components, dtype=torch.float64, device="cpu")
     encoder.weight.data = torch.cat(
         [
-            root / variances[:, None] * axes,
+            torch.from_numpy(linear.B),
             extra,
             torch.zeros(n_components, d, dtype=torch.float64, device="cpu"),
         ]
     )
-    encoder.bias.data = F.pad((noise / variances).log(), (n_components, rest))
+    encoder.bias.data = F.pad(variances.log(), (n_components, rest))
     if tied:
-        return encoder, TiedLinear(encoder, bias, n_components, F.pad(variances, (0, rest), value=1.0))
+        gain = F.pad(float(linear.noise[0]) / variances, (0, rest), value=1.0)
+        return encoder, TiedLinear(encoder, bias, n_components, gain)
     decoder = Linear(n_components, d, bias=bias, dtype=torch.float64, device="cpu")
-    decoder.weight.data = torch.cat([root * axes, torch.zeros_like(extra)]).T.contiguous()
+    decoder.weight.data = torch.cat([torch.from_numpy(linear.W), torch.zeros_like(extra)]).T.contiguous()
     if bias:
         decoder.bias.data.zero_()
     return encoder, decoder
-
-
-def noise_floor(initial: InitialPCA) -> float:
-    """Return the noise variance of PCA in working units, at least the smallest that a VAE can learn."""
-    return max(float(initial.pca.noise_variance_) / initial.scale**2, math.exp(LOG_VARIANCE_BOUNDS[0]))
 
 
 # -- parallel networks ----------------------------------------------------------------------
 
 
 def build_residuals(
-    spec: ModelSpec, initial: InitialPCA, width: int, x: Tensor, generator: Generator
+    spec: ModelSpec,
+    initial: InitialPCA,
+    linear: LinearGaussian | None,
+    width: int,
+    x: Tensor,
+    generator: Generator,
 ) -> tuple[Residual, Residual]:
     """Return encoder and decoder: networks parallel to linear paths, or alone if ``init="random"``.
 
@@ -274,6 +315,8 @@ def build_residuals(
     ----------
     spec : ModelSpec
     initial : InitialPCA
+    linear : LinearGaussian or None
+        The linear paths of a VAE.
     width : int
         Number of components.
     x : Tensor of shape (n, d)
@@ -284,8 +327,8 @@ def build_residuals(
     if spec.init != "pca":
         f, g = build_networks(spec, x, width, generator)
         return Residual(None, f, copies=copies), Residual(None, g, copies=copies)
-    P, Q = _linear_paths(spec, initial, width, generator)
-    if spec.is_linear and not spec.loss.discrete:
+    P, Q = _linear_paths(spec, initial, linear, width, generator)
+    if width == 0 or (spec.is_linear and not spec.loss.discrete):
         return Residual(P, None), Residual(Q, None)
     f, g = build_networks(spec, x, width, generator)
     in_gain = spec.tied_weights or isinstance(spec.network, Modules)
@@ -297,13 +340,13 @@ def build_residuals(
 
 
 def _linear_paths(
-    spec: ModelSpec, initial: InitialPCA, width: int, generator: Generator
+    spec: ModelSpec, initial: InitialPCA, linear: LinearGaussian | None, width: int, generator: Generator
 ) -> tuple[nn.Module, nn.Module]:
-    """Return linear layers initialised from PCA, with a bias unless a parallel network already has one."""
+    """Return the initial linear layers, with a bias unless a parallel network already has one."""
     bias = spec.is_linear and not spec.loss.discrete
-    if spec.divergence is None:
+    if linear is None:
         return linear_paths(initial.pca.components_, width, spec.tied_weights, bias, generator)
-    return probabilistic_paths(initial, width, tied=spec.tied_weights, bias=bias, generator=generator)
+    return probabilistic_paths(linear, width, tied=spec.tied_weights, bias=bias, generator=generator)
 
 
 def build_networks(
@@ -385,18 +428,21 @@ def zero_layer(layer: nn.Linear | nn.ConvTranspose2d) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def build_noise(spec: ModelSpec, initial: InitialPCA, width: int, generator: Generator) -> Noise | None:
-    """Return the noise of a Gaussian likelihood, which starts at the noise variance of PCA or of X."""
+def build_noise(
+    spec: ModelSpec, linear: LinearGaussian | None, n_features: int, width: int, generator: Generator
+) -> Noise | None:
+    """Return the noise of a Gaussian likelihood, which starts at that of the linear model or of X."""
     kind = spec.loss.noise
     if kind is None:
         return None
-    d = len(initial.offset)
-    start = math.log(noise_floor(initial)) if spec.init == "pca" else 0.0
+    start = (
+        torch.zeros(1, dtype=torch.float64, device="cpu")
+        if linear is None
+        else torch.from_numpy(linear.noise).log()
+    )
     network = None
-    if kind == "decoder":
-        shape = Shape(d, width, width)
+    if kind == "decoder" and width:
+        shape = Shape(n_features, width, width)
         network = Dense().build(shape, spec.hidden_layer_sizes, spec.activation, False, generator)[1]
         zero_layer([m for m in network.modules() if isinstance(m, nn.Linear)][-1])
-    return Noise(
-        torch.full((1 if kind == "shared" else d,), start, dtype=torch.float64, device="cpu"), network
-    )
+    return Noise(start.expand(1 if kind == "shared" else n_features).clone(), network)

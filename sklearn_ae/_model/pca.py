@@ -65,6 +65,8 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
     seed : int
         Of a randomized solver.
     """
+    if _is_size(n_components) and n_components == 0:
+        return _without_rounding(_pca_without_components(samples))
     if isinstance(samples, Source):
         return _without_rounding(streamed_pca(samples, n_components, seed))
     X, shift = _without_mean(samples.array)
@@ -183,12 +185,37 @@ def with_chunk(pca: IncrementalPCA, X: Any) -> IncrementalPCA:
 
 def total_variance(pca: Any) -> float:
     """Return the sum of the feature variances, from the spectrum without another pass over X."""
+    if not len(pca.components_):
+        return float(pca.noise_variance_) * min(pca.n_samples_, pca.components_.shape[1])
     share = float(np.sum(pca.explained_variance_ratio_, dtype=float))
     return float(np.sum(pca.explained_variance_, dtype=float)) / share if share > 0 else 0.0
 
 
 def _is_size(n_components: Any) -> bool:
-    return n_components is not None and n_components >= 1
+    return isinstance(n_components, (int, np.integer))
+
+
+def _pca_without_components(samples: Any) -> PCA:
+    """Return the PCA of no components, which most solvers refuse: the mean and the total variance."""
+    mean, total = _mean_and_total(samples)
+    n, d = samples.shape
+    return _as_pca(n, mean, np.zeros(0), np.zeros((0, d)), total / (n - 1), 0)
+
+
+def mle_components(samples: Any) -> int:
+    """Return the number of components that PCA finds by maximum likelihood.
+
+    References
+    ----------
+    T. Minka (2000), Automatic choice of dimensionality for PCA, NIPS.
+    """
+    n, d = samples.shape
+    if isinstance(samples, Source) or n < d:
+        raise ValueError(
+            f"n_components='mle' needs samples in memory, at least as many as features; got {n} samples of "
+            f"{d} features. Pass an integer."
+        )
+    return int(_quiet_pca(dense(_without_mean(samples.array)[0]), "mle", "full", 0).n_components_)
 
 
 _COVARIANCE_MAX = 4_000  # features up to which a covariance matrix is affordable (128 MB)

@@ -11,7 +11,7 @@ import torch
 from scipy import linalg, sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -139,23 +139,6 @@ def test_training_from_random_weights_finds_probabilistic_pca():
     np.testing.assert_allclose(vae.get_covariance(), covariance, atol=0.1 * np.abs(covariance).max())
     # The posterior found by training is the true one.
     np.testing.assert_allclose(vae.elbo(X), vae.score_samples(X), atol=0.3)
-
-
-def test_one_noise_variance_per_feature_approaches_factor_analysis():
-    rng = np.random.RandomState(0)
-    signal = rng.normal(size=(900, 3)) @ rng.normal(size=(3, 10))
-    X, X_val = np.split(signal + rng.uniform(0.4, 2, 10) * rng.normal(size=(900, 10)), [800])
-    factors, pca = FactorAnalysis(3, tol=1e-6, max_iter=5000).fit(X), PCA(3).fit(X)
-    vae = linear(3, likelihood=Gaussian("per_column"), learning_rate_init=0.03, max_iter=40)
-    vae.fit(X, X_val=X_val)
-    assert vae.uses_network_
-    gap = factors.score(X) - pca.score(X)
-    assert gap > 0.3
-    assert factors.score(X) - 0.15 * gap < vae.score(X) < factors.score(X) + 1e-3
-    assert vae.noise_variance_.shape == (10,)
-    np.testing.assert_allclose(np.sqrt(vae.noise_variance_), np.sqrt(factors.noise_variance_), rtol=0.4)
-    assert abs(np.trace(vae.get_covariance()) / np.trace(factors.get_covariance()) - 1) < 0.1
-    assert linalg.subspace_angles(vae.components_.T, factors.components_.T).max() < 0.2
 
 
 def test_partial_fit_of_a_linear_model_approaches_pca(digits):

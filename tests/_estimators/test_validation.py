@@ -21,9 +21,9 @@ def fitted():
 
 
 REFUSED = [
-    ({"n_components": 0}, "n_components"),
+    ({"n_components": -1}, "n_components"),
     ({"n_components": "mle"}, "AutoencoderTransformerCV"),
-    ({"n_components": 7}, r"between 1 and min\(n_samples, n_features\)=6"),
+    ({"n_components": 7}, r"between 0 and min\(n_samples, n_features\)=6"),
     ({"n_components": 0.9}, "bottleneck='ordered'"),
     ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
     ({"activation": "gelo"}, "activation"),
@@ -45,7 +45,7 @@ REFUSED_BY_VAE = [
     ({"beta": -1.0}, "'beta' parameter of VAETransformer"),
     ({"kl_warmup": 1.5}, "'kl_warmup' parameter"),
     ({"n_importance_samples": 0}, "'n_importance_samples' parameter"),
-    ({"n_components": 0}, "'n_components' parameter"),
+    ({"n_components": -1}, "'n_components' parameter"),
     ({"n_components": 0.9}, "'n_components' parameter"),
     ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs X in \[0, 1\]"),
     ({"likelihood": "poisson"}, "likelihood='poisson' needs counts"),

@@ -694,7 +694,7 @@ def test_invalid_autoencoders_are_refused(invalid):
         ({"robust": "yes"}, "'robust' parameter"),
         ({"n_jobs": 1.5}, "'n_jobs' parameter"),
         ({"random_state": "x"}, "'random_state' parameter"),
-        ({"autoencoder": linear(0)}, "'n_components' parameter of AutoencoderTransformer"),
+        ({"autoencoder": linear(-1)}, "'n_components' parameter of AutoencoderTransformer"),
         ({"autoencoder": linear(20)}, "n_components=20 must be between"),
     ],
     ids=str,

@@ -1,0 +1,180 @@
+"""The linear models that a VAE starts from and falls back to: probabilistic PCA and factor analysis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+from sklearn.decomposition import FactorAnalysis
+from sklearn.utils.extmath import svd_flip
+
+from sklearn_ae._model.pca import InitialPCA
+from sklearn_ae._utils.runtime import without_foreign_warnings
+from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
+
+# The EM algorithm decomposes a matrix of 2 d x d in every iteration.
+_MAX_FEATURES = 500
+_MAX_EXACT = 100  # number of features up to which the decomposition is a full one
+
+# Samples per feature from which the noise variances of single features can be estimated. With fewer, factor
+# analysis is worse on unseen samples than probabilistic PCA.
+_MIN_SAMPLES_PER_FEATURE = 2
+
+_TOL = 1e-2  # smallest difference of log-likelihoods that counts, the default of FactorAnalysis
+
+_LEAST_NOISE = math.exp(LOG_VARIANCE_BOUNDS[0])  # the smallest variance that a VAE can learn
+
+
+@dataclass(frozen=True)
+class LinearGaussian:
+    """The model z ~ N(0, I), x | z ~ N(z W, diag(noise)), rotated so that W diag(noise)^-1 W' is diagonal.
+
+    The posterior N(x B', diag(variances)) then has independent components, so that the ELBO of a
+    VAE with these linear maps is the log-likelihood. All values are in working units.
+    """
+
+    W: np.ndarray  # (r, d)
+    B: np.ndarray  # (r, d)
+    variances: np.ndarray  # (r,)
+    noise: np.ndarray  # (d,), or (1,) if it is shared
+    is_pca: bool
+
+
+def probabilistic_pca(initial: InitialPCA) -> LinearGaussian:
+    """Return probabilistic PCA.
+
+    With axes U, variances L and noise variance s^2, W is (L - s^2)^1/2 U and the posterior of a
+    sample x is N(L^-1 W x, s^2 L^-1).
+
+    References
+    ----------
+    M. Tipping, C. Bishop (1999), Probabilistic principal component analysis,
+    Journal of the Royal Statistical Society B 61(3).
+    """
+    pca = initial.pca
+    noise = _shared_noise(initial)
+    spectrum = np.maximum(pca.explained_variance_ / initial.scale**2, noise).astype(np.float64)
+    axes = np.array(pca.components_, dtype=np.float64)
+    root = np.sqrt(spectrum - noise)[:, None]
+    return LinearGaussian(
+        root * axes, root / spectrum[:, None] * axes, noise / spectrum, np.array([noise]), is_pca=True
+    )
+
+
+def _shared_noise(initial: InitialPCA) -> float:
+    """Return the noise variance of PCA."""
+    return max(float(initial.pca.noise_variance_) / initial.scale**2, _LEAST_NOISE)
+
+
+def determines_factors(n_samples: int, n_features: int) -> bool:
+    """Return whether there are enough samples for factor analysis, and not too many features."""
+    return n_features <= _MAX_FEATURES and n_samples >= _MIN_SAMPLES_PER_FEATURE * n_features
+
+
+def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
+    """Return factor analysis with as many factors as PCA has components, or probabilistic PCA.
+
+    A noise variance per feature overfits features that vary in a few samples only, and is then far
+    worse on others. Therefore factor analysis must not be worse on one in five samples if both
+    models are fitted to the rest.
+
+    Parameters
+    ----------
+    samples : ArraySamples or Source
+    initial : InitialPCA
+        Defines the number of components and the working units.
+    """
+    train, held_out = _Scatter.split(samples, initial)
+    k, shared = initial.pca.n_components_, _shared_noise(initial)
+    _, sizes, axes = linalg.svd(train.root, full_matrices=False, check_finite=False)
+    noise = np.maximum(np.square(sizes[k:]).sum() / max(train.d - k, 1), _LEAST_NOISE)
+    pca_loadings = np.sqrt(np.maximum(sizes[:k] ** 2 - noise, 0.0))[:, None] * axes[:k]
+    pca_score = held_out.log_likelihood(pca_loadings, np.full(train.d, noise))
+    if k > 0 and held_out.log_likelihood(*_factor_analysis(train, k, shared)) < pca_score - _TOL:
+        return probabilistic_pca(initial)
+    W, psi = _factor_analysis(train.joined(held_out), k, shared)
+    _, sizes, axes = linalg.svd(W / np.sqrt(psi), full_matrices=False, check_finite=False)
+    scaled = sizes[:, None] * svd_flip(None, axes, u_based_decision=False)[1]
+    variances = 1.0 / (1.0 + sizes**2)
+    return LinearGaussian(
+        scaled * np.sqrt(psi), variances[:, None] * scaled / np.sqrt(psi), variances, psi, is_pca=False
+    )
+
+
+def _factor_analysis(scatter: _Scatter, k: int, shared: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return loadings W (r, d) and noise variances (d,) of scikit-learn's FactorAnalysis.
+
+    It is fitted to standardised features: the maximum of the likelihood does not depend on their
+    units, but the EM algorithm, which starts at unit noise variance, reaches it in few iterations
+    only there. The samples are replaced by a root of their scatter matrix, which has the same
+    likelihood, so that an iteration takes the same time for any number of samples. Features
+    without variance get the ``shared`` noise variance.
+    """
+    root, d = scatter.root, scatter.d
+    varies = scatter.n_varied > 0
+    unit = np.where(varies, np.sqrt(np.square(root).sum(axis=0)), 1.0)
+    standardised = np.where(varies, root / unit, 0.0)
+    mirrored = math.sqrt(len(root)) * np.vstack([standardised, -standardised])  # has mean 0
+    # Factors beyond the rank would keep the EM algorithm from any noise variance but its first.
+    k = min(k, np.linalg.matrix_rank(standardised), d - 1)
+    solver = "lapack" if d <= _MAX_EXACT else "randomized"
+    with without_foreign_warnings():
+        fa = FactorAnalysis(k, tol=_TOL * len(mirrored) / scatter.n, svd_method=solver).fit(mirrored)
+    least = np.where(varies, (unit / np.maximum(scatter.n_varied, 1.0)) ** 2, shared)
+    return fa.components_ * unit, np.maximum(fa.noise_variance_ * unit**2, np.maximum(least, _LEAST_NOISE))
+
+
+@dataclass(frozen=True)
+class _Scatter:
+    """Second moments of samples in working units: R with R'R = X'X / n, and sums of fourth powers."""
+
+    n: int
+    root: np.ndarray  # (r, d)
+    fourth: np.ndarray  # (d,)
+    rounding: np.ndarray  # (d,), mean square of features without variance
+
+    @property
+    def d(self) -> int:
+        """Number of features."""
+        return len(self.fourth)
+
+    @property
+    def n_varied(self) -> np.ndarray:
+        """Number of samples in which each feature varies, (sum x^2)^2 / sum x^4.
+
+        A third of the samples for normal features, one if a single sample differs from all
+        others, and 0 without variance.
+        """
+        second = np.square(self.root).sum(axis=0)
+        varies = (second > self.rounding) & (self.fourth > 0)
+        return np.where(varies, (self.n * second) ** 2 / np.where(varies, self.fourth, 1.0), 0.0)
+
+    @classmethod
+    def split(cls, samples: Any, initial: InitialPCA) -> tuple[_Scatter, _Scatter]:
+        """Return the moments of four in five samples, and of the others."""
+        d = samples.shape[1]
+        rounding = (1e-12 * initial.offset / initial.scale) ** 2
+        parts = [cls(0, np.zeros((0, d)), np.zeros(d), rounding) for _ in range(2)]
+        for block in samples.blocks():
+            x = (block - initial.offset) / initial.scale
+            held_out = (parts[0].n + parts[1].n + np.arange(len(x))) % 5 == 2
+            for i, part in enumerate((x[~held_out], x[held_out])):
+                more = cls(len(part), part / math.sqrt(max(len(part), 1)), (part**4).sum(axis=0), rounding)
+                parts[i] = parts[i].joined(more)
+        return parts[0], parts[1]
+
+    def joined(self, other: _Scatter) -> _Scatter:
+        """Return the moments of the samples of both."""
+        n = max(self.n + other.n, 1)
+        roots = [math.sqrt(part.n / n) * part.root for part in (self, other)]
+        root = np.asarray(np.linalg.qr(np.vstack(roots), mode="r"))
+        return _Scatter(self.n + other.n, root, self.fourth + other.fourth, self.rounding)
+
+    def log_likelihood(self, W: np.ndarray, noise: np.ndarray) -> float:
+        """Return twice the mean log-density under N(0, W'W + diag(noise)), up to a constant."""
+        triangle = linalg.cholesky(W.T @ W + np.diag(noise), lower=True)
+        whitened = linalg.solve_triangular(triangle, self.root.T, lower=True)
+        return float(-2 * np.log(np.diag(triangle)).sum() - np.square(whitened).sum())
