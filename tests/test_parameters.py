@@ -45,7 +45,7 @@ BAD = {
         {"network": 3},
         {"network": Conv(channels=(0,))},
         {"network": Conv(image_shape=(4,))},
-        {"bottleneck": object()},
+        {"bottleneck": b"ordered"},
         {"corruption": GaussianNoise(-1)},
         {"corruption": L1()},
         {"penalty": L1(-1)},
