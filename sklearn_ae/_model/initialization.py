@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._model.linear_gaussian import (
     LinearGaussian,
     better_linear_gaussian,
@@ -222,7 +223,8 @@ def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA) -> Line
     if spec.divergence is None or spec.init != "pca":
         return None
     if spec.has_factors and (spec.n_components == 0 or determines_factors(*samples.shape)):
-        return better_linear_gaussian(samples, initial)
+        clean = ArraySamples(samples.array) if spec.is_paired else samples
+        return better_linear_gaussian(clean, initial)
     return probabilistic_pca(initial)
 
 

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
+from sklearn_ae.likelihoods import Gaussian
 
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
@@ -66,6 +67,20 @@ def test_the_fallback_is_the_pca_of_the_clean_samples():
     axes = np.linalg.svd(clean - clean.mean(axis=0), full_matrices=False)[2]
     np.testing.assert_allclose(model.pca_.mean_, clean.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(np.abs(model.pca_.components_ @ axes[:3].T), np.eye(3), atol=1e-4)
+
+
+def test_factor_analysis_is_that_of_the_clean_samples(curve):
+    noisy = curve + np.array([3.0, 0.0, 0.0, 0.0, 0.0]) * np.random.RandomState(0).normal(size=curve.shape)
+    params = {"likelihood": Gaussian(noise="per_column"), "hidden_layer_sizes": (4,), "random_state": 0}
+    untrained = {**params, "learning_rate_init": 1e-9, "max_iter": 1, "early_stopping": False}
+    model = VAETransformer(2, **untrained).fit(noisy, X_clean=curve)
+    clean = VAETransformer(2, **untrained).fit(curve)
+    codes = np.random.RandomState(1).normal(size=(20, 2))
+    np.testing.assert_allclose(
+        np.abs(model.inverse_transform(codes) - curve.mean(axis=0)),
+        np.abs(clean.inverse_transform(codes) - curve.mean(axis=0)),
+        atol=1e-3,
+    )
 
 
 def test_equal_pairs_are_the_same_as_no_pairs(curve):
