@@ -53,7 +53,7 @@ def estimators():
         "vae": VAETransformer(2, **SMALL),
         "vae, random": VAETransformer(2, **forced, prior="mixture", likelihood="bernoulli"),
         "detector": AEOutlierDetector(n_estimators=1, random_state=0),
-        "detector, log-likelihood": AEOutlierDetector(
+        "log-likelihood detector": AEOutlierDetector(
             AutoencoderTransformer(2, **forced),
             outlier_score="log_likelihood",
             n_estimators=2,
@@ -70,8 +70,8 @@ def methods_of(estimator):
 
 
 def X_of(name):
-    n, seed = (150, 0) if "detector" in name else (120, 1)
-    return np.random.RandomState(seed).beta(0.7, 1.5, size=(n, 9))
+    n = 50 if name == "log-likelihood detector" else 120
+    return np.random.RandomState(1).beta(0.7, 1.5, size=(n, 9))
 
 
 @functools.cache
