@@ -173,7 +173,8 @@ def with_chunk(pca: IncrementalPCA, X: Any) -> IncrementalPCA:
     NOTE[DIFF]: scikit-learn computes the noise variance from the last update only, which forgets the
     variance that earlier updates discarded; here it is that of PCA, from the variance of all samples.
     """
-    _without_rounding(pca.partial_fit(dense(X)))
+    with np.errstate(invalid="ignore", divide="ignore"):  # ratios of zero variance
+        _without_rounding(pca.partial_fit(dense(X)))
     n_rest = min(int(pca.n_samples_seen_), X.shape[1]) - pca.n_components_
     rest = total_variance(pca) - float(pca.explained_variance_.sum())
     pca.noise_variance_ = max(rest, 0.0) / n_rest if n_rest else 0.0
