@@ -90,5 +90,6 @@ def samples_of(chunk: Any) -> Any:
 def _is_table(chunk: Any) -> bool:
     first = chunk[0]
     return isinstance(chunk, list) and (
-        isinstance(first, Real) or (isinstance(first, list) and all(isinstance(value, Real) for value in first))
+        isinstance(first, Real)
+        or (isinstance(first, list) and all(isinstance(value, Real) for value in first))
     )

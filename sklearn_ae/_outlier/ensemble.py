@@ -134,6 +134,7 @@ class FoldDetector:
         self.held_out_scores = np.sort(self._scores(values))
 
     @classmethod
+    @np.errstate(over="ignore", invalid="ignore")  # distances of extreme samples are infinite
     def fit(
         cls, autoencoder: Any, score: OutlierScore, X: Any, fold: Fold, *, robust: bool, seed: int
     ) -> FoldDetector:
@@ -165,6 +166,7 @@ class FoldDetector:
         """Return the score of each sample, of shape (n,); higher is more normal."""
         return self._scores(self._values(X))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def contributions(self, X: Any) -> np.ndarray:
         """Return the contributions to the largest fitted score, of shape (n, d).
 
@@ -180,6 +182,7 @@ class FoldDetector:
         """Return the samples with their reconstructions, a block at a time."""
         return (_reconstructed(self.autoencoder, block) for block in sample_blocks(X, _BLOCK_VALUES))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _values(self, X: Any) -> np.ndarray:
         """Return the outlyingness by each fitted score, of shape (n_scores, n)."""
         return np.hstack([self._block_values(samples) for samples in self.blocks(X)])
