@@ -88,8 +88,6 @@ def samples_of(chunk: Any) -> Any:
 
 
 def _is_table(chunk: Any) -> bool:
-    first = chunk[0]
-    return isinstance(chunk, list) and (
-        isinstance(first, Real)
-        or (isinstance(first, list) and all(isinstance(value, Real) for value in first))
-    )
+    """Return whether a chunk is a list of numbers or of lists of numbers."""
+    first = chunk[0] if isinstance(chunk[0], list) else chunk[:1]
+    return isinstance(chunk, list) and all(isinstance(value, Real) for value in first)
