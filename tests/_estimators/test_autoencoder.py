@@ -120,7 +120,7 @@ def test_the_error_of_a_sample_whose_square_overflows_is_infinite(nonlinear):
 @pytest.mark.parametrize(
     "params", [{"hidden_layer_sizes": ()}, {"init": "random", "hidden_layer_sizes": ()}], ids=str
 )
-def test_whitened_rounding_errors_stay_small(params, dtype):
+def test_whitened_rounding_errors_stay_small(params, dtype, unperturbed):
     rng = np.random.RandomState(0)
     X = (rng.normal(size=(60, 2)) @ rng.normal(size=(2, 5))).astype(dtype)
     model = quick(4, whiten=True, early_stopping=False, **params).fit(X)
