@@ -1,6 +1,6 @@
 # make demo      set up, replace PCA on digits, print and plot the comparison
 # make test      set up, lint, check types and layers, run the unit tests, the doctests and the code of the documents
-# make check     make test with its coverage, slow tests, benchmark scripts, gallery, site, minimum versions
+# make check     make test with its coverage, slow tests, random tests, benchmark scripts, gallery, site, minimum versions
 # make coverage  unit tests with their line coverage, which must reach the floor in pyproject.toml
 # make docs      set up, run the gallery, build the site in docs/_build/html
 # make test-min  unit tests with the lowest versions that pyproject.toml allows (constraints-min.txt)
@@ -23,7 +23,7 @@ PYTEST_FLAGS ?=
 PYTEST := -m pytest -n auto --dist worksteal $(PYTEST_FLAGS)
 UNIT := -m "not slow" --ignore=tests/check
 
-.PHONY: demo test lint unit check slow gallery coverage docs test-min clean
+.PHONY: demo test lint unit check slow fuzz gallery coverage docs test-min clean
 
 # A stamp per set of extras, so that the demo needs no development tools.
 demo: $(VENV)/.demo
@@ -41,10 +41,15 @@ lint: $(VENV)/.dev
 unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) $(UNIT)
 
-check: lint coverage slow gallery docs test-min
+check: lint coverage slow fuzz gallery docs test-min
 
 slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow --ignore=tests/check
+
+# Random examples of tests/test_fuzz.py, some minutes; another number with make fuzz N_FUZZ=2000
+N_FUZZ ?= 500
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) tests/test_fuzz.py --fuzz $(N_FUZZ)
 
 # Examples and benchmark scripts, and what the site must contain
 gallery: $(VENV)/.dev

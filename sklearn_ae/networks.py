@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -34,6 +34,8 @@ ACTIVATIONS = {
 }
 
 _WEIGHTS: Any = {"device": "cpu", "dtype": torch.float32}  # whatever torch's defaults are
+
+_KERNEL = 3  # side of the kernels of convolutions
 
 
 class Shape(NamedTuple):
@@ -65,9 +67,29 @@ class Linear(_Undrawn, nn.Linear):
 class Conv2d(_Undrawn, nn.Conv2d):
     """``torch.nn.Conv2d`` with weights to be set."""
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve images."""
+        return _convolved(super().forward, x, self.weight)
+
 
 class ConvTranspose2d(_Undrawn, nn.ConvTranspose2d):
     """``torch.nn.ConvTranspose2d`` with weights to be set."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Convolve images."""
+        return _convolved(super().forward, x, self.weight)
+
+
+def _convolved(convolution: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> Tensor:
+    """Return the convolution of images, in the precision of the weights if the images are small.
+
+    In bfloat16 on CPUs, torch leaves the gradients of weights that see nothing but the
+    padding uninitialised, so that they may be NaN.
+    """
+    if min(x.shape[-2:]) >= _KERNEL:
+        return convolution(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return convolution(x.to(weight.dtype))
 
 
 class TiedLinear(nn.Module):
@@ -103,7 +125,8 @@ class TiedConvTranspose2d(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         source = self._source[0]
         padding: Any = source.padding
-        return F.conv_transpose2d(z, source.weight, self.bias, source.stride, padding, self.output_padding)
+        rest = self.bias, source.stride, padding, self.output_padding
+        return _convolved(lambda z: F.conv_transpose2d(z, source.weight, *rest), z, source.weight)
 
 
 class MarkMissing(nn.Module):
@@ -271,7 +294,8 @@ class Conv(Network):
         # A transposed convolution produces odd sides; even ones need padding by one.
         paddings = [(1 - side[0] % 2, 1 - side[1] % 2) for side in sides[:-1]]
         convs = [
-            _drawn(Conv2d(i, o, 3, stride=2, padding=1, **_WEIGHTS), generator) for i, o in pairwise(maps)
+            _drawn(Conv2d(i, o, _KERNEL, stride=2, padding=1, **_WEIGHTS), generator)
+            for i, o in pairwise(maps)
         ]
         flat = (maps[-1], *sides[-1])
         inner = Shape(math.prod(flat), shape.n_components, shape.n_codes)
@@ -388,7 +412,9 @@ def _mirrored(
     if tied:
         return TiedConvTranspose2d(conv, output_padding)
     n_in, n_out = conv.out_channels, conv.in_channels
-    layer = ConvTranspose2d(n_in, n_out, 3, stride=2, padding=1, output_padding=output_padding, **_WEIGHTS)
+    layer = ConvTranspose2d(
+        n_in, n_out, _KERNEL, stride=2, padding=1, output_padding=output_padding, **_WEIGHTS
+    )
     return _drawn(layer, generator)
 
 

@@ -356,7 +356,9 @@ class FittedLogLikelihood:
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
         before = samples.log_likelihood(samples.x)
         n_features = samples.x.shape[1]
-        return np.column_stack([self._with_reconstructed(samples, j) - before for j in range(n_features)])
+        after = np.column_stack([self._with_reconstructed(samples, j) for j in range(n_features)])
+        # The log-likelihood of an extreme sample may be infinite with and without the feature.
+        return np.where(after == before[:, None], 0.0, after - before[:, None])
 
     @staticmethod
     def _with_reconstructed(samples: ReconstructedSamples, j: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -20,11 +21,30 @@ def pytest_addoption(parser):
         help="change every X that an estimator receives by 1e-12 of its entries: a test that then fails "
         "asserts digits which training amplifies, and fails on another processor, too",
     )
+    parser.addoption(
+        "--fuzz",
+        type=int,
+        metavar="N",
+        help="try N random examples in each test of test_fuzz.py instead of a few that are always the same",
+    )
 
 
 def pytest_configure(config):
     if config.getoption("--perturb"):
         validation.validate_data = lambda *args, **kwargs: perturbed(validate_data(*args, **kwargs))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how many fits of test_fuzz.py gave a model, and how many were refused with which message."""
+    counts = Counter()
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "fuzz":
+                counts.update(value)
+    if counts:
+        terminalreporter.section("fuzz test")
+        for message, count in counts.most_common():
+            terminalreporter.line(f"{count:6} {message}")
 
 
 @pytest.fixture

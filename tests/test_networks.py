@@ -151,6 +151,24 @@ def test_any_image_fits_and_starts_at_pca(image_shape, channels, tied):
     np.testing.assert_allclose(X_hat, pca.inverse_transform(pca.transform(X)), atol=1e-6 * np.abs(X).max())
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_small_images_have_finite_weights_after_training_in_low_precision(tied):
+    X = np.random.RandomState(0).poisson(3.0, size=(55, 4))
+    for seed in range(6):  # memory that is not initialised is NaN by chance
+        model = AutoencoderTransformer(
+            1,
+            network="conv",
+            tied_weights=tied,
+            precision="bfloat16",
+            early_stopping=False,
+            batch_size=7,
+            max_iter=4,
+            random_state=seed,
+        )
+        module = model.fit(X).net_.module_
+        assert all(weights.isfinite().all() for weights in module.parameters())
+
+
 def test_convolutions_are_local():
     """The first feature map of an image with one nonzero pixel is zero away from it."""
     f, _ = Conv((1, 9, 9), (2,)).build(Shape(81, 2, 2), (), "relu", False, Generator().manual_seed(0))

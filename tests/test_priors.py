@@ -113,6 +113,14 @@ def test_score_agrees_with_draws_from_the_prior(grouped, fitted, prior):
     assert (model.elbo(test) < model.score_samples(test) + 0.01).all()
 
 
+@pytest.mark.parametrize("prior", ["normal", "mixture"])
+def test_the_bound_of_a_sample_whose_square_overflows_is_infinitely_low(grouped, fitted, prior):
+    unusual = np.vstack([grouped[:1], np.full((1, grouped.shape[1]), 1e200)])
+    bound = fitted[prior].elbo(unusual)
+    assert np.isfinite(bound[0])
+    assert bound[1] == -np.inf
+
+
 def test_samples_come_from_the_groups(grouped, fitted):
     """There are no samples between the groups, but a normal prior draws some there."""
     reach = np.linalg.norm(grouped[:, :2], axis=1).min()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,11 @@ def _length(chunk: Any) -> int:
 
 
 def samples_of(chunk: Any) -> Any:
-    """Return the samples of a chunk: itself, or the first entry of a (samples, targets) pair."""
-    if isinstance(chunk, (tuple, list)) and len(chunk):
+    """Return the samples of a chunk: itself, or the first entry of a (samples, targets) pair.
+
+    A list may be either; its first entry is a sample if it is a number or a list of numbers.
+    """
+    if isinstance(chunk, (tuple, list)) and len(chunk) and not _is_table(chunk):
         chunk = chunk[0]
     if isinstance(chunk, Mapping):
         raise TypeError(
@@ -76,3 +80,9 @@ def samples_of(chunk: Any) -> Any:
             "must return samples, or tuples whose first entry holds the samples."
         )
     return chunk.detach().cpu() if isinstance(chunk, Tensor) else chunk
+
+
+def _is_table(chunk: Any) -> bool:
+    """Return whether a chunk is a list of numbers or of lists of numbers."""
+    first = chunk[0] if isinstance(chunk[0], list) else chunk[:1]
+    return isinstance(chunk, list) and all(isinstance(value, Real) for value in first)

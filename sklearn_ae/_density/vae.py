@@ -9,6 +9,7 @@ the order.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -133,7 +134,8 @@ class FittedVAE:
         bound = self.log_likelihood(x, z).mean(1) - kl_per_component(mu, log_var).sum(1)
         if self.module.prior is None:
             return bound
-        return bound + (self.module.prior.log_prob(z) - log_standard_normal(z).sum(2)).mean(1)
+        bound = bound + (self.module.prior.log_prob(z) - log_standard_normal(z).sum(2)).mean(1)
+        return bound.masked_fill(bound.isnan(), -math.inf)  # a difference of infinities, of extreme samples
 
     def _estimate(self, x: Tensor, latent: LatentModel, n_draws: int) -> tuple[Tensor, Tensor]:
         """Return the log-density (log-probability if discrete) and its standard error."""
@@ -207,9 +209,9 @@ def fit_prior(
         X_val may be None.
     valid : ndarray of int or None
         Indices of the samples of X that were held out; without any, every tenth
-        sample is used for validation.
+        sample is used for validation. A single sample, as a chunk may be, keeps N(0, I).
     """
-    if isinstance(prior, StandardNormal):
+    if isinstance(prior, StandardNormal) or (X_val is None and X.shape[0] < 2):
         return None
     every = np.arange(X.shape[0])
     if X_val is not None:

@@ -277,14 +277,14 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _to_user(self, codes: np.ndarray) -> np.ndarray:
         if not self.whiten:
             return codes * codes.dtype.type(self.scale_)
-        mean, L = self._statistics.moments.whitening()
+        mean, L = self._statistics.moments.whitening(self.mean_.dtype)
         whitened = solve_triangular(L, (codes - mean).T, lower=True, check_finite=False).T
         return whitened.astype(codes.dtype)
 
     def _from_user(self, Z: np.ndarray) -> np.ndarray:
         if not self.whiten:
             return Z / Z.dtype.type(self.scale_)
-        mean, L = self._statistics.moments.whitening()
+        mean, L = self._statistics.moments.whitening(self.mean_.dtype)
         return (Z @ L.T + mean).astype(Z.dtype)
 
     @torch.inference_mode(False)

@@ -411,6 +411,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         X = validate_large(self, X)
         return stacked((self._squared_errors(x) for x in sample_blocks(X)), X.shape[0])
 
+    @np.errstate(over="ignore")  # the error of an extreme sample is infinite
     def _squared_errors(self, X: np.ndarray) -> np.ndarray:
         return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)
 

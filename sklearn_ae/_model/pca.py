@@ -90,6 +90,9 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
     if solver == "arpack":
         n_components = min(n_components, min(n, d) - 1)
     pca = _quiet_pca(X, n_components, solver, seed)
+    if solver == "arpack" and n * d <= LARGE and _has_null_component(pca):
+        solver = "full" if min(n, d) <= _FULL_SVD_MAX else "randomized"
+        pca = _quiet_pca(X.toarray(), n_components, solver, seed)
     if solver == "covariance_eigh" and sparse.issparse(X):
         return _without_rounding(pca, 10 * _EPS)  # the covariance of a sparse matrix is not centred
     if solver == "covariance_eigh" and _cancels(pca):
@@ -119,6 +122,11 @@ def _without_mean(X: Any) -> tuple[Any, Any]:
 def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:
     with np.errstate(invalid="ignore", divide="ignore"):  # ratios of zero variance
         return PCA(n_components, svd_solver=solver, random_state=seed).fit(X)
+
+
+def _has_null_component(pca: PCA) -> bool:
+    """Return whether the samples have a lower rank, for which ARPACK restarts from random vectors."""
+    return bool(pca.explained_variance_[-1] <= _EPS * pca.explained_variance_[0])
 
 
 def _cancels(pca: PCA) -> bool:

@@ -87,11 +87,14 @@ class CodeMoments:
         root = _triangular_root(self.root[:, :k])
         return CodeMoments(self.mean[:k], root, self.landmarks[:, :k], self.n)
 
-    def whitening(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small."""
+    def whitening(self, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return m and lower-triangular L with ``whitened = L^-1 (z - m)``; null directions stay small.
+
+        The codes of null directions are the rounding errors of ``dtype``.
+        """
         L = self.root.T.copy()
         diagonal = np.diag(L)
-        floor = np.finfo(float).eps * max(1.0, float(diagonal.max(initial=0.0)))
+        floor = np.finfo(dtype).eps ** 0.75 * float(diagonal.max(initial=0.0)) or 1.0
         np.fill_diagonal(L, np.maximum(diagonal, floor))
         return self.mean, L
 

@@ -232,6 +232,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- scores and labels ------------------------------------------------------------
 
+    @np.errstate(over="ignore")  # scores of extreme samples are infinite
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the score of each sample; higher is more normal.
 
@@ -328,6 +329,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         rank = np.mean([fold_detector.rank(scores) for fold_detector, scores in pairs], axis=0)
         return (1.0 + count_at_most(rank, self._training_ranks)) / (1.0 + len(self._training_ranks))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def explain(self, X: Any) -> np.ndarray:
         """Return the contribution of each feature to the outlyingness of each sample.
 
@@ -349,7 +351,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         """
         check_is_fitted(self)
         X = validate_samples(self, X)
-        return np.mean([fold_detector.contributions(X) for fold_detector in self._fold_detectors], axis=0)
+        mean = np.mean([fold_detector.contributions(X) for fold_detector in self._fold_detectors], axis=0)
+        return np.where(np.isnan(mean), 0.0, mean)  # infinite contributions of opposite signs cancel
 
     # -- transform --------------------------------------------------------------------
 

@@ -135,6 +135,7 @@ class FoldDetector:
         self.held_out_scores = np.sort(self._scores(values))
 
     @classmethod
+    @np.errstate(over="ignore", invalid="ignore")  # distances of extreme samples are infinite
     def fit(
         cls, autoencoder: Any, score: OutlierScore, X: Any, fold: Fold, *, robust: bool, seed: int
     ) -> FoldDetector:
@@ -166,6 +167,7 @@ class FoldDetector:
         """Return the score of each sample, of shape (n,); higher is more normal."""
         return self._scores(self._values(X))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def contributions(self, X: Any) -> np.ndarray:
         """Return the contributions to the largest fitted score, of shape (n, d).
 
@@ -182,6 +184,7 @@ class FoldDetector:
         n_values = _BLOCK_VALUES * X.shape[1] // max(X.shape[1], _MIN_WIDTH)
         return (_reconstructed(self.autoencoder, block) for block in sample_blocks(X, n_values))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _values(self, X: Any) -> np.ndarray:
         """Return the outlyingness by each fitted score, of shape (n_scores, n)."""
         return np.hstack([self._block_values(samples) for samples in self.blocks(X)])

@@ -68,6 +68,11 @@ def test_empty_chunks_are_skipped():
     assert [len(chunk) for chunk in source.chunks()] == [4, 2]
 
 
+@pytest.mark.parametrize("chunk", [[[1.0, 2.0], [3.0, 4.0]], [[1, 2]], [1.0, 2.0]], ids=str)
+def test_a_list_of_samples_is_a_chunk(chunk):
+    assert samples_of(chunk) is chunk
+
+
 def test_samples_are_the_first_entry_of_a_pair():
     X = np.eye(3)
     for chunk in (X, (X, np.arange(3)), [X, np.arange(3)]):

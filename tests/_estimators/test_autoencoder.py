@@ -109,6 +109,28 @@ def test_whitened_codes_are_uncorrelated_with_unit_variance(nonlinear):
     np.testing.assert_allclose(model.inverse_transform(Z), X_hat, rtol=1e-6)
 
 
+def test_the_error_of_a_sample_whose_square_overflows_is_infinite(nonlinear):
+    X = nonlinear[1]
+    model = quick(1, early_stopping=False).fit(X)
+    unusual = np.full((1, X.shape[1]), 1e200)
+    assert model.reconstruction_error(unusual)[0] == np.inf
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "params", [{"hidden_layer_sizes": ()}, {"init": "random", "hidden_layer_sizes": ()}], ids=str
+)
+def test_whitened_rounding_errors_stay_small(params, dtype, unperturbed):
+    rng = np.random.RandomState(0)
+    X = (rng.normal(size=(60, 2)) @ rng.normal(size=(2, 5))).astype(dtype)
+    model = quick(4, whiten=True, early_stopping=False, **params).fit(X)
+    Z = model.transform(X)
+    used = np.sort(Z.std(axis=0))[::-1]
+    np.testing.assert_allclose(used[:2], 1, rtol=0.02)
+    assert used[2:].max() < (0.2 if dtype == np.float32 else 0.01)
+    np.testing.assert_allclose(model.transform(X[:1]), Z[:1], atol=0.5 if dtype == np.float32 else 0.01)
+
+
 def test_a_single_hidden_layer_may_be_an_integer(nonlinear):
     X = nonlinear[1]
     one, same = (quick(2, hidden_layer_sizes=sizes, early_stopping=False) for sizes in (16, (16,)))

@@ -147,6 +147,20 @@ def test_the_first_chunk_needs_as_many_samples_as_components(digits):
     estimator(30).partial_fit(digits[:30]).partial_fit(digits[30:31])
 
 
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.parametrize("X", [np.full((6, 2), 0.1), np.zeros((6, 1))], ids=["constant", "zero"])
+def test_chunks_of_equal_samples_give_a_finite_model_without_warnings(kind, X):
+    model = estimator(1, kind, hidden_layer_sizes=()).partial_fit(X).partial_fit(X)
+    np.testing.assert_allclose(model.inverse_transform(model.transform(X)), X, atol=1e-12)
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_a_chunk_may_hold_a_single_sample_if_a_prior_is_fitted(digits):
+    model = estimator(2, VAETransformer, prior="mixture").partial_fit(digits[:50]).partial_fit(digits[50:51])
+    assert np.isfinite(model.score_samples(digits[:5])).all()
+    assert model.n_samples_ == 51
+
+
 def test_a_chunk_with_other_features_leaves_the_model_unchanged(digits):
     model = estimator().partial_fit(digits[:100])
     before = model.transform(digits)

@@ -20,6 +20,18 @@ def test_initial_pca_is_exact(shape, k, form):
         np.testing.assert_allclose(getattr(ours, name), getattr(exact, name), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_initial_pca_of_sparse_samples_of_low_rank_is_reproducible(seed):
+    k, rng = 3, np.random.RandomState(seed)
+    X = np.tile(rng.normal(size=5), (4, 1))
+    X[0] = rng.normal(size=5)
+    fits = [fit_pca(ArraySamples(sparse.csr_matrix(X)), k, seed=0) for _ in range(20)]
+    assert len({pca.components_.tobytes() for pca in fits}) == 1
+    exact = PCA(1, svd_solver="full").fit(X)
+    np.testing.assert_allclose(fits[0].explained_variance_[:1], exact.explained_variance_)
+    np.testing.assert_allclose(fits[0].components_ @ fits[0].components_.T, np.eye(k), atol=1e-9)
+
+
 @pytest.mark.parametrize("shape", [(200, 12), (12, 40)])
 @pytest.mark.parametrize("k", [1, 3, 6])
 def test_truncated_pca_is_pca_with_fewer_components(shape, k):
