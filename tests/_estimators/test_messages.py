@@ -268,7 +268,7 @@ def test_codes_with_nan_name_the_component(name, fitted):
     decode = fitted[name].inverse_transform
     message, other = messages([lambda: decode(codes), lambda: decode(codes[:, :, None])])
     assert message.startswith("X contains NaN in component 0.")
-    assert "imput" not in message.lower()
+    assert "imputer" not in message.lower()
     assert "(n_samples, n_components_)" in other
 
 
