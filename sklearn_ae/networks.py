@@ -81,14 +81,14 @@ class ConvTranspose2d(_Undrawn, nn.ConvTranspose2d):
 
 
 def _convolved(convolution: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> Tensor:
-    """Return the convolution of images, in the precision of the weights if the images are small.
+    """Return the convolution of images, on CPUs in the precision of the weights if the images are small.
 
-    In bfloat16 on CPUs, torch leaves the gradients of weights that see nothing but the
+    In bfloat16 there, torch leaves the gradients of weights that see nothing but the
     padding uninitialised, so that they may be NaN.
     """
-    if min(x.shape[-2:]) >= _KERNEL:
+    if x.device.type != "cpu" or min(x.shape[-2:]) >= _KERNEL:
         return convolution(x)
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast("cpu", enabled=False):
         return convolution(x.to(weight.dtype))
 
 
