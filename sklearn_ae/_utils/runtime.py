@@ -112,23 +112,23 @@ class Shared:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._stack: contextlib.ExitStack | None = None
+        self._context: contextlib.AbstractContextManager = contextlib.nullcontext()
         self._n = 0
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
         with self._lock:
             if self._n == 0:
-                self._stack = contextlib.ExitStack()
-                self._stack.enter_context(self._make())
+                self._context = self._make()
+                self._context.__enter__()
             self._n += 1
         try:
             yield
         finally:
             with self._lock:
                 self._n -= 1
-                if self._n == 0 and self._stack is not None:
-                    self._stack.close()
+                if self._n == 0:
+                    self._context.__exit__(None, None, None)
 
 
 @contextlib.contextmanager

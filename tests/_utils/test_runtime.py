@@ -1,15 +1,26 @@
 """Runtime resources: device, precision, threads and random numbers."""
 
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 from torch import nn
 
 from sklearn_ae._utils import runtime
 from sklearn_ae._utils.runtime import (
     MAX_SEED,
+    Shared,
     as_seed,
     forked_global_rng,
+    kept_filters,
+    one_blas_thread,
     private_random_state,
     resolve_device,
     threads_for,
@@ -161,3 +172,103 @@ def test_the_global_generator_of_a_gpu_is_seeded_and_restored():
     assert torch.equal(*draws)
     assert torch.equal(torch.cuda.get_rng_state(), before[0])
     assert torch.equal(torch.get_rng_state(), before[1])
+
+
+# -- state of the process -------------------------------------------------------------------
+
+
+def test_shared_state_is_set_by_the_first_and_restored_by_the_last_of_several_threads():
+    """The thread that set the state leaves before the other one."""
+    events = []
+
+    @contextlib.contextmanager
+    def state():
+        events.append("set")
+        yield
+        events.append("restored")
+
+    shared, inside, leave = Shared(state), threading.Event(), threading.Event()
+
+    def other():
+        with shared():
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=other)
+    with shared():
+        thread.start()
+        inside.wait()
+        with shared():
+            pass
+    assert events == ["set"]
+    leave.set()
+    thread.join()
+    assert events == ["set", "restored"]
+    with pytest.raises(KeyError), shared():
+        raise KeyError
+    assert events == 2 * ["set", "restored"]
+
+
+def test_threads_of_blas_are_restored_by_another_thread_than_the_one_that_set_them():
+    def counts():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before, inside, leave = counts(), threading.Event(), threading.Event()
+
+    def first():
+        with one_blas_thread():
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with one_blas_thread():
+        assert set(counts()) <= {1}
+        leave.set()
+        thread.join()
+        assert set(counts()) <= {1}
+    assert counts() == before
+
+
+def test_filters_are_as_before_after_overlapping_changes():
+    before = list(warnings.filters)
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with kept_filters(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=other)
+    with kept_filters():
+        thread.start()
+        inside.wait()
+        with warnings.catch_warnings():  # as scikit-learn's validation
+            warnings.simplefilter("always")
+            leave.set()
+            thread.join()
+    assert list(warnings.filters) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent():
+    code = """
+import os, threading, torch
+from sklearn_ae._utils.runtime import forked_global_rng, kept_filters
+inside, leave = threading.Event(), threading.Event()
+def other():
+    with forked_global_rng(True, 0, torch.device("cpu")), kept_filters._lock:
+        inside.set(); leave.wait()
+thread = threading.Thread(target=other); thread.start(); inside.wait()
+child = os.fork()
+if child == 0:
+    with forked_global_rng(True, 0, torch.device("cpu")), kept_filters():
+        os._exit(7)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+leave.set(); thread.join(); print(code)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.stdout.strip() == "7"
