@@ -223,10 +223,9 @@ class BinaryCrossEntropy(_CanonicalLoss):
         low, high, feature = _excess(X, 0.0, 1.0)
         if feature is not None:
             name, alternative = self._names
-            outside = "Negative values in data" if low < 0 else "Values above 1"
             raise ValueError(
                 f"{name} needs X in [0, 1], but feature {feature} ranges from {low:.6g} to {high:.6g}. "
-                f"{outside} need scaling, for example with "
+                "Negative values in data and values above 1 need scaling, for example with "
                 f"sklearn.preprocessing.MinMaxScaler(clip=True), or {alternative}."
             )
 
