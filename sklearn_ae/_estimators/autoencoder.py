@@ -275,7 +275,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.verbose = verbose
 
     def _to_user(self, codes: np.ndarray) -> np.ndarray:
-        if not self.whiten:
+        if not (self.whiten and codes.shape[1]):
             return codes * codes.dtype.type(self.scale_)
         mean, L = self._statistics.moments.whitening(self.mean_.dtype)
         whitened = solve_triangular(L, (codes - mean).T, lower=True, check_finite=False).T

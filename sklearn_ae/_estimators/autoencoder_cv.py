@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any, Self
 
@@ -15,7 +16,6 @@ from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.parallel import Parallel, delayed
 from torch import nn
 
 from sklearn_ae._data.in_memory import ArraySamples
@@ -30,6 +30,7 @@ from sklearn_ae._estimators.size_selection import (
 )
 from sklearn_ae._estimators.validation import check_memory, check_spec, validate_samples
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
+from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.parameters import check_groups
 from sklearn_ae._utils.runtime import as_seed
 from sklearn_ae.bottlenecks import Bottleneck
@@ -262,9 +263,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         scorer = mean_log_likelihood if self.scoring is None else check_scoring(self, self.scoring)
         final = self._single_size()
         estimator = clone(final).set_params(callbacks=None, verbose=0)
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(score_fold)(estimator, sizes, X, y, fold, scorer) for fold in folds
-        )
+        calls = (partial(score_fold, estimator, sizes, X, y, fold, scorer) for fold in folds)
+        results = call_all(calls, self.n_jobs)
         scores = np.array([fold.scores for fold in results])
         index = RULES[self.rule](scores)
         start = time.perf_counter()

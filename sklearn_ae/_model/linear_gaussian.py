@@ -96,7 +96,7 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     if k > 0 and held_out.log_likelihood(*_factor_analysis(train, k, shared)) < pca_score - _TOL:
         return probabilistic_pca(initial)
     W, psi = _factor_analysis(train.joined(held_out), k, shared)
-    _, sizes, axes = linalg.svd(W / np.sqrt(psi), full_matrices=False, check_finite=False)
+    _, sizes, axes = np.linalg.svd(W / np.sqrt(psi), full_matrices=False)  # SciPy's needs a component
     scaled = sizes[:, None] * svd_flip(None, axes, u_based_decision=False)[1]
     variances = 1.0 / (1.0 + sizes**2)
     return LinearGaussian(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -9,7 +10,6 @@ import numpy as np
 from scipy.stats import median_abs_deviation
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import Tags, get_tags
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
@@ -19,6 +19,7 @@ from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested, resolve
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector, count_at_most, make_folds, training_ranks
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
+from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
@@ -205,10 +206,11 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         score = score.resolve_auto(robust=self.robust)
         seeds = private_random_state(self.random_state).randint(MAX_SEED, size=1 + self.n_estimators)
         folds = make_folds(X.shape[0], self.n_estimators, int(seeds[0]))
-        self._fold_detectors = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
-            delayed(FoldDetector.fit)(self.autoencoder, score, X, fold, robust=self.robust, seed=seed)
+        calls = (
+            partial(FoldDetector.fit, self.autoencoder, score, X, fold, robust=self.robust, seed=seed)
             for fold, seed in zip(folds, seeds[1:], strict=True)
         )
+        self._fold_detectors = call_all(calls, self.n_jobs, self.verbose)
         self.outlier_score_ = score
         self.estimators_ = [fold_detector.autoencoder for fold_detector in self._fold_detectors]
         self.autoencoder_ = self.estimators_[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,9 +17,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import indexable
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_ae._utils.compat import _safe_indexing
+from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.parameters import check_groups
 from sklearn_ae._utils.pipelines import by_class
 from sklearn_ae._utils.runtime import as_seed, kept_filters
@@ -142,9 +143,8 @@ def compare_reducers(
     splits = list(cv.split(X, y, groups))
     predictor = None if metric is None else _seeded(predictor, seed)
     # Fold by fold, so that errors of any size are raised in the first fold
-    results = Parallel(n_jobs=n_jobs)(
-        delayed(_checked)(case, X, y, split, predictor, metric) for split in splits for case in cases
-    )
+    calls = (partial(_checked, case, X, y, split, predictor, metric) for split in splits for case in cases)
+    results = call_all(calls, n_jobs)
     return _table(cases, [results[i :: len(cases)] for i in range(len(cases))])
 
 

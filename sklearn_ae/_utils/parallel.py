@@ -1,0 +1,19 @@
+"""Calls in turn or in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from joblib import effective_n_jobs
+from sklearn.utils.parallel import Parallel, delayed
+
+
+def call_all(calls: Iterable[Callable[[], Any]], n_jobs: int | None, verbose: int = 0) -> list[Any]:
+    """Return the results of some calls.
+
+    A single job needs no wrappers: those of scikit-learn reset the warning filters of all threads.
+    """
+    if effective_n_jobs(n_jobs) == 1 and not verbose:
+        return [call() for call in calls]
+    return Parallel(n_jobs=n_jobs, verbose=verbose)(delayed(call)() for call in calls)
