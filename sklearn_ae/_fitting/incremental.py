@@ -59,7 +59,10 @@ def fit_chunk(
         if previous is None or spec.is_optimal_at_start:
             start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))
             objective = make_objective(start, samples.shape[0], has_warmup=True)
-            return _after_one_epoch(start, new_net(start, objective, config, seed), split, config, previous)
+            net = new_net(start, objective, config, seed)
+            if start.smoother is not None:
+                net.module_.load_state_dict(start.smoother)
+            return _after_one_epoch(start, net, split, config, previous)
         _check_extremes(samples, previous)
         net = previous.net if previous.net.is_trainable else copy.deepcopy(previous.net)
         net.is_shared = False

@@ -254,6 +254,8 @@ def train(start: Start, split: Split, config: TrainingConfig, previous: Previous
             return trained
     if previous is not None:
         inside.module_.load_state_dict(space.weights(previous.net.module_))
+    elif start.smoother is not None:
+        inside.module_.load_state_dict(start.smoother)
     best_epoch = losses = None
     with threads_for(inside.module_.n_weights, inside.batch_size):
         if valid_set is not None and config.early_stopping:
@@ -306,6 +308,8 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     net = new_net(start, objective, silent, split.seed)
     space = training_space(split.whole, split.whole, start, split.seed)
     inside = space.net(net, start, silent)
+    if start.smoother is not None:
+        inside.module_.load_state_dict(start.smoother)
     samples = space.samples(split.whole, start.module, config.device)
     with threads_for(inside.module_.n_weights, inside.batch_size):
         inside.run(samples, watch=StopAfter(best_epoch))

@@ -153,6 +153,7 @@ class Start:
     is_optimal: bool  # no training can improve on the linear path
     has_pca_objective: bool
     is_capturable: bool
+    smoother: dict[str, Tensor] | None = None  # weights from which networks are trained instead
 
     @classmethod
     def of(
@@ -215,7 +216,20 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         is_paired=spec.is_paired,
     ).double()
     can_fall_back = spec.init == "pca" and module.is_its_linear_path(x)
-    return Start.of(spec, initial.pca, module, can_fall_back=can_fall_back, linear=linear)
+    start = Start.of(spec, initial.pca, module, can_fall_back=can_fall_back, linear=linear)
+    if linear is None or linear.smoother is None or spec.is_linear:
+        return start
+    return replace(start, smoother=_weights_at(linear.smoother, module, Generator().manual_seed(seed)))
+
+
+def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generator) -> dict[str, Tensor]:
+    """Return the weights of a VAE at another linear model."""
+    bias = getattr(module.decoder.linear, "bias", None) is not None
+    paths = probabilistic_paths(linear, module.width, tied=False, bias=bias, generator=generator)
+    weights = module.state_dict() | {"noise.log_variance": torch.from_numpy(linear.noise).log()}
+    for part, path in zip(("encoder", "decoder"), paths, strict=True):
+        weights |= {f"{part}.linear.{name}": tensor for name, tensor in path.state_dict().items()}
+    return weights
 
 
 def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA) -> LinearGaussian | None:

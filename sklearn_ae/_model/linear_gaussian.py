@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class LinearGaussian:
     variances: np.ndarray  # (r,)
     noise: np.ndarray  # (d,), or (1,) if it is shared
     is_pca: bool
+    smoother: LinearGaussian | None = None  # with more noise, from which networks are trained; None is itself
 
 
 def probabilistic_pca(initial: InitialPCA) -> LinearGaussian:
@@ -78,8 +79,9 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     """Return factor analysis with as many factors as PCA has components, or probabilistic PCA.
 
     A noise variance per feature overfits features that vary in a few samples only, and is then far
-    worse on others. Therefore factor analysis must not be worse on one in five samples if both
-    models are fitted to the rest.
+    worse on others. Therefore all models are fitted to four in five samples first. The first one
+    that is not worse on the others than any is taken, in the order: factor analysis, the same with
+    the least noise that so few samples can tell, probabilistic PCA.
 
     Parameters
     ----------
@@ -89,13 +91,19 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     """
     train, held_out = _Scatter.split(samples, initial)
     k, shared = initial.pca.n_components_, _shared_noise(initial)
-    _, sizes, axes = linalg.svd(train.root, full_matrices=False, check_finite=False)
-    noise = np.maximum(np.square(sizes[k:]).sum() / max(train.d - k, 1), _LEAST_NOISE)
-    pca_loadings = np.sqrt(np.maximum(sizes[:k] ** 2 - noise, 0.0))[:, None] * axes[:k]
-    pca_score = held_out.log_likelihood(pca_loadings, np.full(train.d, noise))
-    if k > 0 and held_out.log_likelihood(*_factor_analysis(train, k, shared)) < pca_score - _TOL:
+    W, psi, least = _factor_analysis(train, k, shared)
+    candidates = [(W, psi), (W, np.maximum(psi, least)), *([_pca_of(train, k)] if k else [])]
+    scores = [held_out.log_likelihood(*candidate) for candidate in candidates]
+    chosen = next(i for i, score in enumerate(scores) if score >= max(scores) - _TOL)
+    if chosen == 2:
         return probabilistic_pca(initial)
-    W, psi = _factor_analysis(train.joined(held_out), k, shared)
+    W, psi, least = _factor_analysis(train.joined(held_out), k, shared)
+    smooth = _rotated(W, np.maximum(psi, least))
+    return smooth if chosen else replace(_rotated(W, psi), smoother=smooth)
+
+
+def _rotated(W: np.ndarray, psi: np.ndarray) -> LinearGaussian:
+    """Return the model with loadings W and noise variances psi."""
     _, sizes, axes = np.linalg.svd(W / np.sqrt(psi), full_matrices=False)  # SciPy's needs a component
     scaled = sizes[:, None] * svd_flip(None, axes, u_based_decision=False)[1]
     variances = 1.0 / (1.0 + sizes**2)
@@ -104,8 +112,15 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     )
 
 
-def _factor_analysis(scatter: _Scatter, k: int, shared: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return loadings W (r, d) and noise variances (d,) of scikit-learn's FactorAnalysis.
+def _pca_of(scatter: _Scatter, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return loadings W (k, d) and noise variances (d,) of probabilistic PCA."""
+    _, sizes, axes = linalg.svd(scatter.root, full_matrices=False, check_finite=False)
+    noise = max(np.square(sizes[k:]).sum() / max(scatter.d - k, 1), _LEAST_NOISE)
+    return np.sqrt(np.maximum(sizes[:k] ** 2 - noise, 0.0))[:, None] * axes[:k], np.full(scatter.d, noise)
+
+
+def _factor_analysis(scatter: _Scatter, k: int, shared: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return loadings W (r, d) and noise variances (d,) of FactorAnalysis, and the least that samples tell.
 
     It is fitted to standardised features: the maximum of the likelihood does not depend on their
     units, but the EM algorithm, which starts at unit noise variance, reaches it in few iterations
@@ -123,8 +138,9 @@ def _factor_analysis(scatter: _Scatter, k: int, shared: float) -> tuple[np.ndarr
     solver = "lapack" if d <= _MAX_EXACT else "randomized"
     with without_foreign_warnings():
         fa = FactorAnalysis(k, tol=_TOL * len(mirrored) / scatter.n, svd_method=solver).fit(mirrored)
-    least = np.where(varies, (unit / np.maximum(scatter.n_varied, 1.0)) ** 2, shared)
-    return fa.components_ * unit, np.maximum(fa.noise_variance_ * unit**2, np.maximum(least, _LEAST_NOISE))
+    psi = np.where(varies, fa.noise_variance_ * unit**2, shared)
+    least = (unit / np.maximum(scatter.n_varied, 1.0)) ** 2
+    return fa.components_ * unit, np.maximum(psi, _LEAST_NOISE), np.where(varies, least, 0.0)
 
 
 @dataclass(frozen=True)

@@ -142,3 +142,25 @@ def test_as_many_factors_as_features_give_the_full_covariance(k):
     X = table("diabetes")
     vae = factor_vae(k).fit(X)
     np.testing.assert_allclose(vae.score(X), PCA(9).fit(X).score(X), atol=1e-2)
+
+
+def test_networks_are_trained_from_more_noise_than_the_fallback_has():
+    """A feature that is nearly known, but varies mostly in few samples, would leave no room for a network."""
+    rng = np.random.RandomState(0)
+    z = rng.normal(size=(600, 2))
+    heavy = np.exp(1.5 * z[:, :1])
+    X = np.hstack([z @ rng.normal(size=(2, 4)), heavy, heavy + 1e-3 * rng.normal(size=heavy.shape)])
+    X = (X + 0.1 * rng.normal(size=X.shape) * np.array([1, 1, 1, 1, 0, 0])) / X.std(axis=0)
+    params = {"likelihood": Gaussian(noise="per_column"), "random_state": 0}
+    linear = VAETransformer(2, hidden_layer_sizes=(), **params).fit(X)
+    assert linear.score(X) == pytest.approx(
+        FactorAnalysis(2, tol=1e-8, max_iter=5000).fit(X).score(X), rel=0.005
+    )
+    untrained = {"learning_rate_init": 1e-12, "max_iter": 1, "early_stopping": False}
+    start = VAETransformer(2, hidden_layer_sizes=(4,), **untrained, **params).fit(X)
+    chunk = VAETransformer(2, hidden_layer_sizes=(4,), learning_rate_init=1e-12, **params).partial_fit(X)
+    for model in (start, chunk):
+        assert (model.noise_variance_[-2:] > 10 * linear.noise_variance_[-2:]).all()
+    fallback = VAETransformer(2, hidden_layer_sizes=(4,), learning_rate_init=1e-12, **params).fit(X)
+    assert not fallback.uses_network_
+    np.testing.assert_allclose(fallback.noise_variance_, linear.noise_variance_, rtol=1e-6)
