@@ -226,7 +226,9 @@ def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generato
     """Return the weights of a VAE at another linear model."""
     bias = getattr(module.decoder.linear, "bias", None) is not None
     paths = probabilistic_paths(linear, module.width, tied=False, bias=bias, generator=generator)
-    weights = module.state_dict() | {"noise.log_variance": torch.from_numpy(linear.noise).log()}
+    weights = module.state_dict()
+    noise = torch.from_numpy(linear.noise).log()
+    weights["noise.log_variance"] = noise.expand_as(weights["noise.log_variance"])
     for part, path in zip(("encoder", "decoder"), paths, strict=True):
         weights |= {f"{part}.linear.{name}": tensor for name, tensor in path.state_dict().items()}
     return weights

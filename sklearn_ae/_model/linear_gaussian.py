@@ -23,6 +23,10 @@ _MAX_EXACT = 100  # number of features up to which the decomposition is a full o
 # analysis is worse on unseen samples than probabilistic PCA.
 _MIN_SAMPLES_PER_FEATURE = 2
 
+# Samples up to which networks are trained from factor analysis. With more, they reach a higher likelihood
+# from probabilistic PCA, whose noise leaves them more to learn.
+_FEW = 1_000
+
 _TOL = 1e-2  # smallest difference of log-likelihoods that counts, the default of FactorAnalysis
 
 _LEAST_NOISE = math.exp(LOG_VARIANCE_BOUNDS[0])  # the smallest variance that a VAE can learn
@@ -41,7 +45,7 @@ class LinearGaussian:
     variances: np.ndarray  # (r,)
     noise: np.ndarray  # (d,), or (1,) if it is shared
     is_pca: bool
-    smoother: LinearGaussian | None = None  # with more noise, from which networks are trained; None is itself
+    smoother: LinearGaussian | None = None  # from which networks are trained; None is the model itself
 
 
 def probabilistic_pca(initial: InitialPCA) -> LinearGaussian:
@@ -99,7 +103,8 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
         return probabilistic_pca(initial)
     W, psi, least = _factor_analysis(train.joined(held_out), k, shared)
     smooth = _rotated(W, np.maximum(psi, least))
-    return smooth if chosen else replace(_rotated(W, psi), smoother=smooth)
+    best = smooth if chosen else _rotated(W, psi)
+    return replace(best, smoother=smooth if samples.shape[0] <= _FEW else probabilistic_pca(initial))
 
 
 def _rotated(W: np.ndarray, psi: np.ndarray) -> LinearGaussian:
