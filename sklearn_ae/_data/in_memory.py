@@ -169,11 +169,12 @@ class WorkingSamples(Dataset):
         return out.to(self.device)
 
     def _convert(self, indices: np.ndarray) -> np.ndarray:
-        working = ((_dense(self.X[indices]) - self.offset) / self.scale).astype(np.float32)
-        if self.clean is None:
-            return working
-        clean = ((_dense(self.clean[indices]) - self.offset) / self.scale).astype(np.float32)
-        return np.hstack([working, clean])
+        working = [
+            ((_dense(samples[indices]) - self.offset) / self.scale).astype(np.float32)
+            for samples in (self.X, self.clean)
+            if samples is not None
+        ]
+        return working[0] if self.clean is None else np.hstack(working)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, ParamMapper
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, ParamMapper, PrintLog
 
 from sklearn_ae._training.optimization import StopTraining
 from sklearn_ae._utils.compat import InvalidParameterError
@@ -72,6 +72,12 @@ def of_training(callbacks: Sequence[Any] | None) -> list[Any]:
 def has_scheduler(callbacks: Sequence[tuple[str, Callback]]) -> bool:
     """Return whether a callback sets the learning rate."""
     return any(isinstance(callback, LRScheduler) for _, callback in callbacks)
+
+
+def has_log(callbacks: Sequence[Any]) -> bool:
+    """Return whether a callback prints a table of the epochs, for which the net must be verbose."""
+    kinds = (c if isinstance(c, type) else type(c) for c in map(_without_name, callbacks))
+    return any(issubclass(kind, PrintLog) for kind in kinds)
 
 
 def raised_by_callback(error: BaseException, callbacks: Sequence[tuple[str, Callback]]) -> bool:

@@ -30,6 +30,7 @@ from sklearn_ae._model.objectives import Elbo, Objective
 from sklearn_ae._training.callbacks import (
     Progress,
     check_monitors,
+    has_log,
     has_scheduler,
     raised_by_callback,
     record_batch,
@@ -68,7 +69,7 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
     module = start.module
     batch_size: Any = config.batch_size
     callbacks = list(config.callbacks or [])
-    prints = config.verbose or any("PrintLog" in repr(callback) for callback in callbacks)
+    prints = config.verbose or (callbacks and has_log(callbacks))
     if config.verbose:
         callbacks.append(("progress", Progress()))
     net = AutoencoderNet(

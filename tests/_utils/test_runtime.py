@@ -177,6 +177,29 @@ def test_the_global_generator_of_a_gpu_is_seeded_and_restored():
 # -- state of the process -------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def held_in_a_thread(context):
+    """Let another thread enter a context, and leave it when the function that this one returns is called."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with context():
+            inside.set()
+            leave.wait()
+
+    def release():
+        leave.set()
+        thread.join()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait()
+    try:
+        yield release
+    finally:
+        release()
+
+
 def test_shared_state_is_set_by_the_first_and_restored_by_the_last_of_several_threads():
     """The thread that set the state leaves before the other one."""
     events = []
@@ -187,23 +210,14 @@ def test_shared_state_is_set_by_the_first_and_restored_by_the_last_of_several_th
         yield
         events.append("restored")
 
-    shared, inside, leave = Shared(state), threading.Event(), threading.Event()
-
-    def other():
+    shared = Shared(state)
+    with held_in_a_thread(shared) as release:
         with shared():
-            inside.set()
-            leave.wait()
-
-    thread = threading.Thread(target=other)
-    with shared():
-        thread.start()
-        inside.wait()
-        with shared():
-            pass
-    assert events == ["set"]
-    leave.set()
-    thread.join()
-    assert events == ["set", "restored"]
+            with shared():
+                pass
+            release()
+            assert events == ["set"]
+        assert events == ["set", "restored"]
     with pytest.raises(KeyError), shared():
         raise KeyError
     assert events == 2 * ["set", "restored"]
@@ -213,42 +227,25 @@ def test_threads_of_blas_are_restored_by_another_thread_than_the_one_that_set_th
     def counts():
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
-    before, inside, leave = counts(), threading.Event(), threading.Event()
-
-    def first():
-        with one_blas_thread():
-            inside.set()
-            leave.wait()
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    inside.wait()
-    with one_blas_thread():
+    before = counts()
+    with held_in_a_thread(one_blas_thread) as release, one_blas_thread():
         assert set(counts()) <= {1}
-        leave.set()
-        thread.join()
+        release()
         assert set(counts()) <= {1}
     assert counts() == before
 
 
 def test_filters_are_as_before_after_overlapping_changes():
-    before = list(warnings.filters)
-    inside, leave = threading.Event(), threading.Event()
-
+    @contextlib.contextmanager
     def other():
         with kept_filters(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            inside.set()
-            leave.wait()
+            yield
 
-    thread = threading.Thread(target=other)
-    with kept_filters():
-        thread.start()
-        inside.wait()
-        with warnings.catch_warnings():  # as scikit-learn's validation
-            warnings.simplefilter("always")
-            leave.set()
-            thread.join()
+    before = list(warnings.filters)
+    with kept_filters(), held_in_a_thread(other) as release, warnings.catch_warnings():
+        warnings.simplefilter("always")  # as scikit-learn's validation changes them
+        release()
     assert list(warnings.filters) == before
 
 
