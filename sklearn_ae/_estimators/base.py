@@ -309,11 +309,13 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     @property
     def loss_curve_(self) -> list[float]:
         """Training loss of each epoch."""
+        check_is_fitted(self)
         return self.net_.losses("train_loss")
 
     @property
     def validation_loss_curve_(self) -> list[float]:
         """Validation loss of each epoch."""
+        check_is_fitted(self)
         return self.net_.losses("valid_loss")
 
     def __sklearn_is_fitted__(self) -> bool:

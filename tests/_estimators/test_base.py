@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA, KernelPCA
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
@@ -385,3 +386,11 @@ def test_memory_mapped_input_equals_an_array(tmp_path, fitted, labelled):
     read_only = np.memmap(tmp_path / "X.dat", dtype=np.float64, mode="r", shape=X.shape)
     model = clone(fitted).fit(read_only)
     np.testing.assert_allclose(model.transform(read_only), fitted.transform(labelled[0]), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
+@pytest.mark.parametrize("name", ["loss_curve_", "validation_loss_curve_"])
+def test_an_unfitted_model_has_no_curves_and_says_so(kind, name):
+    assert not hasattr(kind(), name)
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        getattr(kind(), name)
