@@ -22,8 +22,19 @@ from torch import Generator, Tensor, nn
 from sklearn_ae._options import Option
 from sklearn_ae._utils.compat import InvalidParameterError
 
+
+class GELU(nn.GELU):
+    """``torch.nn.GELU``, several times faster in float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x times the normal distribution function at x."""
+        if x.dtype is not torch.float64 or x.requires_grad:
+            return super().forward(x)
+        return (x * math.sqrt(0.5)).erf_().add_(1.0).mul_(x).mul_(0.5)
+
+
 ACTIVATIONS = {
-    "gelu": nn.GELU,
+    "gelu": GELU,
     "relu": nn.ReLU,
     "elu": nn.ELU,
     "silu": nn.SiLU,

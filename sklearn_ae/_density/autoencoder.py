@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._density.decoder import Decoder, ModuleDecoder
 from sklearn_ae._density.laplace import N_STARTS, log_likelihood
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._density.observations import GaussianObservation, OptionObservation
@@ -34,7 +35,9 @@ def noise_variance(statistics: CodeStatistics, pca: Any, scale: float) -> float:
     return max(noise, NOISE_FLOOR)
 
 
-def latent_model(module: Autoencoder, statistics: CodeStatistics, noise: float, pca: Any) -> LatentModel:
+def latent_model(
+    module: Autoencoder, statistics: CodeStatistics, noise: float, pca: Any, decoder: Decoder | None = None
+) -> LatentModel:
     """Return the prior of the code for a float64 module in working units, that of ``pca`` if not None."""
     moments = statistics.moments
     if module.width == 0:
@@ -42,7 +45,7 @@ def latent_model(module: Autoencoder, statistics: CodeStatistics, noise: float, 
     if pca is None:
         mean, root, codes = map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks))
         noise = 0.0 if module.loss.discrete else noise
-        return LatentModel.fit(module.decode, mean, root, codes.contiguous(), noise)
+        return LatentModel.fit(decoder or module.decode, mean, root, codes.contiguous(), noise)
     signal = np.diag(moments.root) ** 2 - noise
     scale = torch.from_numpy(np.diag(np.sqrt(np.maximum(signal, 0))))
     return LatentModel(scale.new_zeros(len(scale)), scale, scale[:0])
@@ -71,15 +74,25 @@ def score_samples(
     module = copy.deepcopy(module).double()
     noise = noise_variance(statistics, pca, module.scale)
     with threads_for(module.n_weights, 1):  # chunks fit the cache of one core
-        latent = latent_model(module, statistics, noise, pca)
-        parts = (_score_block(module, latent, noise, x, n_draws, n_starts) for x in working_blocks(module, X))
+        decoder = ModuleDecoder(module, None if module.loss.discrete else noise)
+        latent = latent_model(module, statistics, noise, pca, decoder)
+        parts = (
+            _score_block(module, decoder, latent, noise, x, n_draws, n_starts)
+            for x in working_blocks(module, X)
+        )
         log_p, std = stacked((torch.stack(part, 1) for part in parts), X.shape[0]).T.copy()
     return log_p - module.log_jacobian, std
 
 
 @torch.no_grad()
 def _score_block(
-    module: Autoencoder, latent: LatentModel, noise: float, x: Tensor, n_draws: int, n_starts: int
+    module: Autoencoder,
+    decoder: Decoder,
+    latent: LatentModel,
+    noise: float,
+    x: Tensor,
+    n_draws: int,
+    n_starts: int,
 ) -> tuple[Tensor, Tensor]:
     if module.has_affine_decoder():
         b, L = loadings(module, latent)
@@ -87,7 +100,7 @@ def _score_block(
         return log_p, torch.zeros_like(log_p)
     return log_likelihood(
         module.target(x),
-        module.decode,
+        decoder,
         module.encode(x),
         latent,
         OptionObservation(module.loss) if module.loss.discrete else GaussianObservation(noise),

@@ -20,7 +20,7 @@ from torch import Tensor
 from sklearn_ae._utils.gaussian import LOG_2PI
 
 # Shares of the draws from the modes and from the widened modes; the rest are from the prior.
-NARROW, BROAD = 0.6, 0.25
+NARROW, BROAD = 0.5, 0.35
 
 # Relative standard error beyond which fewer than four draws carry the estimate, and nothing tells its error.
 _MAX_ERROR = 0.5

@@ -1,24 +1,26 @@
 """Laplace proposals for the posterior of the code, and the log-likelihood estimated from them.
 
-From several starts (the sample's code, landmarks whose reconstructions are near)
-damped Gauss-Newton steps reach modes of the posterior. A normal distribution at
-each mode gives a mixture, whose draws :mod:`sklearn_ae._density.importance_sampling`
-weights. One mode is not enough on curved data. For a linear decoder the proposal is
-the posterior.
+From the sample's code damped Newton steps reach a mode of the posterior. One mode
+is not enough on curved data, so that landmarks whose reconstructions are nearly as likely
+are starts of further searches. A normal distribution at each mode gives a mixture, whose
+draws :mod:`sklearn_ae._density.importance_sampling` weights; where few of them are enough,
+no more are taken. For a linear decoder the proposal is the posterior.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._density.decoder import Decode, Decoder
 from sklearn_ae._density.importance_sampling import Proposals, importance_log_likelihood, log_det
-from sklearn_ae._density.latent_prior import Decode, LatentModel, chunk_size, decode_all
+from sklearn_ae._density.latent_prior import LatentModel, chunk_size, decode_all
 from sklearn_ae._density.observations import Observation
-from sklearn_ae._utils.derivatives import jacobian
 
 N_STARTS = 5
 
@@ -27,11 +29,23 @@ MAX_STEPS = 20
 # Modes are the same if their squared distance is below this, in standard deviations.
 MERGE = 1.0
 
+_CONVERGED = 0.3  # squared distance from the mode in standard deviations at which the last step is taken
+
+_RADIUS = 1.0  # standard deviations of the chi-squared distribution beyond its mean, around a mode
+
+_REACH = 20.0  # nats by which a landmark may be less likely than the mode found, to start another search
+
+_LEAST_FACTOR = 0.3  # of a Hessian that is used, where the prior alone has 1
+
+_MIN_DRAWS = 16
+_FIRST_SHARE = 4  # one of so many draws is taken for every sample
+_TOLERANCE = 1.5  # standard error times the root of n_draws from which the others are taken, too
+
 
 @torch.no_grad()
 def log_likelihood(
     x: Tensor,
-    decode: Decode,
+    decode: Decoder | Decode,
     codes: Tensor,
     model: LatentModel,
     observation: Observation,
@@ -44,7 +58,7 @@ def log_likelihood(
     Parameters
     ----------
     x : Tensor of shape (n, d)
-    decode : callable
+    decode : Decoder or callable
         Maps float64 codes (n, k) to outputs (n, d), sample by sample, with PyTorch
         operations.
     codes : Tensor of shape (n, k)
@@ -52,8 +66,9 @@ def log_likelihood(
     model : LatentModel
     observation : Observation
     n_draws : int
+        Draws for samples whose standard error is large with fewer.
     n_starts : int, default=5
-        Starts of the search: the code and the best landmarks.
+        Largest number of starts of the search: the code and the best landmarks.
 
     Returns
     -------
@@ -65,19 +80,53 @@ def log_likelihood(
     L. Tierney, J. Kadane (1986), Accurate approximations for posterior moments
     and marginal densities, JASA 81(393).
     """
+    decoder = Decoder.of(decode)
     if codes.shape[1] == 0:
-        log_p = -observation.misfit(decode(codes), x)
+        log_p = -observation.misfit(decoder(codes), x)
         return log_p, torch.zeros_like(log_p)
-    starts = _Starts(decode, model, observation, n_starts)
+    landmarks = _Landmarks(decoder, model, observation, n_starts - 1)
     parts = []
     for chunk in indices(len(x), x).split(512):
-        posterior = _Posterior(x[chunk], decode, model, observation)
-        proposals = laplace_proposals(posterior, *starts(x[chunk], codes[chunk]))
-        for some in indices(len(chunk), x).split(chunk_size(n_draws * max(x.shape[1], 256))):
-            chosen = Proposals(*(value[some] for value in proposals))
-            parts.append(importance_log_likelihood(posterior.of(some), chosen, n_draws))
-    log_p, std = (torch.cat(values) for values in zip(*parts, strict=True))
+        posterior = _Posterior(x[chunk], decoder, model, observation)
+        own = model.whiten(codes[chunk])
+        proposals = laplace_proposals(posterior, own, landmarks)
+        parts.append(_estimate(posterior, proposals, n_draws))
+    log_p, std = torch.cat(parts, 1)
     return log_p, std
+
+
+def _estimate(posterior: _Posterior, proposals: Proposals, n_draws: int) -> Tensor:
+    """Return the estimates and their standard errors, shape (2, n)."""
+    n_first = max(_MIN_DRAWS, n_draws // _FIRST_SHARE)
+    if n_draws <= n_first:
+        return _weighted(posterior, proposals, n_draws)
+    result = _weighted(posterior, proposals, n_first)
+    several = proposals.log_weights.isfinite().sum(1) > 1
+    rest = (several | (result[1] > _TOLERANCE / math.sqrt(n_draws))).nonzero()[:, 0]
+    if len(rest):
+        result[:, rest] = _weighted(posterior, proposals, n_draws, rest)
+    return result
+
+
+def _weighted(
+    posterior: _Posterior, proposals: Proposals, n_draws: int, samples: Tensor | None = None
+) -> Tensor:
+    """Return estimates from a number of draws and their standard errors, shape (2, n), of some or all samples.
+
+    Samples with the same number of modes are treated together.
+    """
+    if samples is None:
+        samples = indices(len(proposals.means), proposals.means)
+    n_modes = proposals.log_weights[samples].isfinite().sum(1)
+    result = proposals.means.new_empty((2, len(samples)))
+    size = chunk_size(n_draws * max(posterior.x.shape[1], 256))
+    for n in n_modes.unique():
+        for part in (n_modes == n).nonzero()[:, 0].split(size):
+            some = samples[part]
+            chosen = Proposals(*(value[some, :n] for value in proposals))
+            estimates = importance_log_likelihood(posterior.of(some), chosen, n_draws)
+            result[:, part] = torch.stack(estimates)
+    return result
 
 
 def indices(n: int, like: Tensor) -> Tensor:
@@ -92,17 +141,17 @@ class _Posterior:
     sample of each code.
     """
 
-    def __init__(self, x: Tensor, decode: Decode, model: LatentModel, observation: Observation) -> None:
+    def __init__(self, x: Tensor, decoder: Decoder, model: LatentModel, observation: Observation) -> None:
         self.x = x
+        self.decoder = decoder
         self.model = model
         self.observation = observation
-        self.decode: Decode = lambda u: decode(model.colour(u))
 
     def energy(self, u: Tensor, owners: Tensor) -> Tensor:
         """Return minus the log of the joint density."""
         size = chunk_size(max(self.x.shape[1], 256))
         misfit = [
-            self.observation.misfit(self.decode(v), self.x[i])
+            self.observation.misfit(self.decoder(self.model.colour(v)), self.x[i])
             for v, i in zip(u.split(size), owners.split(size), strict=True)
         ]
         value = torch.cat(misfit) - self.model.log_prior(u)
@@ -118,138 +167,153 @@ class _Posterior:
 
         return log_joint
 
-    def gauss_newton(self, u: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradient of the energy, and the Cholesky factor of J'WJ + the prior's curvature."""
+    def quadratic(self, u: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of the energy, and the Cholesky factor of its curvature.
+
+        The curvature is the Hessian where that is positive definite, and J'WJ + the prior's
+        curvature (Gauss-Newton) elsewhere.
+        """
         size = chunk_size(max(self.x.shape[1], 256) * (u.shape[1] + 1))
         gradients, factors = [], []
         for v, i in zip(u.split(size), owners.split(size), strict=True):
-            value, jac = jacobian(self.decode, v)
+            value, jac, curvature = self.decoder.expand(self.model.colour(v))
+            jac = jac @ self.model.scale
             slope = self.observation.slope(value, self.x[i])
-            gradient, curvature = self.model.prior_derivatives(v)
+            gradient, base = self.model.prior_derivatives(v)
             gradients.append(gradient - (slope[:, None] @ jac)[:, 0])
-            factors.append(_cholesky(self.observation.information(value, self.x[i], jac), curvature))
+            gram = self.observation.information(value, self.x[i], jac)
+            bend = self.model.scale.T @ curvature(slope) @ self.model.scale
+            exact, info = torch.linalg.cholesky_ex(gram + base - bend)
+            is_positive = (info == 0) & (exact.diagonal(dim1=-2, dim2=-1).amin(1) > _LEAST_FACTOR)
+            factors.append(torch.where(is_positive[:, None, None], exact, _cholesky(gram, base)))
         return torch.cat(gradients), torch.cat(factors)
 
 
-class _Starts:
-    """Starting points of the mode search: the sample's code and locally optimal landmarks."""
+class _Landmarks:
+    """Codes across the prior with their outputs, among which further starts of the search are found."""
 
-    def __init__(self, decode: Decode, model: LatentModel, observation: Observation, n_starts: int) -> None:
-        self.model = model
+    def __init__(self, decoder: Decoder, model: LatentModel, observation: Observation, n_best: int) -> None:
         self.observation = observation
         self.u = model.whiten(model.landmarks)
         self.log_prior = model.log_prior(self.u)
-        self.output = decode_all(decode, model.landmarks)
-        self.n_landmarks = min(n_starts - 1, len(self.u))
+        self.output = decode_all(decoder, model.landmarks)
+        self.n_best = min(n_best, len(self.u))
         n_near = min(len(self.u) - 1, 2 + 2 * self.u.shape[1], 16)
-        near = torch.cdist(self.u, self.u).topk(n_near + 1, largest=False).indices
-        self.near = near[:, 1:]
+        self.near = _largest(-torch.cdist(self.u, self.u).fill_diagonal_(math.inf), n_near)
 
-    def __call__(self, x: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return starts (b, n_starts, k), and a mask of those to use."""
-        parts = [self._best(some) for some in x.split(chunk_size(self.near.numel()))]
-        landmarks, used = (torch.cat(values) for values in zip(*parts, strict=True))
-        own = self.model.whiten(codes)[:, None]
-        used = torch.cat([torch.ones_like(used[:, :1]), used], 1)
-        return torch.cat([own, landmarks], 1), used
+    def apart(self, x: Tensor, mode: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        """Return starts (b, m, k) of searches for other modes than one of each sample, and a mask.
 
-    def _best(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the best landmarks with no better neighbour, and a mask of those that exist."""
-        score = self.log_prior - self.observation.pairwise_misfit(self.output, x)
-        surpassed = score < score[:, self.near].amax(-1)
-        top = score.masked_fill(surpassed, -math.inf).topk(self.n_landmarks)
-        return self.u[top.indices], ~top.values.isinf()
+        They are the most likely landmarks outside the ellipsoid around the mode, and with no
+        more likely neighbour.
+        """
+        size = chunk_size(len(self.u) * (2 + self.u.shape[1]))
+        chunks = (part.split(size) for part in (x, mode, factor))
+        parts = [self._apart(*chunk) for chunk in zip(*chunks, strict=True)]
+        u, exist = (torch.cat(values) for values in zip(*parts, strict=True))
+        return u, exist
+
+    def _apart(self, x: Tensor, mode: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        score = (self.log_prior - self.observation.pairwise_misfit(self.output, x)).T.contiguous()
+        neighbours = functools.reduce(torch.maximum, (score[near] for near in self.near.T))
+        distance = (self.u @ factor - mode[:, None] @ factor).square().sum(2)
+        k = self.u.shape[1]
+        left_out = (score < neighbours).T | (distance < k + _RADIUS * math.sqrt(2.0 * k))
+        best = score.T.masked_fill(left_out, -math.inf).topk(self.n_best)
+        return self.u[best.indices], best.values.isfinite()
 
 
-def laplace_proposals(posterior: _Posterior, starts: Tensor, used: Tensor) -> Proposals:
-    """Return normal approximations at the modes that damped Gauss-Newton steps reach.
+def _largest(values: Tensor, n: int) -> Tensor:
+    """Return the positions of the n largest values of each row in any order, several times as fast as torch."""
+    n = min(n, values.shape[1])
+    return torch.from_numpy(np.argpartition(-values.numpy(), n - 1, axis=1)[:, :n])
+
+
+def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks) -> Proposals:
+    """Return normal approximations at the modes that damped Newton steps reach.
 
     Parameters
     ----------
     posterior : _Posterior
-    starts : Tensor of shape (b, n_starts, k)
-    used : Tensor of shape (b, n_starts)
-        False leaves a start out.
+        Of b samples.
+    own : Tensor of shape (b, k)
+        First starts.
+    landmarks : _Landmarks
+        Further starts.
     """
-    search = _ModeSearch(posterior, starts, used)
-    search.run()
-    evidence = (-search.energy - log_det(search.factors)).view(used.shape)
-    factors = search.factors.view(*starts.shape, starts.shape[2])
-    return _merge(search.u.view(starts.shape), factors, evidence)
+    search = _ModeSearch(posterior, own, 1 + landmarks.n_best)
+    samples = indices(len(own), own)
+    search.run(samples, torch.zeros_like(samples))
+    search.u[:, 1:], exist = landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0])
+    samples, number = exist.nonzero().T
+    search.run(samples, 1 + number)
+    return _merge(search.u, search.factors, -search.energy - log_det(search.factors))
 
 
 class _ModeSearch:
-    """Damped Gauss-Newton searches for the modes of several posteriors at once.
-
-    Searches that approach a better one of the same sample, or can no longer reach
-    its energy, are given up after two steps.
+    """Damped Newton searches for modes of several posteriors at once.
 
     Attributes
     ----------
-    u : Tensor of shape (n, k)
-        Positions of n searches, n_starts for each sample.
-    energy : Tensor of shape (n,)
-        Infinite for searches that were given up.
-    factors : Tensor of shape (n, k, k)
+    u : Tensor of shape (b, n_starts, k)
+        Positions. The first search of a sample is the rival of the others, which are given up
+        if they join it, or are far less likely.
+    energy : Tensor of shape (b, n_starts)
+        Infinite for searches that were not started or given up.
+    factors : Tensor of shape (b, n_starts, k, k)
         Cholesky factors of the curvature.
-    active : Tensor of int
-        Indices of the searches that go on.
     """
 
-    def __init__(self, posterior: _Posterior, starts: Tensor, used: Tensor) -> None:
-        b, self.n_starts, k = starts.shape
+    def __init__(self, posterior: _Posterior, own: Tensor, n_starts: int) -> None:
+        b, k = own.shape
         self.posterior = posterior
-        self.u = starts.reshape(-1, k).clone()
-        self.owners = indices(b, starts).repeat_interleave(self.n_starts)
-        self.energy = posterior.energy(self.u, self.owners).masked_fill(~used.reshape(-1), math.inf)
-        eye = torch.eye(k, dtype=starts.dtype, device=starts.device)
-        self.factors = eye.repeat(len(self.u), 1, 1)
-        self.active = self.energy.isfinite().nonzero()[:, 0]
+        self.u = own[:, None].repeat(1, n_starts, 1)
+        self.energy = own.new_full((b, n_starts), math.inf)
+        self.factors = torch.eye(k, dtype=own.dtype, device=own.device).repeat(b, n_starts, 1, 1)
 
-    def run(self) -> None:
-        """Search until all have converged or the steps are used up."""
-        for iteration in range(MAX_STEPS):
-            if not len(self.active):
+    def run(self, samples: Tensor, number: Tensor) -> None:
+        """Search from some starts, given by samples and numbers, until all have converged or failed."""
+        u, factors = self.u[samples, number], self.factors[samples, number]
+        rival_u, rival_energy, rival_factors = (
+            self.u[samples, 0],
+            self.energy[samples, 0],
+            self.factors[samples, 0],
+        )
+        energy = self.posterior.energy(u, samples)
+        energy[energy > rival_energy + _REACH] = math.inf
+        active = energy.isfinite().nonzero()[:, 0]
+        for _ in range(MAX_STEPS):
+            if not len(active):
                 break
-            step, decrement = self._gauss_newton_step()
-            if iteration > 0:
-                kept = self._promising(step, decrement)
-                self.energy[self.active[~kept]] = math.inf
-                self.active, step, decrement = self.active[kept], step[kept], decrement[kept]
-            unfinished = decrement > 0.1 + 1e-12 * self.energy[self.active].abs()
+            owners = samples[active]
+            gradient, factors[active] = self.posterior.quadratic(u[active], owners)
+            step = -torch.cholesky_solve(gradient[..., None], factors[active])[..., 0]
+            decrement = -(gradient * step).sum(1)
+            unfinished = decrement > _CONVERGED + 1e-12 * energy[active].abs()
             # The last step is taken, too, because it reaches the mode of a linear decoder.
-            moved = self._line_search(step, decrement)
-            self.active = self.active[moved & unfinished]
+            moved = self._line_search(u, energy, active, owners, step, decrement)
+            gap = ((u[active] - rival_u[active])[:, None] @ rival_factors[active])[:, 0]
+            joins = rival_energy[active].isfinite() & (gap.square().sum(1) < MERGE)
+            energy[active[joins]] = math.inf
+            active = active[moved & unfinished & ~joins]
+        self.u[samples, number], self.energy[samples, number] = u, energy
+        self.factors[samples, number] = factors
 
-    def _gauss_newton_step(self) -> tuple[Tensor, Tensor]:
-        """Return the step of each active search and the decrease of energy that it predicts, doubled."""
-        active = self.active
-        gradient, self.factors[active] = self.posterior.gauss_newton(self.u[active], self.owners[active])
-        step = -torch.cholesky_solve(gradient[..., None], self.factors[active])[..., 0]
-        return step, -(gradient * step).sum(1)
-
-    def _promising(self, step: Tensor, decrement: Tensor) -> Tensor:
-        """Return a mask of the active searches that may reach a mode of their own."""
-        active = self.active
-        owners = self.owners[active]
-        rival = self.energy.view(-1, self.n_starts).argmin(1)[owners] + owners * self.n_starts
-        gap = ((self.u[active] + step - self.u[rival])[:, None] @ self.factors[rival])[:, 0]
-        hopeless = self.energy[active] - decrement > self.energy[rival] + 20.0
-        return (rival == active) | ~(hopeless | (gap.square().sum(1) < MERGE))
-
-    def _line_search(self, step: Tensor, decrement: Tensor) -> Tensor:
+    def _line_search(
+        self, u: Tensor, energy: Tensor, active: Tensor, owners: Tensor, step: Tensor, decrement: Tensor
+    ) -> Tensor:
         """Move the active searches by the first step size that helps; return a mask of those moved."""
-        waiting = torch.ones_like(self.active, dtype=torch.bool)
+        waiting = torch.ones_like(active, dtype=torch.bool)
         for size in (1.0, 0.3, 0.1, 0.03, 0.01):
             tried = waiting.nonzero()[:, 0]
             if not len(tried):
                 break
-            at = self.active[tried]
-            trial = self.u[at] + size * step[tried]
-            value = self.posterior.energy(trial, self.owners[at])
-            good = value < self.energy[at] - 0.1 * size * decrement[tried]
-            self.u[at[good]] = trial[good]
-            self.energy[at[good]] = value[good]
+            at = active[tried]
+            trial = u[at] + size * step[tried]
+            value = self.posterior.energy(trial, owners[tried])
+            good = value < energy[at] - 0.1 * size * decrement[tried]
+            u[at[good]] = trial[good]
+            energy[at[good]] = value[good]
             waiting[tried[good]] = False
         return ~waiting
 
@@ -266,7 +330,9 @@ def _merge(means: Tensor, factors: Tensor, evidence: Tensor) -> Proposals:
     share = torch.softmax(evidence.clamp_min(-1e300).masked_fill(dropped, -math.inf), 1)
     # The evidence is inaccurate for curved decoders, so each mode keeps a part of the draws.
     even = (~dropped).float() / (~dropped).sum(1, keepdim=True)
-    return Proposals(means, factors, (0.8 * share + 0.2 * even).log())
+    log_weights = (0.8 * share + 0.2 * even).log()
+    kept_first = log_weights.argsort(dim=1, descending=True, stable=True)
+    return Proposals(*(value[sample, kept_first] for value in (means, factors, log_weights)))
 
 
 def _cholesky(gram: Tensor, base: Tensor) -> Tensor:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from sklearn_ae._density.decoder import Decode, Decoder
 from sklearn_ae._density.importance_sampling import normal_draws
-from sklearn_ae._utils.derivatives import jacobian
 from sklearn_ae._utils.gaussian import log_standard_normal
 from sklearn_ae.priors import FittedPrior
-
-Decode = Callable[[Tensor], Tensor]
 
 # Values per chunk, few enough to stay in the cache: twice as fast as large blocks.
 CHUNK = 2**19
@@ -41,7 +38,7 @@ class LatentModel:
 
     @classmethod
     def fit(
-        cls, decode: Decode, mean: Tensor, root: Tensor, codes: Tensor, noise_variance: float
+        cls, decode: Decoder | Decode, mean: Tensor, root: Tensor, codes: Tensor, noise_variance: float
     ) -> LatentModel:
         """Take the moments of the training codes, minus the share of the noise in them.
 
@@ -50,7 +47,7 @@ class LatentModel:
 
         Parameters
         ----------
-        decode : callable
+        decode : Decoder or callable
             Maps float64 codes (n, k) to ``eta`` (n, d).
         mean : Tensor of shape (k,)
         root : Tensor of shape (k, k)
@@ -61,7 +58,7 @@ class LatentModel:
             Variance of Gaussian noise on x; 0 subtracts nothing.
         """
         floored = _floored_root(root)
-        floored = floored @ _signal_root(decode, codes, floored, noise_variance)
+        floored = floored @ _signal_root(Decoder.of(decode), codes, floored, noise_variance)
         return cls._with_draws(mean, torch.linalg.qr(floored.T).R.T, codes)
 
     @classmethod
@@ -115,7 +112,7 @@ def _floored_root(root: Tensor) -> Tensor:
     return basis.T * size.clamp_min(max(1e-8 * float(size.max()), 1e-15))
 
 
-def _signal_root(decode: Decode, codes: Tensor, root: Tensor, noise_variance: float) -> Tensor:
+def _signal_root(decoder: Decoder, codes: Tensor, root: Tensor, noise_variance: float) -> Tensor:
     """Return the square root of I - mean of noise_variance * inv(J'J), J in units of root.
 
     Directions that do not change the decoder's output (overcomplete codes) hold no
@@ -123,9 +120,15 @@ def _signal_root(decode: Decode, codes: Tensor, root: Tensor, noise_variance: fl
     """
     share = torch.zeros_like(root)
     for block in codes.split(chunk_size((root.shape[0] + 1) * 256)):
-        _, jac = jacobian(decode, block)
-        jac = jac @ root
-        power, basis = torch.linalg.eigh(jac.mT @ jac)
+        jac = decoder.expand(block, order=1).jac @ root
+        gram = jac.mT @ jac
+        factor, info = torch.linalg.cholesky_ex(
+            gram - noise_variance * torch.eye(len(root), dtype=root.dtype, device="cpu")
+        )
+        # In the usual case, more signal than noise in all directions, no eigenvectors are needed.
+        usual = (info == 0) & (noise_variance > 1e-9 * gram.diagonal(dim1=1, dim2=2).sum(1))
+        share += noise_variance * torch.cholesky_inverse(torch.linalg.cholesky(gram[usual])).sum(0)
+        power, basis = torch.linalg.eigh(gram[~usual])
         null = power <= 1e-9 * power[:, -1:].clamp_min(1e-300)
         part = (noise_variance / power.clamp_min(noise_variance)).masked_fill(null, 0.0)
         share += torch.einsum("nij,nj,nkj->ik", basis, part, basis)
@@ -133,7 +136,7 @@ def _signal_root(decode: Decode, codes: Tensor, root: Tensor, noise_variance: fl
     return basis * (1.0 - share).clamp_min(1e-8).sqrt()
 
 
-def decode_all(decode: Decode, codes: Tensor) -> Tensor:
+def decode_all(decode: Decoder, codes: Tensor) -> Tensor:
     """Decode codes (n, k) in parts, without a graph."""
     with torch.no_grad():
         return torch.cat([decode(some) for some in codes.split(1024)])

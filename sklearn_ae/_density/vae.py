@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._density.autoencoder import loadings
+from sklearn_ae._density.decoder import Decoder, ModuleDecoder
 from sklearn_ae._density.importance_sampling import normal_draws
 from sklearn_ae._density.laplace import log_likelihood
-from sklearn_ae._density.latent_prior import Decode, LatentModel, chunk_size
+from sklearn_ae._density.latent_prior import LatentModel, chunk_size
 from sklearn_ae._density.observations import (
     DecodedNoiseObservation,
     GaussianObservation,
@@ -112,7 +113,10 @@ class FittedVAE:
             log_p = self._map(X, lambda x: (self._closed_form(x),))[0]
             return log_p, np.zeros_like(log_p)
         latent = LatentModel.standard(torch.from_numpy(codes), self.module.prior)
-        log_p, std = self._map(X, lambda x: self._estimate(x, latent, n_draws))
+        observation = self._observation()
+        gaussian = isinstance(observation, GaussianObservation)
+        decoder = ModuleDecoder(self.module, observation.noise_variance if gaussian else None)
+        log_p, std = self._map(X, lambda x: self._estimate(x, decoder, latent, observation, n_draws))
         return log_p - self.module.log_jacobian, std
 
     def _map(
@@ -137,12 +141,13 @@ class FittedVAE:
         bound = bound + (self.module.prior.log_prob(z) - log_standard_normal(z).sum(2)).mean(1)
         return bound.masked_fill(bound.isnan(), -math.inf)  # a difference of infinities, of extreme samples
 
-    def _estimate(self, x: Tensor, latent: LatentModel, n_draws: int) -> tuple[Tensor, Tensor]:
+    def _estimate(
+        self, x: Tensor, decoder: Decoder, latent: LatentModel, observation: Observation, n_draws: int
+    ) -> tuple[Tensor, Tensor]:
         """Return the log-density (log-probability if discrete) and its standard error."""
         module = self.module
-        target = module.target(x)
         return log_likelihood(
-            target, self._decode(), module.encode(x), latent, self._observation(), n_draws=n_draws
+            module.target(x), decoder, module.encode(x), latent, observation, n_draws=n_draws
         )
 
     def _observation(self) -> Observation:
@@ -155,17 +160,6 @@ class FittedVAE:
         if is_gaussian(self.likelihood):
             return GaussianObservation(noise.common.exp())
         return OptionObservation(self.likelihood, noise.common)
-
-    def _decode(self) -> Decode:
-        """Return the map from codes to what the observation takes."""
-        noise = self.module.noise
-        fixed = noise is None or noise.network is None
-        return self.module.decode if fixed else self._decode_with_noise
-
-    def _decode_with_noise(self, z: Tensor) -> Tensor:
-        log_noise = self.module.log_noise(z)
-        assert log_noise is not None
-        return torch.cat([self.module.decode(z), log_noise], 1)
 
     def _is_linear_gaussian(self) -> bool:
         gaussian = is_gaussian(self.likelihood) and self.module.prior is None

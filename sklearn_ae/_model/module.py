@@ -125,7 +125,11 @@ class Noise(nn.Module):
         """Return the log noise variance for codes z."""
         if self.network is None:
             return self.common
-        return (self.log_variance + self.network(z)).clamp(*LOG_VARIANCE_BOUNDS)
+        return self.bounded(self.network(z))
+
+    def bounded(self, change: Tensor) -> Tensor:
+        """Return the log noise variance for outputs of the network."""
+        return (self.log_variance + change).clamp(*LOG_VARIANCE_BOUNDS)
 
     @torch.no_grad()
     def rescale(self, factor: float) -> None:

@@ -68,6 +68,21 @@ def jacobian(function: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, T
     return value, torch.nan_to_num(jac, 0.0, 0.0, 0.0)
 
 
+def curvature(function: Callable[[Tensor], Tensor], u: Tensor, weights: Tensor) -> Tensor:
+    """Return the sums (n, k, k) of second derivatives of the values, with weights (n, d).
+
+    They are zero for a function with parts that cannot be differentiated twice.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        u = u.detach().clone().requires_grad_()
+        try:
+            pulled = _gradient(function(u) * weights.to(u.dtype), u)
+            rows = [_gradient(column, u) for column in pulled.unbind(1)]
+        except (RuntimeError, NotImplementedError):
+            return weights.new_zeros((len(u), u.shape[1], u.shape[1]))
+    return torch.stack(rows, 1).detach().nan_to_num(0.0, 0.0, 0.0).to(weights.dtype)
+
+
 def _columns(value: Tensor, u: Tensor, n_copies: int) -> Tensor:
     """Return the Jacobians of the first samples of u, which holds ``n_copies`` of all, column by column."""
     if any(isinstance(node, BackwardCFunction) for node in _graph(value)):
