@@ -116,14 +116,14 @@ class ModuleDecoder(Decoder):
         if module.loss.discrete:
             eta = eta.mapped(lambda y: module.loss.link(module.in_units(y)))
         if network is not None:
+            factor: Any = 1.0 if gain is None else gain
             y = padded.through(network)
-            gain = 1.0 if gain is None else gain
-            eta = _Dual(eta.value + gain * y.value, eta.columns + gain * y.columns, bends)
+            eta = _Dual(eta.value + factor * y.value, eta.columns + factor * y.columns, bends)
         if not self.has_noise:
             return eta
         log_noise = codes.through(module.noise.network).mapped(module.noise.bounded)  # type: ignore[union-attr]
-        parts = (torch.cat(pair, -1) for pair in zip(eta[:2], log_noise[:2], strict=True))
-        return _Dual(*parts, bends)
+        value, columns = (torch.cat(pair, -1) for pair in zip(eta[:2], log_noise[:2], strict=True))
+        return _Dual(value, columns, bends)
 
 
 class Expansion(NamedTuple):

@@ -26,20 +26,27 @@ N_STARTS = 5
 
 MAX_STEPS = 20
 
-# Modes are the same if their squared distance is below this, in standard deviations.
+# Squared distance from the mode, in standard deviations, at which the last step is taken.
+_CONVERGED = 0.3
+
+# Modes are the same if their squared distance is below this.
 MERGE = 1.0
 
-_CONVERGED = 0.3  # squared distance from the mode in standard deviations at which the last step is taken
+# Further searches start outside an ellipsoid around the first mode, whose squared radius exceeds
+# its mean under the normal distribution by this number of standard deviations, ...
+_RADIUS = 1.0
 
-_RADIUS = 1.0  # standard deviations of the chi-squared distribution beyond its mean, around a mode
+# ... and at most this number of nats below the mode.
+_REACH = 20.0
 
-_REACH = 20.0  # nats by which a landmark may be less likely than the mode found, to start another search
+# Least diagonal entry of the factor of a Hessian to be used; that of the prior alone has ones.
+_LEAST_FACTOR = 0.3
 
-_LEAST_FACTOR = 0.3  # of a Hessian that is used, where the prior alone has 1
-
+# All samples have this share of the draws. Those with several modes, whose weights vary more than
+# few draws show, or with a standard error above _TOLERANCE / sqrt(n_draws) have all of them.
+_FIRST_SHARE = 0.25
 _MIN_DRAWS = 16
-_FIRST_SHARE = 4  # one of so many draws is taken for every sample
-_TOLERANCE = 1.5  # standard error times the root of n_draws from which the others are taken, too
+_TOLERANCE = 1.5
 
 
 @torch.no_grad()
@@ -97,7 +104,7 @@ def log_likelihood(
 
 def _estimate(posterior: _Posterior, proposals: Proposals, n_draws: int) -> Tensor:
     """Return the estimates and their standard errors, shape (2, n)."""
-    n_first = max(_MIN_DRAWS, n_draws // _FIRST_SHARE)
+    n_first = max(_MIN_DRAWS, round(_FIRST_SHARE * n_draws))
     if n_draws <= n_first:
         return _weighted(posterior, proposals, n_draws)
     result = _weighted(posterior, proposals, n_first)
@@ -111,9 +118,10 @@ def _estimate(posterior: _Posterior, proposals: Proposals, n_draws: int) -> Tens
 def _weighted(
     posterior: _Posterior, proposals: Proposals, n_draws: int, samples: Tensor | None = None
 ) -> Tensor:
-    """Return estimates from a number of draws and their standard errors, shape (2, n), of some or all samples.
+    """Return the estimates from a number of draws and their standard errors, shape (2, n).
 
-    Samples with the same number of modes are treated together.
+    ``samples`` are the indices of n samples, None for all; those with the same number of modes are
+    treated together.
     """
     if samples is None:
         samples = indices(len(proposals.means), proposals.means)
@@ -224,7 +232,7 @@ class _Landmarks:
 
 
 def _largest(values: Tensor, n: int) -> Tensor:
-    """Return the positions of the n largest values of each row in any order, several times as fast as torch."""
+    """Return the positions of the n largest values of each row, in any order; faster than ``topk``."""
     n = min(n, values.shape[1])
     return torch.from_numpy(np.argpartition(-values.numpy(), n - 1, axis=1)[:, :n])
 

@@ -122,9 +122,8 @@ def _signal_root(decoder: Decoder, codes: Tensor, root: Tensor, noise_variance: 
     for block in codes.split(chunk_size((root.shape[0] + 1) * 256)):
         jac = decoder.expand(block, order=1).jac @ root
         gram = jac.mT @ jac
-        factor, info = torch.linalg.cholesky_ex(
-            gram - noise_variance * torch.eye(len(root), dtype=root.dtype, device="cpu")
-        )
+        noise = noise_variance * torch.eye(len(root), dtype=root.dtype, device="cpu")
+        info = torch.linalg.cholesky_ex(gram - noise).info
         # In the usual case, more signal than noise in all directions, no eigenvectors are needed.
         usual = (info == 0) & (noise_variance > 1e-9 * gram.diagonal(dim1=1, dim2=2).sum(1))
         share += noise_variance * torch.cholesky_inverse(torch.linalg.cholesky(gram[usual])).sum(0)

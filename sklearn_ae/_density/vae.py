@@ -114,8 +114,8 @@ class FittedVAE:
             return log_p, np.zeros_like(log_p)
         latent = LatentModel.standard(torch.from_numpy(codes), self.module.prior)
         observation = self._observation()
-        gaussian = isinstance(observation, GaussianObservation)
-        decoder = ModuleDecoder(self.module, observation.noise_variance if gaussian else None)
+        noise = observation.noise_variance if isinstance(observation, GaussianObservation) else None
+        decoder = ModuleDecoder(self.module, noise)
         log_p, std = self._map(X, lambda x: self._estimate(x, decoder, latent, observation, n_draws))
         return log_p - self.module.log_jacobian, std
 
