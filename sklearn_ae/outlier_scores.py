@@ -15,7 +15,6 @@ from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from sklearn_ae._options import Option, Pair
 from sklearn_ae._utils.compat import Interval
@@ -183,8 +182,9 @@ class Either(Pair, OutlierScore):
 class Auto(OutlierScore):
     """Score with the best average results over many datasets.
 
-    ``Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)`` for a robust detector,
-    ``Neighbors(n_neighbors=1)`` for a detector that is fitted on clean samples.
+    ``Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)`` for a
+    robust detector, ``Neighbors(n_neighbors=1)`` for a detector that is fitted on clean
+    samples.
 
     Examples
     --------
@@ -195,7 +195,7 @@ class Auto(OutlierScore):
 
     def resolve_auto(self, *, robust: bool) -> OutlierScore:
         if robust:
-            return Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)
+            return Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)
         return Neighbors(n_neighbors=1)
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
@@ -405,12 +405,11 @@ class FittedNeighbors:
         self.space = space
         self.x = references.x
         self.tolerance = _SAME * self.x.std(axis=0) + _SAME_DIGITS * np.abs(self.x).max(axis=0)
-        self.sums = self.x.sum(axis=1)
+        self.sums, self.tolerance_of_sum = self.x.sum(axis=1), self.tolerance.sum()
         self.n_neighbors = min(n_neighbors, max(1, len(self.x) - 1))
         points = space(references)
         self.centre = points.mean(axis=0)
         self.points = points - self.centre
-        self.minus_twice = -2.0 * self.points.T
         self.squared_norms = np.square(self.points).sum(axis=1)
         self.negligible = _SAME_POINT**2 * self.squared_norms.mean()
 
@@ -446,8 +445,9 @@ class FittedNeighbors:
         """
         shape = len(points), min(self.n_neighbors + 1, len(self.x))
         candidates, distances = np.empty(shape, dtype=np.intp), np.empty(shape)
-        for batch in gen_batches(len(points), _BATCH_SIZE):
-            product = points[batch] @ self.minus_twice
+        for start in range(0, len(points), _BATCH_SIZE):
+            batch = slice(start, start + _BATCH_SIZE)
+            product = -2.0 * points[batch] @ self.points.T
             product += self.squared_norms
             rows = np.arange(len(product))
             for nearest in candidates[batch].T:  # a few passes are faster than a partial sort
@@ -463,7 +463,7 @@ class FittedNeighbors:
 
         All features are compared only where the sums of the features agree.
         """
-        same = np.abs(x.sum(axis=1)[:, None] - self.sums[candidates]) <= self.tolerance.sum()
+        same = np.abs(x.sum(axis=1)[:, None] - self.sums[candidates]) <= self.tolerance_of_sum
         i, j = np.nonzero(same)
         same[i, j] = (np.abs(x[i] - self.x[candidates[i, j]]) <= self.tolerance).all(axis=1)
         return same
