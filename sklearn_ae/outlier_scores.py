@@ -15,7 +15,6 @@ from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from sklearn_ae._options import Option, Pair
 from sklearn_ae._utils.compat import Interval
@@ -23,6 +22,8 @@ from sklearn_ae._utils.covariance import ShrunkCovariance
 
 _SAME = 1e-3  # difference, in standard deviations of a feature, up to which a query is a training sample
 _SAME_DIGITS = 1e-7  # the same in multiples of the largest value, for the rounding of single precision
+
+_BATCH_SIZE = 128  # Number of queries whose distances to the references fit in the cache
 
 _SAME_POINT = 1e-6  # distance, in standard deviations of the references, up to which points are the same
 
@@ -53,7 +54,7 @@ class ReconstructedSamples:
     @property
     def joint(self) -> np.ndarray:
         """Samples and residuals side by side, of shape (n, 2d)."""
-        return np.hstack([self.x, self.residual])
+        return np.concatenate([self.x, self.residual], axis=1)
 
     def __getitem__(self, selected: np.ndarray) -> ReconstructedSamples:
         return ReconstructedSamples(self.x[selected], self.x_hat[selected], self.log_likelihood)
@@ -181,8 +182,9 @@ class Either(Pair, OutlierScore):
 class Auto(OutlierScore):
     """Score with the best average results over many datasets.
 
-    ``Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)`` for a robust detector,
-    ``Neighbors(n_neighbors=1)`` for a detector that is fitted on clean samples.
+    ``Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)`` for a
+    robust detector, ``Neighbors(n_neighbors=1)`` for a detector that is fitted on clean
+    samples.
 
     Examples
     --------
@@ -193,7 +195,7 @@ class Auto(OutlierScore):
 
     def resolve_auto(self, *, robust: bool) -> OutlierScore:
         if robust:
-            return Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)
+            return Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)
         return Neighbors(n_neighbors=1)
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
@@ -403,6 +405,7 @@ class FittedNeighbors:
         self.space = space
         self.x = references.x
         self.tolerance = _SAME * self.x.std(axis=0) + _SAME_DIGITS * np.abs(self.x).max(axis=0)
+        self.sums, self.tolerance_of_sum = self.x.sum(axis=1), self.tolerance.sum()
         self.n_neighbors = min(n_neighbors, max(1, len(self.x) - 1))
         points = space(references)
         self.centre = points.mean(axis=0)
@@ -411,32 +414,56 @@ class FittedNeighbors:
         self.negligible = _SAME_POINT**2 * self.squared_norms.mean()
 
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
-        return self._squared_differences(samples).sum(axis=(1, 2)) / self.n_neighbors
+        return self._nearest(samples, self._centred(samples))[1].sum(axis=1) / self.n_neighbors
 
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        points = self._centred(samples)
+        nearest, distances = self._nearest(samples, points)
+        differences = np.square(points[:, None] - self.points[nearest])
+        differences[distances == 0.0] = 0.0
         n, d = samples.x.shape
-        differences = self._squared_differences(samples).reshape(n, self.n_neighbors, -1, d)
-        return differences.sum(axis=(1, 2)) / self.n_neighbors
+        return differences.reshape(n, -1, d).sum(axis=1) / self.n_neighbors
 
-    def _squared_differences(self, samples: ReconstructedSamples) -> np.ndarray:
-        """Return the squared differences from the nearest references, of shape (n, n_neighbors, dimensions).
+    def _centred(self, samples: ReconstructedSamples) -> np.ndarray:
+        return self.space(samples) - self.centre
 
-        They are computed anew, because short distances lose digits in a matrix product.
-        """
-        points = self.space(samples) - self.centre
-        candidates = self._candidates(points)
-        differences = np.square(points[:, None] - self.points[candidates])
-        differences[differences.sum(axis=2) <= self.negligible] = 0.0
-        distance = differences.sum(axis=2)
-        same = (np.abs(samples.x[:, None] - self.x[candidates]) <= self.tolerance).all(axis=2)
+    def _nearest(self, samples: ReconstructedSamples, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return indices and squared distances of the nearest references, of shape (n, n_neighbors)."""
+        candidates, distances = self._candidates(points)
         if candidates.shape[1] > self.n_neighbors:
-            distance[same & (same.cumsum(axis=1) == 1)] = np.inf
-        order = np.argsort(distance, axis=1, kind="stable")[:, : self.n_neighbors]
-        return np.take_along_axis(differences, order[:, :, None], axis=1)
+            same = self._is_same(samples.x, candidates)
+            known = np.flatnonzero(same.any(axis=1))
+            distances[known, same[known].argmax(axis=1)] = np.inf
+        order = np.argsort(distances, axis=1, kind="stable")[:, : self.n_neighbors]
+        rows = np.arange(len(points))[:, None]
+        return candidates[rows, order], distances[rows, order]
 
-    def _candidates(self, points: np.ndarray) -> np.ndarray:
-        """Return the indices of the n_neighbors + 1 nearest references, since one may be the query itself."""
-        squared_norms, transposed = torch.from_numpy(self.squared_norms), torch.from_numpy(self.points.T)
-        distance = torch.addmm(squared_norms, torch.from_numpy(points), transposed, alpha=-2.0)
-        n_candidates = min(self.n_neighbors + 1, len(self.x))
-        return distance.topk(n_candidates, largest=False).indices.numpy()
+    def _candidates(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return indices and distances of the n_neighbors + 1 nearest, since one may be the query itself.
+
+        The distances are computed anew, because short ones lose digits in a matrix product.
+        """
+        shape = len(points), min(self.n_neighbors + 1, len(self.x))
+        candidates, distances = np.empty(shape, dtype=np.intp), np.empty(shape)
+        for start in range(0, len(points), _BATCH_SIZE):
+            batch = slice(start, start + _BATCH_SIZE)
+            product = -2.0 * points[batch] @ self.points.T
+            product += self.squared_norms
+            rows = np.arange(len(product))
+            for nearest in candidates[batch].T:  # a few passes are faster than a partial sort
+                nearest[:] = product.argmin(axis=1)
+                product[rows, nearest] = np.inf
+            differences = points[batch, None] - self.points[candidates[batch]]
+            np.einsum("ijk,ijk->ij", differences, differences, out=distances[batch])
+        distances[distances <= self.negligible] = 0.0
+        return candidates, distances
+
+    def _is_same(self, x: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Return a mask of the candidates that equal the query, of shape (n, n_candidates).
+
+        All features are compared only where the sums of the features agree.
+        """
+        same = np.abs(x.sum(axis=1)[:, None] - self.sums[candidates]) <= self.tolerance_of_sum
+        i, j = np.nonzero(same)
+        same[i, j] = (np.abs(x[i] - self.x[candidates[i, j]]) <= self.tolerance).all(axis=1)
+        return same

@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal, spearmanr
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
-from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
+from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer, outlier_scores
 from sklearn_ae._utils.covariance import ShrunkCovariance
 from sklearn_ae.outlier_scores import (
     OUTLIER_SCORES,
@@ -218,6 +218,41 @@ def test_short_distances_far_from_zero_keep_their_digits(shift):
         np.testing.assert_allclose(of_far.outlyingness(far), of_near.outlyingness(near), rtol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("k", [1, 3])
+def test_references_in_single_precision_are_compared_with_the_others(k, offset):
+    """They are recognised, although the sums of their features differ slightly."""
+    train = make_samples(200)
+    train = ReconstructedSamples(train.x + offset, train.x_hat, no_likelihood)
+    rounded = ReconstructedSamples(train.x.astype(np.float32).astype(float), train.x_hat, no_likelihood)
+    for fitted, points in zip(fit_scores(Neighbors(n_neighbors=k), train), spaces(train), strict=True):
+        expected = mean_squared_distance(points, k)
+        np.testing.assert_allclose(fitted.outlyingness(rounded), expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_neighbors_do_not_depend_on_the_size_of_batches(size, monkeypatch):
+    train, new = make_samples(80), make_samples(60, seed=1)
+    for fitted in fit_scores(Neighbors(n_neighbors=3), train):
+        expected = fitted.outlyingness(new), fitted.contributions(new)
+        with monkeypatch.context() as patch:
+            patch.setattr(outlier_scores, "_BATCH_SIZE", size)
+            values = fitted.outlyingness(new), fitted.contributions(new)
+        for value, reference in zip(values, expected, strict=True):
+            np.testing.assert_allclose(value, reference, rtol=1e-12)
+
+
+def test_all_of_the_equally_near_references_are_neighbors():
+    """None of them is counted twice."""
+    x = np.vstack([np.eye(4), -np.eye(4)])
+    train = ReconstructedSamples(x, np.zeros_like(x), no_likelihood)
+    centre = ReconstructedSamples(np.zeros((1, 4)), np.zeros((1, 4)), no_likelihood)
+    joint, _ = fit_scores(Neighbors(n_neighbors=7), train)
+    np.testing.assert_allclose(joint.outlyingness(centre), 2.0)
+    assert joint.contributions(centre).sum() == pytest.approx(2.0)
+    assert np.sort(joint.contributions(centre)[0])[0] == pytest.approx(2 / 7)  # one of eight is left out
+
+
 def test_references_are_a_random_subset_of_the_samples():
     train, new = make_samples(200), make_samples(60, seed=1)
     full, _ = fit_scores(Neighbors(n_neighbors=1), train)
@@ -284,7 +319,7 @@ def test_either_is_the_larger_calibrated_score():
 
 def test_auto_is_neighbors_combined_with_mahalanobis_if_robust():
     assert repr(Auto().resolve_auto(robust=False)) == "Neighbors(n_neighbors=1)"
-    robust_choice = Neighbors(n_neighbors=5) | Mahalanobis(residuals=False)
+    robust_choice = Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)
     assert repr(Auto().resolve_auto(robust=True)) == repr(robust_choice)
     for robust in (True, False):
         model = detector("auto", robust=robust).fit(correlated(60))

@@ -50,11 +50,12 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     autoencoder : AutoencoderTransformer, VAETransformer or None, default=None
         Autoencoder to clone for each fold, with another ``random_state``. None is a
         small AutoencoderTransformer with ``min(16, ceil(n_features / 4))`` components (at
-        most a quarter of its samples), trained for about 500 steps.
+        most a quarter of its samples) and a hidden layer of 64 units, trained for about 200
+        steps.
     outlier_score : {"auto", "reconstruction", "log_likelihood", "mahalanobis", "neighbors"} \
             or OutlierScore, default="auto"
         Measure of how far out a sample is, given its reconstruction. "auto" gave the
-        best results over many datasets: ``Neighbors(n_neighbors=5) |
+        best results over many datasets: ``Neighbors(n_neighbors=5, max_references=500) |
         Mahalanobis(residuals=False)`` if robust, else ``Neighbors(n_neighbors=1)``. Scores
         joined by ``|`` use the one that ranks the sample farther out.
     contamination : "auto" or float in (0, 0.5], default="auto"

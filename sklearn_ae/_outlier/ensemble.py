@@ -30,8 +30,9 @@ _MIN_FOLDS = 5
 _BLOCK_VALUES = 2**18  # number of entries of X that are scored at a time, in blocks of
 _MIN_WIDTH = 256  # that number divided by this, or by the number of features if larger
 
-_N_STEPS = 500  # Training budget of a default autoencoder
+_N_STEPS = 200  # Training budget of a default autoencoder
 _BATCH_SIZE = 128
+_LEARNING_RATE = 0.008  # higher than that of AutoencoderTransformer, because there are few steps
 _MAX_COMPONENTS = 16
 _MAX_EPOCHS = 150
 
@@ -54,8 +55,9 @@ def default_autoencoder(n_samples: int, n_features: int) -> AutoencoderTransform
     steps_per_epoch = -(-n_samples // _BATCH_SIZE)
     return AutoencoderTransformer(
         min(_MAX_COMPONENTS, -(-n_features // 4), max(1, n_samples // 4)),
-        hidden_layer_sizes=(128, 64),
+        hidden_layer_sizes=(64,),
         batch_size=_BATCH_SIZE,
+        learning_rate_init=_LEARNING_RATE,
         max_iter=min(_MAX_EPOCHS, -(-_N_STEPS // steps_per_epoch)),
     )
 
@@ -187,7 +189,7 @@ class FoldDetector:
     @np.errstate(over="ignore", invalid="ignore")
     def _values(self, X: Any) -> np.ndarray:
         """Return the outlyingness by each fitted score, of shape (n_scores, n)."""
-        return np.hstack([self._block_values(samples) for samples in self.blocks(X)])
+        return np.concatenate([self._block_values(samples) for samples in self.blocks(X)], axis=1)
 
     def _block_values(self, samples: ReconstructedSamples) -> np.ndarray:
         return np.stack([fitted.outlyingness(samples) for fitted in self.fitted_scores])
