@@ -39,6 +39,8 @@ class ArraySamples:
         Convert batches on demand instead of all samples at once.
     """
 
+    clean: ArraySamples | None = None  # to be reconstructed instead of the samples
+
     def __init__(self, X: Any, indices: np.ndarray | None = None, lazy: bool = False) -> None:
         self.X = X
         self.indices = indices
@@ -68,10 +70,10 @@ class ArraySamples:
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
         """Iterate over all samples in dense blocks of at most ``n_values`` entries, or one sample."""
-        X = self.array
-        size = max(1, n_values // X.shape[1])
-        for start in range(0, X.shape[0], size):
-            yield _dense(X[start : start + size])
+        n, d = self.shape
+        size = max(1, n_values // d)
+        for start in range(0, n, size):
+            yield _dense(self[start : start + size])
 
     def feature_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return minimum and maximum of each feature of X, including held-out samples."""
@@ -100,6 +102,7 @@ class PairedSamples(ArraySamples):
 
     def __init__(self, noisy: Any, clean: Any, indices: np.ndarray | None = None) -> None:
         super().__init__(clean, indices, lazy=sparse.issparse(noisy))
+        self.clean = ArraySamples(clean, indices)
         self.noisy = noisy
         self.dtype = noisy.dtype
         self.is_wide = False
