@@ -25,6 +25,7 @@ from sklearn_ae._utils.arrays import BLOCK_VALUES
 _BLOCK_BYTES = 2**21  # size of the parts that are converted to float32, chosen to fit the cache
 _WIDE = 2  # features per sample from which training in the row space pays
 _MAX_WIDE_SAMPLES = 2_000  # number of samples whose decomposition is cheap compared with training
+N_DIRECTIONS = 300  # of sparse samples, in whose span they are trained
 
 
 class ArraySamples:
@@ -49,7 +50,10 @@ class ArraySamples:
         self.n_places = self.shape[0]  # samples that can be addressed by their position
         self.dtype = X.dtype
         n, d = self.shape
-        self.is_wide = isinstance(X, np.ndarray) and n <= _MAX_WIDE_SAMPLES and d > _WIDE * n
+        if sparse.issparse(X):
+            self.is_wide = d > _WIDE * min(n, N_DIRECTIONS)
+        else:
+            self.is_wide = isinstance(X, np.ndarray) and n <= _MAX_WIDE_SAMPLES and d > _WIDE * n
 
     @property
     def array(self) -> Any:
@@ -192,7 +196,12 @@ class WorkingSamples(Dataset):
         return batch.to(self.device)
 
     def batches(self, batch_size: int, generator: Generator | None = None) -> Batches:
-        """Return the batches of one epoch, in a fresh random order if a generator is given."""
+        """Return the batches of one epoch, in a fresh random order if a generator is given.
+
+        Without a generator, the samples are evaluated, in batches of a limited number of entries.
+        """
+        if generator is None:
+            batch_size = min(batch_size, max(1, BLOCK_VALUES // len(self.offset)))
         return Batches(self, batch_size, generator)
 
 

@@ -216,9 +216,12 @@ def squared_errors(module: Autoencoder, samples: Any, sizes: Iterable[int]) -> t
 
 def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
     """Iterate over X in working units and in the precision of the module, in blocks that fit the cache."""
-    offset = module.offset.numpy().astype(np.float64)
+    dtype = module.offset.dtype
+    offset = module.offset.numpy().astype(np.float64, copy=False)
     for part in X.blocks() if hasattr(X, "blocks") else sample_blocks(X):
-        yield torch.from_numpy((part - offset) / module.scale).to(module.offset.dtype)
+        x = part - offset
+        x /= module.scale
+        yield torch.from_numpy(x).to(dtype)
 
 
 @torch.no_grad()
