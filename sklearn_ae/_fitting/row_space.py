@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import linalg, sparse
+from scipy import linalg
 from scipy.sparse.linalg import aslinearoperator
 from torch import Generator, Tensor, nn
 

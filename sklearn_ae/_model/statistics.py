@@ -25,7 +25,7 @@ from sklearn_ae._utils.arrays import sample_blocks
 
 N_LANDMARKS = 512
 MIN_VALIDATION_SAMPLES = 10  # below this number, validation cannot show a gain
-_MAX_CODES = 2**23  # entries of codes that are held at a time (64 MB)
+_MAX_CODES = 2**20  # entries of codes that are held at a time (8 MB)
 
 
 @dataclass

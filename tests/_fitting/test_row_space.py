@@ -312,6 +312,7 @@ def test_mostly_equal_samples_are_fitted(n_distinct, estimator, form):
 
 # -- sparse samples ------------------------------------------------------------------------
 
+
 def topics(n, d=700, seed=0):
     """Return sparse counts of words; one number determines how frequent each word is."""
     t = np.random.RandomState(seed).uniform(0, 1, (n, 1))
