@@ -108,17 +108,22 @@ def _triangular_root(A: np.ndarray) -> np.ndarray:
 
 
 def _gathered(parts: Iterable[Tensor], n_values: int) -> Iterator[Tensor]:
-    """Iterate over concatenated parts of more than ``n_values`` values each."""
-    kept: list[Tensor] = []
-    n = 0
+    """Iterate over concatenated parts of about ``n_values`` values each, which share their memory.
+
+    Parts are copied immediately, as in :func:`~sklearn_ae._utils.arrays.stacked`.
+    """
+    whole, n = torch.empty((0, 0), device="cpu"), 0
     for part in parts:
-        kept.append(part)
-        n += part.numel()
-        if n > n_values:
-            yield torch.cat(kept)
-            kept, n = [], 0
-    if kept:
-        yield torch.cat(kept)
+        if n and n + len(part) > len(whole):
+            yield whole[:n]
+            n = 0
+        if len(part) > len(whole):
+            size = max(len(part), n_values // max(1, part.shape[1]))
+            whole = part.new_empty((size, part.shape[1]))
+        whole[n : n + len(part)] = part
+        n += len(part)
+    if n:
+        yield whole[:n]
 
 
 def _spread(n: int, n_wanted: int) -> np.ndarray:
