@@ -25,6 +25,7 @@ from sklearn_ae._utils.arrays import BLOCK_VALUES
 _BLOCK_BYTES = 2**21  # size of the parts that are converted to float32, chosen to fit the cache
 _WIDE = 2  # features per sample from which training in the row space pays
 _MAX_WIDE_SAMPLES = 2_000  # number of samples whose decomposition is cheap compared with training
+N_DIRECTIONS = 300  # of sparse samples, in whose span they are trained
 
 
 class ArraySamples:
@@ -39,6 +40,8 @@ class ArraySamples:
         Convert batches on demand instead of all samples at once.
     """
 
+    clean: ArraySamples | None = None  # to be reconstructed instead of the samples
+
     def __init__(self, X: Any, indices: np.ndarray | None = None, lazy: bool = False) -> None:
         self.X = X
         self.indices = indices
@@ -47,7 +50,10 @@ class ArraySamples:
         self.n_places = self.shape[0]  # samples that can be addressed by their position
         self.dtype = X.dtype
         n, d = self.shape
-        self.is_wide = isinstance(X, np.ndarray) and n <= _MAX_WIDE_SAMPLES and d > _WIDE * n
+        if sparse.issparse(X):
+            self.is_wide = d > _WIDE * min(n, N_DIRECTIONS)
+        else:
+            self.is_wide = isinstance(X, np.ndarray) and n <= _MAX_WIDE_SAMPLES and d > _WIDE * n
 
     @property
     def array(self) -> Any:
@@ -68,10 +74,10 @@ class ArraySamples:
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
         """Iterate over all samples in dense blocks of at most ``n_values`` entries, or one sample."""
-        X = self.array
-        size = max(1, n_values // X.shape[1])
-        for start in range(0, X.shape[0], size):
-            yield _dense(X[start : start + size])
+        n, d = self.shape
+        size = max(1, n_values // d)
+        for start in range(0, n, size):
+            yield _dense(self[start : start + size])
 
     def feature_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return minimum and maximum of each feature of X, including held-out samples."""
@@ -100,6 +106,7 @@ class PairedSamples(ArraySamples):
 
     def __init__(self, noisy: Any, clean: Any, indices: np.ndarray | None = None) -> None:
         super().__init__(clean, indices, lazy=sparse.issparse(noisy))
+        self.clean = ArraySamples(clean, indices)
         self.noisy = noisy
         self.dtype = noisy.dtype
         self.is_wide = False
@@ -189,7 +196,12 @@ class WorkingSamples(Dataset):
         return batch.to(self.device)
 
     def batches(self, batch_size: int, generator: Generator | None = None) -> Batches:
-        """Return the batches of one epoch, in a fresh random order if a generator is given."""
+        """Return the batches of one epoch, in a fresh random order if a generator is given.
+
+        Without a generator, the samples are evaluated, in batches of a limited number of entries.
+        """
+        if generator is None:
+            batch_size = min(batch_size, max(1, BLOCK_VALUES // len(self.offset)))
         return Batches(self, batch_size, generator)
 
 

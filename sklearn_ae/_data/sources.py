@@ -104,8 +104,12 @@ class Source(ABC):
         """Return training samples, and validation samples in memory, of a random split."""
         n_valid = min(n_valid, max(1_000, _MAX_HELD_OUT // self.shape[1]))
         positions = np.sort(sample_without_replacement(self.n_places, n_valid, random_state=rng))
-        valid = self[positions]
-        return self.without(positions), ArraySamples(valid, lazy=valid.size > LARGE)
+        lazy = n_valid * self.shape[1] > LARGE
+        return self.without(positions), ArraySamples(*self._in_memory(positions), lazy=lazy)
+
+    def _in_memory(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return an array that holds the samples at some positions, and its rows, None for all."""
+        return self[positions], None
 
     def shuffled_chunks(self, generator: Generator) -> Iterator[np.ndarray]:
         """Iterate over all samples, in as random an order as is cheap to read."""
@@ -185,6 +189,9 @@ class ArraySource(Source):
         if len(self.held_out):
             rows = rows + np.searchsorted(self._before, rows, side="right")
         return np.asarray(self.X[rows]).astype(self.dtype, copy=False)
+
+    def _in_memory(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        return (self.X, positions) if self.in_memory else super()._in_memory(positions)
 
     def without(self, positions: np.ndarray) -> ArraySource:
         return ArraySource(self.X, self.summary, positions)

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.vae import fit_prior
-from sklearn_ae._fitting.row_space import RowSpace
+from sklearn_ae._fitting.row_space import LeadingDirections, RowSpace
 from sklearn_ae._model.initialization import ModelSpec, Start, initialize
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import make_objective
@@ -380,10 +381,12 @@ class AllFeatures:
 def training_space(
     samples: Any, whole: Any, start: Start, seed: int, previous: Previous | None = None
 ) -> AllFeatures | RowSpace:
-    """Return the row space of wide data if training in it is exact, and all features otherwise."""
+    """Return the row space of wide data if the options allow it, and all features otherwise."""
     if not (whole.is_wide and start.spec.is_rotation_invariant):
         return AllFeatures()
-    space = RowSpace(samples.array, start.pca.mean_, seed)
+    X = samples.array
+    is_sparse = sparse.issparse(X)
+    space = LeadingDirections(X, start.pca, seed) if is_sparse else RowSpace(X, start.pca.mean_, seed)
     contains = previous is None or space.contains(previous.net.module_)
     return space if contains and len(space.basis) else AllFeatures()  # equal samples have no space
 

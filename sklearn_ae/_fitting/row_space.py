@@ -8,6 +8,10 @@ can be folded into its first and last layers afterwards.
 
 The part of an unseen sample orthogonal to the row space cannot be reconstructed; its norm
 is appended as a feature that enters the objective but not the encoder.
+
+Sparse samples are trained in the span of their leading principal directions, a few
+hundred of them. The other directions of texts and one-hot codes are those of single
+samples, which a network can only overfit.
 """
 
 from __future__ import annotations
@@ -21,9 +25,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import linalg
+from scipy.sparse.linalg import aslinearoperator
 from torch import Generator, Tensor, nn
 
-from sklearn_ae._data.in_memory import WorkingSamples
+from sklearn_ae._data.in_memory import N_DIRECTIONS, WorkingSamples
 from sklearn_ae._model.initialization import Start
 from sklearn_ae._model.module import Autoencoder, ForwardOutput
 from sklearn_ae._model.objectives import Objective
@@ -35,6 +40,10 @@ from sklearn_ae.corruptions import FeatureStats
 from sklearn_ae.networks import TiedLinear
 
 _TOLERANCE = 1e-4  # share of a layer's weights outside the space that float32 rounding can leave
+_EPS = float(np.finfo(np.float64).eps)
+_LEFT = 0.01  # share of the residual variance of PCA that the leading directions may leave
+_N_OVERSAMPLES = 10
+_N_PASSES = 4  # of the subspace iteration; the span of many directions need not be exact
 
 
 class RowSpace:
@@ -57,7 +66,7 @@ class RowSpace:
         self.offset = offset
         _, sizes, axes = linalg.svd((X - offset).astype(X.dtype), full_matrices=False, check_finite=False)
         rank = int(np.sum(sizes > max(X.shape) * np.finfo(X.dtype).eps * sizes[0]))
-        self.basis = _rotation(rank, seed).astype(X.dtype) @ axes[:rank]  # V' of shape (r, d)
+        self.basis = _rotated(axes[:rank], seed)  # V' of shape (r, d)
 
     # -- training in the space, as in AllFeatures -----------------------------------
 
@@ -119,8 +128,65 @@ class RowSpace:
         return all(_lies_in(V, rows.double()) for rows in (*_first_parameters(module), *last))
 
 
-def _rotation(r: int, seed: int) -> np.ndarray:
-    return np.linalg.qr(np.random.RandomState(seed).normal(size=(r, r)))[0]
+class LeadingDirections(RowSpace):
+    """Coordinates in the span of the components of a PCA and the leading directions of its residuals.
+
+    Parameters
+    ----------
+    X : sparse matrix of shape (n, d)
+    pca : PCA
+    seed : int
+    """
+
+    def __init__(self, X: Any, pca: Any, seed: int) -> None:
+        self.offset = np.asarray(pca.mean_, dtype=np.float64)
+        axes = np.vstack([pca.components_, _residual_directions(X, self.offset, pca.components_, seed)])
+        self.basis = _rotated(np.linalg.qr(axes.T)[0].T.astype(X.dtype), seed)
+
+    def coordinates(self, X: Any) -> np.ndarray:
+        """Return the coordinates of samples, followed by the norm of the part outside the space."""
+        inside = X @ self.basis.T - self.offset @ self.basis.T
+        outside = _squared_distances(X, self.offset) - np.square(inside).sum(axis=1)
+        return np.column_stack([inside, np.sqrt(np.maximum(outside, 0.0))])
+
+
+def _residual_directions(X: Any, offset: np.ndarray, components: np.ndarray, seed: int) -> np.ndarray:
+    """Return the leading principal directions of the residuals of a PCA, in no particular units.
+
+    As many as leave one hundredth of the residual variance, and at most
+    ``N_DIRECTIONS``, by subspace iteration.
+
+    References
+    ----------
+    N. Halko, P.-G. Martinsson, J. Tropp (2011), Finding structure with randomness, SIAM Review 53(2).
+    """
+    n, d = X.shape
+    codes = X @ components.T - offset @ components.T
+    total = _squared_distances(X, offset).sum()
+    rest = total - np.square(codes).sum()
+    n_more = min(N_DIRECTIONS, n - 1 - len(components), d - len(components))
+    if n_more <= 0 or rest <= _EPS * total:
+        return np.empty((0, d))
+    left, right = np.column_stack([np.ones(n), codes]), np.vstack([offset, components])
+    residuals = aslinearoperator(X) - aslinearoperator(left) @ aslinearoperator(right)
+    basis = np.random.RandomState(seed).normal(size=(d, min(n_more + _N_OVERSAMPLES, n, d)))
+    for _ in range(_N_PASSES):
+        basis = residuals.T @ np.linalg.qr(residuals @ basis)[0]
+    sizes, rotation = linalg.eigh(basis.T @ basis)
+    n_kept = 1 + int(np.searchsorted(np.cumsum(sizes[::-1]), (1 - _LEFT) * rest))
+    return (basis @ rotation[:, ::-1][:, : min(n_more, n_kept)]).T
+
+
+def _squared_distances(X: Any, offset: np.ndarray) -> np.ndarray:
+    """Return the squared distances of sparse samples from a point."""
+    squares = np.asarray(X.multiply(X).sum(axis=1)).ravel()
+    return squares - 2 * (X @ offset) + offset @ offset
+
+
+def _rotated(axes: np.ndarray, seed: int) -> np.ndarray:
+    r = len(axes)
+    rotation = np.linalg.qr(np.random.RandomState(seed).normal(size=(r, r)))[0]
+    return rotation.astype(axes.dtype) @ axes
 
 
 def _lies_in(V: Tensor, rows: Tensor) -> bool:

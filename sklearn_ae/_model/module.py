@@ -74,19 +74,19 @@ class Residual(nn.Module):
 
     def residual(self, x: Tensor) -> Tensor | None:
         """Return the output of the nonlinear part, or None without one."""
-        if self.network is None:
+        network, gain = self.network, self.gain  # looking up a part takes as long as a small layer
+        if network is None:
             return None
-        y = self.network(x.clone() if self.copies else x)
-        return y if self.gain is None else self.gain * y
+        y = network(x.clone() if self.copies else x)
+        return y if gain is None else gain * y
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum of both parts."""
-        residual = self.residual(x)
-        if self.linear is None:
+        residual, linear = self.residual(x), self.linear
+        if linear is None:
             assert residual is not None
             return residual
-        y = self.linear(x)
-        return y if residual is None else y + residual
+        return linear(x) if residual is None else linear(x) + residual
 
     def is_affine(self) -> bool:
         """Return whether the map is affine, from the types of its layers."""
@@ -224,7 +224,8 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Return the codes of samples in working units; random bottlenecks need the generator."""
-        return self._code(self.encoder(x), generator)[:, : self.n_kept]
+        z = self._code(self.encoder(x), generator)
+        return z if self.n_kept == self.width else z[:, : self.n_kept]
 
     def _code(self, a: Tensor, generator: Generator | None) -> Tensor:
         return self.bottleneck(a, generator)

@@ -65,20 +65,24 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
     seed : int
         Of a randomized solver.
     """
-    if _is_size(n_components) and n_components == 0:
+    is_stream, is_size = isinstance(samples, Source), _is_size(n_components)
+    if not is_stream and samples.clean is not None:
+        samples = samples.clean
+    if is_size and n_components == 0:
         return _without_rounding(_pca_without_components(samples))
-    if isinstance(samples, Source):
+    if is_stream:
         return _without_rounding(streamed_pca(samples, n_components, seed))
+    (n, d), is_sparse = samples.shape, sparse.issparse(samples.X)
+    if d <= n / 10 and d <= 1_000 if is_sparse else d <= min(n, _FULL_SVD_MAX):
+        pca = _without_rounding(_covariance_pca(samples, n_components, np.float64))
+        if is_sparse or samples.dtype == np.float32 or not _loses_digits(pca):
+            return pca  # an SVD is no more precise in single precision, and none is affordable if sparse
     X, shift = _without_mean(samples.array)
-    n, d = X.shape
-    is_size = _is_size(n_components)
-    if sparse.issparse(X) and n * d <= LARGE:
+    if is_sparse and n * d <= LARGE:
         is_constant = (X.max(axis=0) - X.min(axis=0)).count_nonzero() == 0
         if is_constant or not (is_size and n_components < min(n, d)):
             X = X.toarray()  # an iterative solver finds neither all components nor those of equal samples
-    if d <= 1_000 and n >= 10 * d:
-        solver = "covariance_eigh"
-    elif not sparse.issparse(X) and (min(n, d) <= _FULL_SVD_MAX or not is_size):
+    if not sparse.issparse(X) and (min(n, d) <= _FULL_SVD_MAX or not is_size):
         solver = "full"
     else:
         solver = "arpack" if sparse.issparse(X) else "randomized"
@@ -93,10 +97,6 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
     if solver == "arpack" and n * d <= LARGE and _has_null_component(pca):
         solver = "full" if min(n, d) <= _FULL_SVD_MAX else "randomized"
         pca = _quiet_pca(X.toarray(), n_components, solver, seed)
-    if solver == "covariance_eigh" and sparse.issparse(X):
-        return _without_rounding(pca, 10 * _EPS)  # the covariance of a sparse matrix is not centred
-    if solver == "covariance_eigh" and _cancels(pca):
-        pca = _quiet_pca(X, n_components, "full", seed)
     pca.mean_ = pca.mean_ + shift
     return _without_rounding(pca)
 
@@ -124,14 +124,19 @@ def _quiet_pca(X: Any, n_components: Any, solver: str, seed: int) -> PCA:
         return PCA(n_components, svd_solver=solver, random_state=seed).fit(X)
 
 
+def _loses_digits(pca: PCA) -> bool:
+    """Return whether the smallest variance is close to the rounding errors of a covariance matrix.
+
+    They are about ``_EPS`` of the largest variance; a singular value decomposition of X
+    leaves that of the standard deviation.
+    """
+    variances = pca.explained_variance_
+    return bool(variances[-1] <= math.sqrt(_EPS) * variances[0])
+
+
 def _has_null_component(pca: PCA) -> bool:
     """Return whether the samples have a lower rank, for which ARPACK restarts from random vectors."""
     return bool(pca.explained_variance_[-1] <= _EPS * pca.explained_variance_[0])
-
-
-def _cancels(pca: PCA) -> bool:
-    """Return whether large means caused cancellation in the uncentred covariance."""
-    return bool(np.max(pca.mean_**2) > 1e6 * total_variance(pca) / len(pca.mean_))
 
 
 def _without_rounding(pca: Any, tolerance: float = (10 * _EPS) ** 2) -> Any:
@@ -248,9 +253,7 @@ def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
     """
     n, d = source.shape
     if d <= _COVARIANCE_MAX:
-        mean, scatter = _mean_and_scatter(source)
-        variances, vectors = _spectrum(scatter / (n - 1), n_components)
-        return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
+        return _covariance_pca(source, n_components)
     if not isinstance(n_components, (int, np.integer)):
         raise ValueError(
             f"n_components={n_components} needs the full covariance matrix, which is too large for "
@@ -261,12 +264,15 @@ def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
     return _as_pca(n, mean, variances, vectors, total / (n - 1), n_components)
 
 
-def _float(block: np.ndarray) -> np.ndarray:
-    """Return a block in floating point, of the lowest precision that keeps all digits."""
-    return block.astype(np.promote_types(block.dtype, np.float32), copy=False)
+def _covariance_pca(samples: Any, n_components: Any, precision: Any = np.float32) -> PCA:
+    """Return the PCA of samples or a source, from the covariance matrix in at least the given precision."""
+    mean, scatter = _mean_and_scatter(samples, precision)
+    n = samples.shape[0]
+    variances, vectors = _spectrum(scatter / (n - 1), n_components)
+    return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
 
 
-def _mean_and_scatter(source: Source) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_scatter(samples: Any, precision: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and the scatter matrix; each block is centred separately, which avoids cancellation.
 
     References
@@ -274,9 +280,10 @@ def _mean_and_scatter(source: Source) -> tuple[np.ndarray, np.ndarray]:
     T. Chan, G. Golub, R. LeVeque (1983), Algorithms for computing the sample variance, The American
     Statistician 37(3).
     """
-    d = source.shape[1]
+    d = samples.shape[1]
     n, mean, scatter = 0, np.zeros(d), np.zeros((d, d))
-    for block in map(_float, source.blocks()):
+    for part in samples.blocks():
+        block = part.astype(np.promote_types(part.dtype, precision), copy=False)
         centre = block.mean(axis=0, dtype=np.float64)
         centred = block - centre.astype(block.dtype)
         rest = centred.mean(axis=0, dtype=np.float64)  # left by the rounding of the centre

@@ -25,7 +25,7 @@ from sklearn_ae._utils.arrays import sample_blocks
 
 N_LANDMARKS = 512
 MIN_VALIDATION_SAMPLES = 10  # below this number, validation cannot show a gain
-_MAX_CODES = 2**23  # entries of codes that are held at a time (64 MB)
+_MAX_CODES = 2**20  # entries of codes that are held at a time (8 MB)
 
 
 @dataclass
@@ -108,17 +108,22 @@ def _triangular_root(A: np.ndarray) -> np.ndarray:
 
 
 def _gathered(parts: Iterable[Tensor], n_values: int) -> Iterator[Tensor]:
-    """Iterate over concatenated parts of more than ``n_values`` values each."""
-    kept: list[Tensor] = []
-    n = 0
+    """Iterate over concatenated parts of about ``n_values`` values each, which share their memory.
+
+    Parts are copied immediately, as in :func:`~sklearn_ae._utils.arrays.stacked`.
+    """
+    whole, n = torch.empty((0, 0), device="cpu"), 0
     for part in parts:
-        kept.append(part)
-        n += part.numel()
-        if n > n_values:
-            yield torch.cat(kept)
-            kept, n = [], 0
-    if kept:
-        yield torch.cat(kept)
+        if n and n + len(part) > len(whole):
+            yield whole[:n]
+            n = 0
+        if len(part) > len(whole):
+            size = max(len(part), n_values // max(1, part.shape[1]))
+            whole = part.new_empty((size, part.shape[1]))
+        whole[n : n + len(part)] = part
+        n += len(part)
+    if n:
+        yield whole[:n]
 
 
 def _spread(n: int, n_wanted: int) -> np.ndarray:
@@ -216,9 +221,12 @@ def squared_errors(module: Autoencoder, samples: Any, sizes: Iterable[int]) -> t
 
 def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
     """Iterate over X in working units and in the precision of the module, in blocks that fit the cache."""
-    offset = module.offset.numpy().astype(np.float64)
+    dtype = module.offset.dtype
+    offset = module.offset.numpy().astype(np.float64, copy=False)
     for part in X.blocks() if hasattr(X, "blocks") else sample_blocks(X):
-        yield torch.from_numpy((part - offset) / module.scale).to(module.offset.dtype)
+        x = part - offset
+        x /= module.scale
+        yield torch.from_numpy(x).to(dtype)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import sklearn.utils
 from scipy import sparse
 from sklearn import config_context
 
-BLOCK_VALUES = 2**21  # Number of entries of X read at a time
+BLOCK_VALUES = 2**19  # Number of entries of X read at a time
 
 # scikit-learn's models and checks, where the user has switched on its support for other arrays: it does
 # not cover all that they do with NumPy's.

@@ -85,9 +85,11 @@ def test_feature_ranges_include_held_out_samples(form):
         (np.zeros((5, 11)), True),
         (np.zeros((5, 10)), False),
         (np.zeros((2_001, 4_003), dtype=np.float32), False),
-        (sparse.csr_array((5, 11)), False),
+        (sparse.csr_array((5, 11)), True),
+        (sparse.csr_array((5_000, 600)), False),
+        (sparse.csr_array((5_000, 601)), True),
     ],
-    ids=["wide", "not wide", "too many samples", "sparse"],
+    ids=["wide", "not wide", "too many samples", "sparse", "sparse, not wide", "sparse, many samples"],
 )
 def test_wide_arrays_are_recognized(X, wide):
     assert ArraySamples(X).is_wide == wide

@@ -13,9 +13,10 @@ from sklearn_ae import AutoencoderTransformer, AutoencoderTransformerCV, VAETran
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._data.sources import ArraySource, DataSummary
 from sklearn_ae._fitting.pipeline import training_space
-from sklearn_ae._fitting.row_space import RowSpace
+from sklearn_ae._fitting.row_space import LeadingDirections, RowSpace
 from sklearn_ae._model.initialization import initialize
 from sklearn_ae._model.objectives import make_objective
+from sklearn_ae._utils.arrays import BLOCK_VALUES
 from sklearn_ae.corruptions import CORRUPTIONS
 from sklearn_ae.losses import LOSSES, SquaredError
 from sklearn_ae.networks import NETWORKS
@@ -178,7 +179,6 @@ def test_only_wide_arrays_in_memory_use_the_row_space():
     assert not uses_row_space(np.zeros((N, 2 * N)))
     assert uses_row_space(np.zeros((N, 2 * N + 1)))
     assert not uses_row_space(np.zeros((2_001, 4_100), dtype=np.float32))
-    assert not uses_row_space(sparse.csr_matrix((N, D)))
     X = np.arange(40.0).reshape(2, 20)
     assert not ArraySource(X, DataSummary.of([X])).is_wide
 
@@ -308,3 +308,101 @@ def test_mostly_equal_samples_are_fitted(n_distinct, estimator, form):
     model = estimator(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0).fit(form(X))
     assert np.isfinite(model.score_samples(form(X))).all()
     np.testing.assert_allclose(model.inverse_transform(model.transform(form(X[-9:]))), 0, atol=0.2)
+
+
+# -- sparse samples ------------------------------------------------------------------------
+
+
+def topics(n, d=700, seed=0):
+    """Return sparse counts of words; one number determines how frequent each word is."""
+    t = np.random.RandomState(seed).uniform(0, 1, (n, 1))
+    centres, heights = np.random.RandomState(99).uniform(0, 1, d), np.random.RandomState(98).uniform(0, 3, d)
+    rates = heights * np.exp(-0.5 * ((t - centres) / 0.1) ** 2)
+    return sparse.csr_array(np.random.RandomState(seed + 1).poisson(rates).astype(float))
+
+
+def low_rank(n, d, rank):
+    """Return sparse samples that span a space of few dimensions."""
+    rng = np.random.RandomState(0)
+    left, right = (sparse.random_array(shape, density=0.2, rng=rng) for shape in ((n, rank), (rank, d)))
+    return sparse.csr_array(left @ right)
+
+
+def sparse_space(X, k=2):
+    """Return the space in which sparse samples are trained, and their initial PCA."""
+    spec = replace(AutoencoderTransformer(k)._model_spec(), n_components=k)
+    samples = ArraySamples(X)
+    at_pca = initialize(spec, samples, seed=0)
+    return training_space(samples, samples, at_pca, seed=0), at_pca.pca
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_matrix])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_coordinates_of_sparse_samples_are_those_of_dense_ones(form, dtype):
+    X = form(topics(80).astype(dtype))
+    space, pca = sparse_space(X)
+    assert isinstance(space, LeadingDirections)
+    assert space.basis.dtype == dtype
+    V, centred = space.basis.astype(float), X.toarray() - pca.mean_
+    np.testing.assert_allclose(V @ V.T, np.eye(len(V)), atol=1e-5 if dtype == np.float32 else 1e-12)
+    found = space.coordinates(X)
+    np.testing.assert_allclose(found[:, :-1], centred @ V.T, atol=1e-3 if dtype == np.float32 else 1e-9)
+    outside = np.linalg.norm(centred - centred @ V.T @ V, axis=1)
+    np.testing.assert_allclose(found[:, -1], outside, atol=0.2 if dtype == np.float32 else 1e-5)
+
+
+def test_space_of_sparse_samples_holds_pca_and_the_leading_directions_of_its_residuals(monkeypatch):
+    monkeypatch.setattr("sklearn_ae._fitting.row_space.N_DIRECTIONS", 6)
+    X = topics(200)
+    space, pca = sparse_space(X)
+    exact = np.linalg.svd(X.toarray() - pca.mean_, full_matrices=False)[2]
+    assert len(space.basis) == 8
+    np.testing.assert_allclose(pca.components_ @ space.basis.T @ space.basis, pca.components_, atol=1e-9)
+    # The first directions are well separated from the others, so that the subspace iteration has converged.
+    assert np.linalg.norm(exact[:5] @ space.basis.T, axis=1).min() > 0.999
+
+
+@pytest.mark.parametrize(("k", "n_dimensions"), [(2, 5), (5, 5)])
+def test_directions_that_explain_the_residuals_suffice(k, n_dimensions):
+    space, _ = sparse_space(low_rank(60, 400, 5), k)
+    assert len(space.basis) <= n_dimensions
+
+
+def test_sparse_samples_are_never_converted_as_a_whole(monkeypatch):
+    rows = []
+    toarray = sparse.csr_array.toarray
+    monkeypatch.setattr(sparse.csr_array, "toarray", lambda X, *a: rows.append(X.shape[0]) or toarray(X, *a))
+    X = topics(1_200, 3_000)
+    fitted = AutoencoderTransformer(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0)
+    fitted.fit(X).transform(X)
+    assert 0 < max(rows) <= BLOCK_VALUES // 3_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_samples", [150, 400])
+def test_sparse_samples_are_reconstructed_as_well_as_in_all_features(n_samples):
+    X, X_test = topics(n_samples), topics(300, seed=20)
+    settings = {"max_iter": 40, "validation_fraction": 0.2}
+    found, other = (model(loss=loss, **settings).fit(X) for loss in ("squared_error", NotRotationInvariant()))
+    assert found.uses_network_
+    errors = [m.reconstruction_error(X_test).mean() for m in (found, other)]
+    assert errors[0] < pca_error(found, X_test.toarray())
+    assert errors[0] < 1.01 * errors[1]
+
+
+def test_warm_start_of_sparse_samples_continues_in_the_space(monkeypatch):
+    X, X_val = topics(100), topics(60, seed=20)
+    fitted = model(max_iter=30).fit(X, X_val=X_val)
+    assert fitted.uses_network_
+    entered = []
+    enter = LeadingDirections.enter
+    monkeypatch.setattr(LeadingDirections, "enter", lambda self, m: entered.append(m) or enter(self, m))
+    error = fitted.reconstruction_error(X_val).mean()
+    fitted.set_params(warm_start=True, max_iter=3).fit(X, X_val=X_val)
+    assert len(entered) == 2  # the start, and the weights of the previous fit
+    assert fitted.reconstruction_error(X_val).mean() < 1.1 * error
+    entered.clear()
+    fitted.fit(topics(100, seed=40), X_val=X_val)  # other samples, whose space does not contain the weights
+    assert not entered
+    fitted.partial_fit(X)
+    assert np.isfinite(fitted.score_samples(X_val)).all()

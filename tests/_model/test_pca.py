@@ -20,6 +20,37 @@ def test_initial_pca_is_exact(shape, k, form):
         np.testing.assert_allclose(getattr(ours, name), getattr(exact, name), rtol=1e-6, atol=1e-9)
 
 
+ATTRIBUTES = ("components_", "explained_variance_", "explained_variance_ratio_", "noise_variance_")
+
+
+@pytest.mark.parametrize("shape", [(1_300, 1_010), (400, 60)], ids=str)
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_the_covariance_gives_the_same_pca_as_a_singular_value_decomposition(shape, far):
+    rng = np.random.RandomState(0)
+    scales = np.r_[np.linspace(20, 4, 6), np.ones(shape[1] - 6)]
+    X = rng.normal(size=shape) * scales + far * rng.normal(size=shape[1])
+    ours = fit_pca(ArraySamples(X), 5, seed=0)
+    exact = PCA(5, svd_solver="full").fit(X - X.mean(axis=0))
+    assert ours.svd_solver == "covariance_eigh"
+    for name in ATTRIBUTES:
+        np.testing.assert_allclose(getattr(ours, name), getattr(exact, name), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(ours.mean_, X.mean(axis=0), rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_variances_near_the_rounding_errors_of_the_covariance_are_precise(dtype):
+    """The last component has 1e-13 of the largest variance (float32: 1e-9, as its digits allow)."""
+    small = 10.0 ** (-6.5 if dtype is np.float64 else -4.5)
+    rng = np.random.RandomState(0)
+    axes = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    codes = np.linalg.qr(rng.normal(size=(300, 6)) - rng.normal(size=6))[0]
+    X = ((codes - codes.mean(axis=0)) * np.r_[1, 0.5, 0.3, 0.2, 0.1, small] @ axes).astype(dtype)
+    ours = fit_pca(ArraySamples(X), 6, seed=0)
+    exact = PCA(6, svd_solver="full").fit(X.astype(np.float64))
+    np.testing.assert_allclose(ours.explained_variance_, exact.explained_variance_, rtol=1e-6)
+    assert ours.svd_solver == ("full" if dtype is np.float64 else "covariance_eigh")
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_initial_pca_of_sparse_samples_of_low_rank_is_reproducible(seed):
     k, rng = 3, np.random.RandomState(seed)
