@@ -48,7 +48,7 @@ from sklearn_ae._training.optimization import (
 from sklearn_ae._utils.runtime import use_bf16
 from sklearn_ae._utils.warnings import warn_user
 
-_ALIVE = 64  # losses that are kept as separate tensors
+_ALIVE = 8  # losses that are kept as separate tensors
 _STEEP = 0.05  # decrease of the loss over the last tenth of the epochs that calls for a warning
 _MIN_CAPTURED_STEPS = 300  # steps of a training from which capturing graphs (tens of milliseconds) pays
 _MAX_CAPTURED_FLOPS = 1e12  # operations per step beyond which launching kernels is no bottleneck
