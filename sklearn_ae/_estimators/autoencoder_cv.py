@@ -194,7 +194,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         max_iter: int | str = "auto",
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: float = 20,
+        n_iter_no_change: float = 15,
         tol: float = 1e-4,
         random_state: int | np.random.RandomState | None = None,
         device: str | torch.device = "cpu",

@@ -36,7 +36,7 @@ class Schedule(NamedTuple):
 # The usual decay rate 0.999 averages squared gradients over 1,000 steps. While the loss falls by orders of
 # magnitude, such an average is too large, and the steps are too short: with 0.95, less than half of them
 # suffice.
-SHORT = Schedule(1_800, 80, (0.9, 0.95))
+SHORT = Schedule(1_800, 100, (0.9, 0.95))
 
 # The gradients of a VAE stay noisy, because codes are sampled, and need long averages.
 LONG = Schedule(4_000, 150, (0.9, 0.999))

@@ -30,9 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing st
 @pytest.mark.parametrize(
     ("n_samples", "init", "size", "epochs"),
     [
-        (50, "pca", 50, 80),
-        (1_000, "pca", 64, 80),
-        (1_001, "pca", 128, 80),
+        (50, "pca", 50, 100),
+        (1_000, "pca", 64, 100),
+        (1_001, "pca", 128, 100),
         (20_000, "pca", 128, 12),  # 1,800 steps of 157 batches
         (20_001, "pca", 256, 23),
         (10**7, "pca", 256, 1),
@@ -53,14 +53,14 @@ def test_a_config_is_resolved_into_a_new_one():
     config = AutoencoderTransformer()._training_config()
     resolved = config.resolved(500, "pca")
     assert (config.batch_size, config.max_iter) == ("auto", "auto")
-    assert (resolved.batch_size, resolved.max_iter) == (64, 80)
+    assert (resolved.batch_size, resolved.max_iter) == (64, 100)
     assert resolved.alpha == config.alpha
 
 
 @pytest.mark.parametrize(
     ("estimator", "n_samples", "epochs", "betas"),
     [
-        (AutoencoderTransformer, 500, 80, (0.9, 0.95)),
+        (AutoencoderTransformer, 500, 100, (0.9, 0.95)),
         (AutoencoderTransformer, 15_000, 16, (0.9, 0.95)),  # 118 batches
         (VAETransformer, 500, 150, (0.9, 0.999)),
         (VAETransformer, 15_000, 34, (0.9, 0.999)),
