@@ -84,7 +84,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     batch_size : int or "auto", default="auto"
         Size of minibatches. "auto" is 64 for up to 1,000 training samples, 128 for up
         to 20,000, and 256 beyond.
-    learning_rate_init : float, default=0.006
+    learning_rate_init : float, default=0.007
         Peak learning rate of AdamW, reached after a warm-up and followed by a cosine
         decay.
     max_iter : int or "auto", default="auto"
@@ -235,7 +235,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         tied_weights: bool = False,
         whiten: bool = False,
         batch_size: int | str = "auto",
-        learning_rate_init: float = 0.006,
+        learning_rate_init: float = 0.007,
         max_iter: int | str = "auto",
         early_stopping: bool = True,
         validation_fraction: float = 0.1,

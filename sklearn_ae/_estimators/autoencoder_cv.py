@@ -190,7 +190,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         tied_weights: bool = False,
         whiten: bool = False,
         batch_size: int | str = "auto",
-        learning_rate_init: float = 0.006,
+        learning_rate_init: float = 0.007,
         max_iter: int | str = "auto",
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
