@@ -84,12 +84,12 @@ class AutoencoderTransformer(BaseAutoencoder):
     batch_size : int or "auto", default="auto"
         Size of minibatches. "auto" is 64 for up to 1,000 training samples, 128 for up
         to 20,000, and 256 beyond.
-    learning_rate_init : float, default=0.003
+    learning_rate_init : float, default=0.007
         Peak learning rate of AdamW, reached after a warm-up and followed by a cosine
         decay.
     max_iter : int or "auto", default="auto"
-        Maximum number of epochs. "auto" plans for 4,000 optimizer steps, but no more
-        than 150 epochs with ``init="pca"``.
+        Maximum number of epochs. "auto" plans for 1,800 optimizer steps, but no more
+        than 100 epochs with ``init="pca"``.
     early_stopping : bool, default=True
         If True, hold out validation samples, restore the best epoch, and fall back to
         PCA without a significant gain; with at most 1,000 samples, an accepted model
@@ -98,7 +98,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     validation_fraction : float, default=0.1
         Fraction of the samples to hold out for validation, unless ``X_val`` is passed
         to ``fit``.
-    n_iter_no_change : int, default=40
+    n_iter_no_change : int, default=15
         Maximum number of epochs without an improvement of at least ``tol``.
     tol : float, default=1e-4
         Minimum improvement of the validation objective, relative to the best one.
@@ -235,11 +235,11 @@ class AutoencoderTransformer(BaseAutoencoder):
         tied_weights: bool = False,
         whiten: bool = False,
         batch_size: int | str = "auto",
-        learning_rate_init: float = 0.003,
+        learning_rate_init: float = 0.007,
         max_iter: int | str = "auto",
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: float = 40,
+        n_iter_no_change: float = 15,
         tol: float = 1e-4,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,

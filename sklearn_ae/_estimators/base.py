@@ -46,7 +46,7 @@ from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._options import Slot, check_nested, resolve, suggestion
 from sklearn_ae._training.callbacks import check_callbacks
-from sklearn_ae._training.optimization import TrainingConfig
+from sklearn_ae._training.optimization import SHORT, TrainingConfig
 from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, stacked
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.parameters import check_positive
@@ -106,6 +106,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     _parameter_constraints: dict[str, Any]
     _slots: dict[str, Slot]
+    _schedule = SHORT
 
     # -- fit ----------------------------------------------------------------------
 
@@ -209,11 +210,12 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         )
 
     def _training_config(self, *, in_chunks: bool = False) -> TrainingConfig:
-        names = [field.name for field in fields(TrainingConfig) if field.name != "device"]
+        resolved = ("device", "schedule")
+        names = [field.name for field in fields(TrainingConfig) if field.name not in resolved]
         params = {name: getattr(self, name) for name in names}
         if self.callbacks:
             check_callbacks(self.callbacks, in_chunks=in_chunks)
-        return TrainingConfig(device=resolve_device(self.device), **params)
+        return TrainingConfig(device=resolve_device(self.device), schedule=self._schedule, **params)
 
     def _check_unchanged(self, spec: ModelSpec) -> None:
         """Raise an error if a parameter that the weights depend on has changed since the first chunk."""

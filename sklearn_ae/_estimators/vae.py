@@ -19,6 +19,7 @@ from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, va
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import total_variance
 from sklearn_ae._options import Slot, wrapping
+from sklearn_ae._training.optimization import LONG
 from sklearn_ae._utils.compat import Interval
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
@@ -225,6 +226,7 @@ class VAETransformer(BaseAutoencoder):
 
     likelihood_: Likelihood
 
+    _schedule = LONG
     _slots = {
         "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=wrapping(CallableNoise)),
         "likelihood": Slot(LIKELIHOODS, Likelihood, field="loss"),

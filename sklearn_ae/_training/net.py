@@ -79,6 +79,7 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
         max_epochs=config.max_iter,
         batch_size=batch_size,
         alpha=config.alpha,
+        betas=config.schedule.betas,
         seed=seed,
         bf16=use_bf16(config.precision, config.device, module, batch_size),
         capturable=start.is_capturable,
@@ -96,6 +97,8 @@ class AutoencoderNet(NeuralNet):
 
     alpha : float
         Decoupled weight decay on the weights of f and g.
+    betas : tuple of float
+        Decay rates of AdamW's moments.
     seed : int
         Of the generators for batches, corruption and bottleneck.
     bf16 : bool
@@ -113,6 +116,7 @@ class AutoencoderNet(NeuralNet):
         criterion: Objective | Elbo,
         *,
         alpha: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
         seed: int = 0,
         bf16: bool = False,
         capturable: bool = False,
@@ -121,6 +125,7 @@ class AutoencoderNet(NeuralNet):
     ) -> None:
         super().__init__(module, criterion, **kwargs)
         self.alpha = alpha
+        self.betas = betas
         self.seed = seed
         self.bf16 = bf16
         self.capturable = capturable
@@ -152,7 +157,7 @@ class AutoencoderNet(NeuralNet):
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
         """Create the optimizer."""
         groups = self.module_.param_groups(self.alpha)
-        self.optimizer_ = FusedAdamW(groups, lr=self.lr, fused=True)
+        self.optimizer_ = FusedAdamW(groups, lr=self.lr, betas=self.betas, fused=True)
         return self
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple:

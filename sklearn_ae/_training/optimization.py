@@ -11,7 +11,7 @@ import copy
 import inspect
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from skorch.callbacks import Callback
@@ -20,11 +20,26 @@ from torch import Tensor
 SMALL = 1_000  # samples up to which batches are small and accepted models are retrained on all samples
 _LARGE = 20_000  # samples from which larger batches cover more of them in the same number of steps
 _BATCH_SIZES = (64, 128, 256)  # of batch_size="auto": up to SMALL, up to _LARGE, and beyond
-_MAX_STEPS = 4_000  # optimizer steps that max_iter="auto" aims at
-_MAX_EPOCHS = 150  # upper bound of max_iter="auto" if training starts at PCA
 _WARM_STEPS = 100  # warm-up of open-ended training
 _STEADY_STEPS = 1_000  # steps after which the learning rate of open-ended training starts to decay
 _AVERAGED = 10  # open-ended training averages the last 1 / _AVERAGED of all steps
+
+
+class Schedule(NamedTuple):
+    """Length of a training with ``max_iter="auto"``, and the decay rates of AdamW's moments."""
+
+    n_steps: int
+    max_epochs: int  # upper bound if training starts at PCA
+    betas: tuple[float, float]
+
+
+# The usual decay rate 0.999 averages squared gradients over 1,000 steps. While the loss falls by orders of
+# magnitude, such an average is too large, and the steps are too short: with 0.95, less than half of them
+# suffice.
+SHORT = Schedule(1_800, 100, (0.9, 0.95))
+
+# The gradients of a VAE stay noisy, because codes are sampled, and need long averages.
+LONG = Schedule(4_000, 150, (0.9, 0.999))
 
 
 @dataclass(frozen=True)
@@ -43,23 +58,24 @@ class TrainingConfig:
     precision: str
     callbacks: Any
     verbose: int
+    schedule: Schedule
 
     def resolved(self, n_samples: int, init: str) -> TrainingConfig:
         """Return the config with batch size and number of epochs for a number of training samples."""
-        size, epochs = batch_size_and_epochs(self.batch_size, self.max_iter, n_samples, init)
+        size, epochs = batch_size_and_epochs(self.batch_size, self.max_iter, n_samples, init, self.schedule)
         return replace(self, batch_size=size, max_iter=epochs)
 
 
 def batch_size_and_epochs(
-    batch_size: int | str, max_iter: int | str, n_samples: int, init: str
+    batch_size: int | str, max_iter: int | str, n_samples: int, init: str, schedule: Schedule
 ) -> tuple[int, int]:
     """Resolve "auto" for a number of training samples, and limit the batch size to it."""
     if isinstance(batch_size, str):
         batch_size = _BATCH_SIZES[(n_samples > SMALL) + (n_samples > _LARGE)]
     size = min(batch_size, n_samples)
     if isinstance(max_iter, str):
-        max_iter = -(-_MAX_STEPS // -(-n_samples // size))
-        max_iter = min(_MAX_EPOCHS, max_iter) if init == "pca" else max_iter
+        max_iter = -(-schedule.n_steps // -(-n_samples // size))
+        max_iter = min(schedule.max_epochs, max_iter) if init == "pca" else max_iter
     return size, max_iter
 
 

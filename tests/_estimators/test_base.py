@@ -315,7 +315,9 @@ def test_a_device_may_be_an_object(labelled):
     [
         AutoencoderTransformer(1, hidden_layer_sizes=()),
         VAETransformer(1, hidden_layer_sizes=()),
-        AutoencoderTransformer(1, hidden_layer_sizes=(8,), max_iter=2, random_state=0),
+        AutoencoderTransformer(
+            1, hidden_layer_sizes=(8,), max_iter=2, learning_rate_init=0.003, random_state=0
+        ),
         AEOutlierDetector(AutoencoderTransformer(1, hidden_layer_sizes=()), n_estimators=1, random_state=0),
     ],
     ids=lambda estimator: type(estimator).__name__,

@@ -259,6 +259,7 @@ def test_fallback_is_the_same_pca():
     np.testing.assert_array_equal(found.score_samples(X), other.score_samples(X))
 
 
+@pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 def test_warm_start_continues_in_the_space(wide, fitted, monkeypatch):
     entered = []
     enter = RowSpace.enter

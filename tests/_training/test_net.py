@@ -157,8 +157,8 @@ def test_the_fitted_model_is_that_of_the_best_epoch(fitted):
 
 def test_epochs_that_overfit_are_discarded(digits_split):
     train, valid = digits_split[0][:60], digits_split[1]
-    model = estimator(8, init="random", hidden_layer_sizes=(128,), learning_rate_init=0.02, max_iter=150)
-    model.fit(train, X_val=valid)
+    params = {"learning_rate_init": 0.02, "max_iter": 150, "n_iter_no_change": 150}
+    model = estimator(8, init="random", hidden_layer_sizes=(128,), **params).fit(train, X_val=valid)
     assert model.best_iter_ < 140
     assert model.loss_curve_[-1] < model.loss_curve_[model.best_iter_ - 1]
     share = error(model, valid) / (64 * model.scale_**2)

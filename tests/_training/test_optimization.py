@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae._training.optimization import (
+    SHORT,
     BestEpoch,
     FusedAdamW,
     OnlineAverage,
@@ -29,31 +30,47 @@ pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing st
 @pytest.mark.parametrize(
     ("n_samples", "init", "size", "epochs"),
     [
-        (50, "pca", 50, 150),
-        (1_000, "pca", 64, 150),
-        (1_001, "pca", 128, 150),
-        (20_000, "pca", 128, 26),  # 4,000 steps of 157 batches
-        (20_001, "pca", 256, 51),
+        (50, "pca", 50, 100),
+        (1_000, "pca", 64, 100),
+        (1_001, "pca", 128, 100),
+        (20_000, "pca", 128, 12),  # 1,800 steps of 157 batches
+        (20_001, "pca", 256, 23),
         (10**7, "pca", 256, 1),
-        (1_000, "random", 64, 250),
-        (50, "random", 50, 4_000),
+        (1_000, "random", 64, 113),
+        (50, "random", 50, 1_800),
     ],
 )
 def test_automatic_batch_size_and_number_of_epochs(n_samples, init, size, epochs):
-    assert batch_size_and_epochs("auto", "auto", n_samples, init) == (size, epochs)
-    assert batch_size_and_epochs(32, 7, n_samples, init) == (32, 7)
+    assert batch_size_and_epochs("auto", "auto", n_samples, init, SHORT) == (size, epochs)
+    assert batch_size_and_epochs(32, 7, n_samples, init, SHORT) == (32, 7)
 
 
 def test_batches_are_no_larger_than_the_data():
-    assert batch_size_and_epochs(64, 3, 10, "pca") == (10, 3)
+    assert batch_size_and_epochs(64, 3, 10, "pca", SHORT) == (10, 3)
 
 
 def test_a_config_is_resolved_into_a_new_one():
     config = AutoencoderTransformer()._training_config()
     resolved = config.resolved(500, "pca")
     assert (config.batch_size, config.max_iter) == ("auto", "auto")
-    assert (resolved.batch_size, resolved.max_iter) == (64, 150)
+    assert (resolved.batch_size, resolved.max_iter) == (64, 100)
     assert resolved.alpha == config.alpha
+
+
+@pytest.mark.parametrize(
+    ("estimator", "n_samples", "epochs", "betas"),
+    [
+        (AutoencoderTransformer, 500, 100, (0.9, 0.95)),
+        (AutoencoderTransformer, 15_000, 16, (0.9, 0.95)),  # 118 batches
+        (VAETransformer, 500, 150, (0.9, 0.999)),
+        (VAETransformer, 15_000, 34, (0.9, 0.999)),
+    ],
+)
+def test_a_variational_autoencoder_has_more_steps_and_longer_averages(estimator, n_samples, epochs, betas):
+    assert estimator()._training_config().resolved(n_samples, "pca").max_iter == epochs
+    X = np.random.RandomState(0).normal(size=(99, 3))
+    model = estimator(1, hidden_layer_sizes=(4,), max_iter=1, random_state=0).fit(X)
+    assert all(group["betas"] == betas for group in model.net_.optimizer_.param_groups)
 
 
 # -- AdamW --------------------------------------------------------------------------------
