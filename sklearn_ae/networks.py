@@ -116,6 +116,7 @@ class TiedLinear(nn.Module):
         super().__init__()
         self._source = (source,)  # a tuple, so that torch does not register the layer twice
         self.n_inputs = n_inputs
+        self.in_features = source.out_features if n_inputs is None else n_inputs
         self.bias = nn.Parameter(source.weight.new_zeros(source.in_features)) if bias else None
         self.gain = None if gain is None else nn.Parameter(gain)
 

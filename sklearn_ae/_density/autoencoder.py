@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._density.decoder import Decoder, ModuleDecoder
-from sklearn_ae._density.laplace import N_STARTS, log_likelihood
+from sklearn_ae._density.decoded import DecodedDistribution
+from sklearn_ae._density.decoder import Decoder
+from sklearn_ae._density.laplace import N_STARTS
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._density.observations import GaussianObservation, OptionObservation
 from sklearn_ae._model.module import Autoencoder
@@ -74,36 +75,24 @@ def score_samples(
     module = copy.deepcopy(module).double()
     noise = noise_variance(statistics, pca, module.scale)
     with threads_for(module.n_weights, 1):  # chunks fit the cache of one core
-        decoder = ModuleDecoder(module, None if module.loss.discrete else noise)
-        latent = latent_model(module, statistics, noise, pca, decoder)
-        parts = (
-            _score_block(module, decoder, latent, noise, x, n_draws, n_starts)
-            for x in working_blocks(module, X)
-        )
+        if module.has_affine_decoder():
+            latent = latent_model(module, statistics, noise, pca)
+            parts = (_closed_form(module, latent, noise, x) for x in working_blocks(module, X))
+        else:
+            discrete = module.loss.discrete
+            observation = OptionObservation(module.loss) if discrete else GaussianObservation(noise)
+            decoded = DecodedDistribution.of(module, observation)
+            latent = latent_model(module, statistics, noise, pca, decoded.decoder)
+            parts = (
+                decoded.log_likelihood(x, latent, n_draws=n_draws, n_starts=n_starts)
+                for x in working_blocks(module, X)
+            )
         log_p, std = stacked((torch.stack(part, 1) for part in parts), X.shape[0]).T.copy()
     return log_p - module.log_jacobian, std
 
 
 @torch.no_grad()
-def _score_block(
-    module: Autoencoder,
-    decoder: Decoder,
-    latent: LatentModel,
-    noise: float,
-    x: Tensor,
-    n_draws: int,
-    n_starts: int,
-) -> tuple[Tensor, Tensor]:
-    if module.has_affine_decoder():
-        b, L = loadings(module, latent)
-        log_p = gaussian_log_likelihood(x - b, L, noise)
-        return log_p, torch.zeros_like(log_p)
-    return log_likelihood(
-        module.target(x),
-        decoder,
-        module.encode(x),
-        latent,
-        OptionObservation(module.loss) if module.loss.discrete else GaussianObservation(noise),
-        n_draws=n_draws,
-        n_starts=n_starts,
-    )
+def _closed_form(module: Autoencoder, latent: LatentModel, noise: float, x: Tensor) -> tuple[Tensor, Tensor]:
+    b, L = loadings(module, latent)
+    log_p = gaussian_log_likelihood(x - b, L, noise)
+    return log_p, torch.zeros_like(log_p)

@@ -28,7 +28,7 @@ _MIN_NOISE_STD = 1e-3
 
 Decode = Callable[[Tensor], Tensor]
 
-_AFFINE = (nn.Linear, Linear, TiedLinear)
+AFFINE = (nn.Linear, Linear, TiedLinear)
 _ENTRYWISE = (*ACTIVATIONS.values(), nn.GELU)
 
 
@@ -169,9 +169,9 @@ class _Dual(NamedTuple):
             for part in layer:
                 dual = dual.through(part)
             return dual
-        if type(layer) in _AFFINE:
+        if type(layer) in AFFINE:
             with torch.no_grad():
-                columns = _without_bias(layer, self.columns)
+                columns = without_bias(layer, self.columns)
             return self._replace(value=layer(self.value), columns=columns)
         if type(layer) in _ENTRYWISE:
             return self.mapped(layer)
@@ -202,7 +202,7 @@ class _Dual(NamedTuple):
         return torch.stack(parts).sum(0).nan_to_num(0.0, 0.0, 0.0).to(weights.dtype)
 
 
-def _without_bias(layer: Any, z: Tensor) -> Tensor:
+def without_bias(layer: Any, z: Tensor) -> Tensor:
     """Return the linear part of an affine layer."""
     if isinstance(layer, nn.Linear):
         return F.linear(z, layer.weight)

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._density.autoencoder import loadings
-from sklearn_ae._density.decoder import Decoder, ModuleDecoder
+from sklearn_ae._density.decoded import DecodedDistribution
 from sklearn_ae._density.importance_sampling import normal_draws
-from sklearn_ae._density.laplace import log_likelihood
 from sklearn_ae._density.latent_prior import LatentModel, chunk_size
 from sklearn_ae._density.observations import (
     DecodedNoiseObservation,
@@ -113,10 +112,8 @@ class FittedVAE:
             log_p = self._map(X, lambda x: (self._closed_form(x),))[0]
             return log_p, np.zeros_like(log_p)
         latent = LatentModel.standard(torch.from_numpy(codes), self.module.prior)
-        observation = self._observation()
-        noise = observation.noise_variance if isinstance(observation, GaussianObservation) else None
-        decoder = ModuleDecoder(self.module, noise)
-        log_p, std = self._map(X, lambda x: self._estimate(x, decoder, latent, observation, n_draws))
+        decoded = DecodedDistribution.of(self.module, self._observation())
+        log_p, std = self._map(X, lambda x: decoded.log_likelihood(x, latent, n_draws=n_draws))
         return log_p - self.module.log_jacobian, std
 
     def _map(
@@ -140,15 +137,6 @@ class FittedVAE:
             return bound
         bound = bound + (self.module.prior.log_prob(z) - log_standard_normal(z).sum(2)).mean(1)
         return bound.masked_fill(bound.isnan(), -math.inf)  # a difference of infinities, of extreme samples
-
-    def _estimate(
-        self, x: Tensor, decoder: Decoder, latent: LatentModel, observation: Observation, n_draws: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the log-density (log-probability if discrete) and its standard error."""
-        module = self.module
-        return log_likelihood(
-            module.target(x), decoder, module.encode(x), latent, observation, n_draws=n_draws
-        )
 
     def _observation(self) -> Observation:
         noise = self.module.noise
