@@ -29,7 +29,7 @@ class GELU(nn.GELU):
     def forward(self, x: Tensor) -> Tensor:
         """Return x times the normal distribution function at x."""
         if x.dtype is not torch.float64 or x.requires_grad:
-            return super().forward(x)
+            return F.gelu(x)
         return (x * math.sqrt(0.5)).erf_().add_(1.0).mul_(x).mul_(0.5)
 
 

@@ -122,8 +122,8 @@ class ModuleDecoder(Decoder):
         if not self.has_noise:
             return eta
         log_noise = codes.through(module.noise.network).mapped(module.noise.bounded)  # type: ignore[union-attr]
-        value, columns = (torch.cat(pair, -1) for pair in zip(eta[:2], log_noise[:2], strict=True))
-        return _Dual(value, columns, bends)
+        columns = [part.columns.expand(len(z), -1, -1) for part in (eta, log_noise)]
+        return _Dual(torch.cat([eta.value, log_noise.value], 1), torch.cat(columns, 2), bends)
 
 
 class Expansion(NamedTuple):
@@ -192,6 +192,8 @@ class _Dual(NamedTuple):
 
     def curvature(self, weights: Tensor) -> Tensor:
         """Return the weighted sums of the second derivatives of the values, of shape (n, k, k)."""
+        if not self.bends:  # the map is linear
+            return weights.new_zeros((len(weights), self.columns.shape[1], self.columns.shape[1]))
         with torch.inference_mode(False), torch.enable_grad():
             total = (self.value * weights.clone().to(self.value.dtype)).sum()
             slopes = torch.autograd.grad(total, [bend.y for bend in self.bends], materialize_grads=True)

@@ -91,7 +91,7 @@ def log_likelihood(
     if codes.shape[1] == 0:
         log_p = -observation.misfit(decoder(codes), x)
         return log_p, torch.zeros_like(log_p)
-    landmarks = _Landmarks(decoder, model, observation, n_starts - 1)
+    landmarks = _Landmarks(decoder, model, observation, n_starts - 1) if n_starts > 1 else None
     parts = []
     for chunk in indices(len(x), x).split(512):
         posterior = _Posterior(x[chunk], decoder, model, observation)
@@ -237,7 +237,7 @@ def _largest(values: Tensor, n: int) -> Tensor:
     return torch.from_numpy(np.argpartition(-values.numpy(), n - 1, axis=1)[:, :n])
 
 
-def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks) -> Proposals:
+def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks | None) -> Proposals:
     """Return normal approximations at the modes that damped Newton steps reach.
 
     Parameters
@@ -246,15 +246,16 @@ def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks)
         Of b samples.
     own : Tensor of shape (b, k)
         First starts.
-    landmarks : _Landmarks
+    landmarks : _Landmarks or None
         Further starts.
     """
-    search = _ModeSearch(posterior, own, 1 + landmarks.n_best)
+    search = _ModeSearch(posterior, own, 1 if landmarks is None else 1 + landmarks.n_best)
     samples = indices(len(own), own)
     search.run(samples, torch.zeros_like(samples))
-    search.u[:, 1:], exist = landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0])
-    samples, number = exist.nonzero().T
-    search.run(samples, 1 + number)
+    if landmarks is not None:
+        search.u[:, 1:], exist = landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0])
+        samples, number = exist.nonzero().T
+        search.run(samples, 1 + number)
     return _merge(search.u, search.factors, -search.energy - log_det(search.factors))
 
 

@@ -435,7 +435,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
         n_draws : int, default=128
-            Number of importance samples per sample of X.
+            Largest number of importance samples per sample of X. A quarter of them are used where
+            the standard error is then below ``1 / sqrt(n_draws)``.
         return_std : bool, default=False
             If True, also return the standard error of each estimate.
 

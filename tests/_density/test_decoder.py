@@ -52,6 +52,8 @@ AE = {
 }
 VAE = {
     "VAE": {},
+    "VAE, linear": {"hidden_layer_sizes": (), "prior": "mixture"},
+    "VAE, linear, decoded noise": {"hidden_layer_sizes": (), "likelihood": Gaussian(noise="decoder")},
     "VAE, decoded noise": {"likelihood": Gaussian(noise="decoder")},
     "VAE, Bernoulli": {"likelihood": "bernoulli"},
 }
@@ -68,11 +70,9 @@ def X():
 @pytest.fixture(scope="module", params=[*AE, *VAE])
 def module(request, X):
     """A float64 module after a few steps, in which all parts of the decoder take part."""
-    params = {"max_iter": 3, "early_stopping": False, "random_state": 0}
-    if "network" not in AE.get(request.param, {}):
-        params["hidden_layer_sizes"] = HIDDEN
+    params = {"hidden_layer_sizes": HIDDEN, **{**AE, **VAE}[request.param]}
     kind = VAETransformer if request.param in VAE else AutoencoderTransformer
-    model = kind(K, **params, **{**AE, **VAE}[request.param]).fit(X)
+    model = kind(K, max_iter=3, early_stopping=False, random_state=0, **params).fit(X)
     module = copy.deepcopy(model.module_).double()
     for parameter in module.parameters():  # a gain starts at zero
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
