@@ -38,10 +38,10 @@ from sklearn_ae.bottlenecks import Ordered
 # Candidate sizes of n_components="auto".
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
-# The nested code is trained for max_iter / 5 epochs and tuned to each size for max_iter / 33,
+# The nested code is trained for max_iter / 4 epochs and tuned to each size for max_iter / 20,
 # but at least for these numbers of epochs.
-_NESTED_DIVISOR, _MIN_NESTED_EPOCHS = 5, 20
-_TUNING_DIVISOR, _MIN_TUNING_EPOCHS = 33, 3
+_NESTED_DIVISOR, _MIN_NESTED_EPOCHS = 4, 30
+_TUNING_DIVISOR, _MIN_TUNING_EPOCHS = 20, 5
 
 # Importance samples and starting points of the default score; more would change it by at most
 # 0.1 nats.
