@@ -26,6 +26,8 @@ from sklearn_ae.networks import ACTIVATIONS, Linear, MarkMissing, TiedLinear
 # are far below the errors of the estimates.
 _MIN_NOISE_STD = 1e-3
 
+_ROWS = 8
+
 Decode = Callable[[Tensor], Tensor]
 
 AFFINE = (nn.Linear, Linear, TiedLinear)
@@ -81,18 +83,20 @@ class ModuleDecoder(Decoder):
         self.module = copy.deepcopy(module).to(self.dtype)
 
     def __call__(self, z: Tensor) -> Tensor:
-        return self._decode(z.to(self.dtype)).double()
+        return self._decode(_padded(z).to(self.dtype))[: len(z)].double()
 
     def expand(self, z: Tensor, *, order: int = 2) -> Expansion:
+        n, z = len(z), _padded(z).to(self.dtype)
         try:
             with torch.inference_mode(False), torch.set_grad_enabled(order > 1):
-                output = self._propagated(z.detach().to(self.dtype, copy=True).requires_grad_(order > 1))
+                output = self._propagated(z.detach().clone().requires_grad_(order > 1))
         except NotImplementedError:
-            value, jac, bend = super().expand(z.to(self.dtype))
-            return Expansion(value.double(), jac.double(), bend)
-        # Derivatives where the function overflows are replaced by 0, since NaN would spread.
-        jac = output.columns.detach().expand(len(z), -1, -1).mT.nan_to_num(0.0, 0.0, 0.0)
-        return Expansion(output.value.detach().double(), jac.double(), output.curvature)
+            value, jac, bend = super().expand(z)
+        else:
+            # Derivatives where the function overflows are replaced by 0, since NaN would spread.
+            jac = output.columns.detach().expand(len(z), -1, -1).mT.nan_to_num(0.0, 0.0, 0.0)
+            value, bend = output.value.detach(), output.curvature
+        return Expansion(value[:n].double(), jac[:n].double(), lambda weights: bend(_padded(weights))[:n])
 
     def _decode(self, z: Tensor) -> Tensor:
         eta = self.module.decode(z)
@@ -202,6 +206,15 @@ class _Dual(NamedTuple):
             for slope, bend in zip(slopes, self.bends, strict=True)
         ]
         return torch.stack(parts).sum(0).nan_to_num(0.0, 0.0, 0.0).to(weights.dtype)
+
+
+def _padded(z: Tensor) -> Tensor:
+    """Append rows of zeros up to a multiple of _ROWS.
+
+    Matrix products sum the entries of the last rows in another order than those of others, and
+    results should not depend on the batch.
+    """
+    return F.pad(z, (0, 0, 0, -len(z) % _ROWS))
 
 
 def without_bias(layer: Any, z: Tensor) -> Tensor:

@@ -114,6 +114,19 @@ def test_float32_is_close_and_used_only_if_the_noise_hides_its_rounding(module, 
         assert single(z).dtype == single.expand(z).jac.dtype == torch.float64
 
 
+def test_results_do_not_depend_on_the_batch(module, z):
+    decoder = ModuleDecoder(module)
+    whole = decoder.expand(z)
+    weights = torch.ones_like(whole.value)
+    bend = whole.curvature(weights)
+    for n in (1, 2, 3, 5, 9):
+        value, jac, curvature = decoder.expand(z[:n])
+        np.testing.assert_allclose(decoder(z[:n]), decoder(z)[:n], atol=1e-6)
+        np.testing.assert_allclose(value, whole.value[:n], atol=1e-6)
+        np.testing.assert_allclose(jac, whole.jac[:n], atol=1e-5)
+        np.testing.assert_allclose(curvature(weights[:n]), bend[:n], atol=1e-4)
+
+
 def test_curvature_of_a_function_that_has_no_second_derivative_is_zero(z):
     class Once(torch.autograd.Function):
         @staticmethod
