@@ -50,7 +50,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     autoencoder : AutoencoderTransformer, VAETransformer or None, default=None
         Autoencoder to clone for each fold, with another ``random_state``. None is a
         small AutoencoderTransformer with ``min(16, ceil(n_features / 4))`` components (at
-        most a quarter of its samples) and a hidden layer of 64 units, trained for about 200
+        most a quarter of its samples) and a hidden layer of 64 units, trained for about 350
         steps.
     outlier_score : {"auto", "reconstruction", "log_likelihood", "mahalanobis", "neighbors"} \
             or OutlierScore, default="auto"

@@ -30,7 +30,7 @@ _MIN_FOLDS = 5
 _BLOCK_VALUES = 2**18  # number of entries of X that are scored at a time, in blocks of
 _MIN_WIDTH = 256  # that number divided by this, or by the number of features if larger
 
-_N_STEPS = 200  # Training budget of a default autoencoder
+_N_STEPS = 350  # Training budget of a default autoencoder
 _BATCH_SIZE = 128
 _LEARNING_RATE = 0.008  # higher than that of AutoencoderTransformer, because there are few steps
 _MAX_COMPONENTS = 16
