@@ -325,7 +325,7 @@ def topics(n, d=700, seed=0):
 def low_rank(n, d, rank):
     """Return sparse samples that span a space of few dimensions."""
     rng = np.random.RandomState(0)
-    left, right = (sparse.random_array(shape, density=0.2, rng=rng) for shape in ((n, rank), (rank, d)))
+    left, right = (sparse.random(*shape, density=0.2, random_state=rng) for shape in ((n, rank), (rank, d)))
     return sparse.csr_array(left @ right)
 
 
