@@ -58,6 +58,7 @@ def loadings(module: Autoencoder, latent: LatentModel) -> tuple[Tensor, Tensor]:
     return b, module.decode(latent.mean + latent.scale.T) - b
 
 
+@torch.no_grad()
 def score_samples(
     module: Autoencoder, statistics: CodeStatistics, pca: Any, X: Any, n_draws: int, n_starts: int = N_STARTS
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +78,9 @@ def score_samples(
     with threads_for(module.n_weights, 1):  # chunks fit the cache of one core
         if module.has_affine_decoder():
             latent = latent_model(module, statistics, noise, pca)
-            parts = (_closed_form(module, latent, noise, x) for x in working_blocks(module, X))
+            b, L = loadings(module, latent)
+            log_ps = (gaussian_log_likelihood(x - b, L, noise) for x in working_blocks(module, X))
+            parts = ((log_p, torch.zeros_like(log_p)) for log_p in log_ps)
         else:
             discrete = module.loss.discrete
             observation = OptionObservation(module.loss) if discrete else GaussianObservation(noise)
@@ -89,10 +92,3 @@ def score_samples(
             )
         log_p, std = stacked((torch.stack(part, 1) for part in parts), X.shape[0]).T.copy()
     return log_p - module.log_jacobian, std
-
-
-@torch.no_grad()
-def _closed_form(module: Autoencoder, latent: LatentModel, noise: float, x: Tensor) -> tuple[Tensor, Tensor]:
-    b, L = loadings(module, latent)
-    log_p = gaussian_log_likelihood(x - b, L, noise)
-    return log_p, torch.zeros_like(log_p)

@@ -105,26 +105,22 @@ def log_likelihood(
 def _estimate(posterior: _Posterior, proposals: Proposals, n_draws: int) -> Tensor:
     """Return the estimates and their standard errors, shape (2, n)."""
     n_first = max(_MIN_DRAWS, round(_FIRST_SHARE * n_draws))
+    samples = indices(len(proposals.means), proposals.means)
     if n_draws <= n_first:
-        return _weighted(posterior, proposals, n_draws)
-    result = _weighted(posterior, proposals, n_first)
+        return _weighted(posterior, proposals, samples, n_draws)
+    result = _weighted(posterior, proposals, samples, n_first)
     several = proposals.log_weights.isfinite().sum(1) > 1
     rest = (several | (result[1] > _TOLERANCE / math.sqrt(n_draws))).nonzero()[:, 0]
     if len(rest):
-        result[:, rest] = _weighted(posterior, proposals, n_draws, rest)
+        result[:, rest] = _weighted(posterior, proposals, rest, n_draws)
     return result
 
 
-def _weighted(
-    posterior: _Posterior, proposals: Proposals, n_draws: int, samples: Tensor | None = None
-) -> Tensor:
-    """Return the estimates from a number of draws and their standard errors, shape (2, n).
+def _weighted(posterior: _Posterior, proposals: Proposals, samples: Tensor, n_draws: int) -> Tensor:
+    """Return the estimates for n samples, given by indices, and their standard errors, shape (2, n).
 
-    ``samples`` are the indices of n samples, None for all; those with the same number of modes are
-    treated together.
+    Samples with the same number of modes are treated together.
     """
-    if samples is None:
-        samples = indices(len(proposals.means), proposals.means)
     n_modes = proposals.log_weights[samples].isfinite().sum(1)
     result = proposals.means.new_empty((2, len(samples)))
     size = chunk_size(n_draws * max(posterior.x.shape[1], 256))
@@ -193,7 +189,9 @@ class _Posterior:
             bend = self.model.scale.T @ curvature(slope) @ self.model.scale
             exact, info = torch.linalg.cholesky_ex(gram + base - bend)
             is_positive = (info == 0) & (exact.diagonal(dim1=-2, dim2=-1).amin(1) > _LEAST_FACTOR)
-            factors.append(torch.where(is_positive[:, None, None], exact, _cholesky(gram, base)))
+            rest = ~is_positive
+            exact[rest] = _cholesky(gram[rest], base.expand_as(gram)[rest])
+            factors.append(exact)
         return torch.cat(gradients), torch.cat(factors)
 
 
@@ -207,7 +205,9 @@ class _Landmarks:
         self.output = decode_all(decoder, model.landmarks)
         self.n_best = min(n_best, len(self.u))
         n_near = min(len(self.u) - 1, 2 + 2 * self.u.shape[1], 16)
-        self.near = _largest(-torch.cdist(self.u, self.u).fill_diagonal_(math.inf), n_near)
+        distance = torch.cdist(self.u, self.u).fill_diagonal_(math.inf).numpy()
+        near = np.argpartition(distance, n_near - 1, axis=1)[:, :n_near]  # several times as fast as topk
+        self.near = torch.from_numpy(near)
 
     def apart(self, x: Tensor, mode: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         """Return starts (b, m, k) of searches for other modes than one of each sample, and a mask.
@@ -229,12 +229,6 @@ class _Landmarks:
         left_out = (score < neighbours).T | (distance < k + _RADIUS * math.sqrt(2.0 * k))
         best = score.T.masked_fill(left_out, -math.inf).topk(self.n_best)
         return self.u[best.indices], best.values.isfinite()
-
-
-def _largest(values: Tensor, n: int) -> Tensor:
-    """Return the positions of the n largest values of each row, in any order; faster than ``topk``."""
-    n = min(n, values.shape[1])
-    return torch.from_numpy(np.argpartition(-values.numpy(), n - 1, axis=1)[:, :n])
 
 
 def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks | None) -> Proposals:
