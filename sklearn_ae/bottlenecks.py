@@ -32,6 +32,9 @@ class Bottleneck(Option):
     sparse = False
     #: smallest number of components that the objective decodes from; None for all
     n_least: int | None = None
+    #: only number of components for which the error of a fitted model is measured; None for every number
+    #: if codes are ordered, and for all components otherwise
+    measured_size: int | None = None
 
     def __call__(self, a: Tensor, generator: Generator | None = None) -> Tensor:
         """Return the codes of the activations ``a``, both of shape (n, k); random only with a generator."""

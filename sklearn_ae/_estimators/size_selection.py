@@ -81,6 +81,11 @@ class Nested(Ordered):
         """The smallest size."""
         return min(self.sizes)
 
+    @property
+    def measured_size(self) -> int:  # type: ignore[override]
+        """The smallest size, which is the only one once a copy is tuned."""
+        return min(self.sizes)
+
 
 @lru_cache(maxsize=64)
 def _masks(sizes: tuple[int, ...], width: int, dtype: torch.dtype, device: torch.device) -> Tensor:

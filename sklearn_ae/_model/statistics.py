@@ -186,7 +186,9 @@ def code_statistics(
     trained in the same way without the held-out samples.
     """
     moments = CodeMoments.of_parts(_codes(module, samples))
-    sizes = range(1, module.width + 1) if module.bottleneck.ordered else [module.width]
+    bottleneck, k = module.bottleneck, module.width
+    every = range(1 if bottleneck.ordered else k, k + 1)
+    sizes = [bottleneck.measured_size] if bottleneck.measured_size else every
     errors, total = squared_errors(validated, held_out, sizes)
     unit = (validated.scale / module.scale) ** 2
     return CodeStatistics(moments, unit * errors, unit * total, samples.shape[1])

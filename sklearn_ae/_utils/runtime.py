@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from threadpoolctl import OpenBLASController, threadpool_limits
+from threadpoolctl import OpenBLASController, ThreadpoolController
 from torch import Generator, nn
 
 from sklearn_ae._utils.compat import InvalidParameterError
@@ -131,9 +132,15 @@ class Shared:
                     self._context.__exit__(None, None, None)
 
 
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """Return the thread pools of the process; finding them takes milliseconds."""
+    return ThreadpoolController()
+
+
 @contextlib.contextmanager
 def _one_blas_thread() -> Iterator[None]:
-    with threadpool_limits(1, user_api="blas"):
+    with _thread_pools().limit(limits=1, user_api="blas"):
         yield
         # In newer versions only the thread that set a limit can lift it.
         if hasattr(OpenBLASController, "clear_controlling_thread"):
