@@ -9,7 +9,6 @@ of torch.
 
 - AutoencoderTransformer: defaults, with the smallest of several ``max_iter`` that reaches the target; the
   seconds are those of this whole fit.
-- AutoencoderTransformer, tuned: the same with learning_rate_init=0.008.
 - MLPRegressor(X, X): defaults, epoch by epoch with ``partial_fit``.
 - skorch: NeuralNetRegressor with defaults except Adam at 1e-3 (plain SGD at 0.01 stays far from the target),
   epoch by epoch with ``partial_fit``.
@@ -90,12 +89,10 @@ def bare_loop(train, test, k, hidden, n_epochs):
         return seconds, error(net(T).numpy(), test)
 
 
-def ours(train, test, k, hidden, target, **params):
+def ours(train, test, k, hidden, target):
     """Return the seconds and the test error of the shortest fit that reaches the target."""
     for n_epochs in OUR_EPOCHS:
-        est = AutoencoderTransformer(
-            k, hidden_layer_sizes=hidden, max_iter=n_epochs, random_state=0, **params
-        )
+        est = AutoencoderTransformer(k, hidden_layer_sizes=hidden, max_iter=n_epochs, random_state=0)
         start = time.perf_counter()
         est.fit(train)
         seconds = time.perf_counter() - start
@@ -173,8 +170,6 @@ def compare(name, train, test, k, hidden, patience):
     print(f"{'':32} {'error':>10} {'seconds':>9} {'to ours':>8}")
     own, reached = ours(train, test, k, hidden, target)
     print_row("AutoencoderTransformer", own, reached, target)
-    tuned = ours(train, test, k, hidden, target, learning_rate_init=0.008)
-    print_row("AutoencoderTransformer, tuned", *tuned, target)
     print_row(f"bare loop, {n_epochs} epochs", loop_seconds, target, target, own)
     for peer, fit in PEERS.items():
         try:

@@ -250,6 +250,18 @@ def test_classic(tmp_path):
     assert "5 epochs" in out
 
 
+def test_scoring(tmp_path):
+    """Short fits have close log-likelihoods, and keep as much of sparse text as TruncatedSVD."""
+    out = run(tmp_path, EXAMPLES / "benchmarks" / "scoring.py", "--quick")
+    rows = re.findall(
+        r"^(?:digits|wine|breast|sine|para|circle)[^:]*? +[\d.]+ +([\d.]+) +[\d.]+ +[\d.]+$", out, re.M
+    )
+    assert len(rows) == 7
+    assert max(map(float, rows)) < 0.2
+    assert float(re.search(r"TruncatedSVD's: ([\d.]+)", out).group(1)) < 1.1
+    assert len(re.findall(r"[\d.]+ x PCA$", out, re.MULTILINE)) == 4
+
+
 def test_small_data(tmp_path):
     """The choice of the grid search does not depend on the number of jobs."""
     out = run(tmp_path, EXAMPLES / "benchmarks" / "small_data.py", "--quick")
