@@ -180,14 +180,12 @@ class _Posterior:
         size = chunk_size(max(self.x.shape[1], 256) * (u.shape[1] + 1))
         gradients, factors = [], []
         for v, i in zip(u.split(size), owners.split(size), strict=True):
-            value, jac, curvature = self.decoder.expand(self.model.colour(v))
-            jac = jac @ self.model.scale
+            value, jac, curvature = self.decoder.expand(self.model.colour(v), self.model.scale)
             slope = self.observation.slope(value, self.x[i])
             gradient, base = self.model.prior_derivatives(v)
-            gradients.append(gradient - (slope[:, None] @ jac)[:, 0])
-            gram = self.observation.information(value, self.x[i], jac)
-            bend = self.model.scale.T @ curvature(slope) @ self.model.scale
-            exact, info = torch.linalg.cholesky_ex(gram + base - bend)
+            gradients.append(gradient - (slope[:, None] @ jac.double())[:, 0])
+            gram = self.observation.information(value, self.x[i], jac).double()
+            exact, info = torch.linalg.cholesky_ex(gram + base - curvature(slope))
             is_positive = (info == 0) & (exact.diagonal(dim1=-2, dim2=-1).amin(1) > _LEAST_FACTOR)
             rest = ~is_positive
             exact[rest] = _cholesky(gram[rest], base.expand_as(gram)[rest])
