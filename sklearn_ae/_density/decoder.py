@@ -108,7 +108,9 @@ class ModuleDecoder(Decoder):
             # Derivatives where the function overflows are replaced by 0, since NaN would spread.
             jac = output.columns.detach().nan_to_num_(0.0, 0.0, 0.0).expand(len(z), -1, -1).mT
             value, bend = output.value.detach(), output.curvature
-        return Expansion(value[:n].double(), jac[:n], lambda weights: bend(_padded(weights).to(z))[:n].double())
+        return Expansion(
+            value[:n].double(), jac[:n], lambda weights: bend(_padded(weights).to(z))[:n].double()
+        )
 
     def _decode(self, z: Tensor) -> Tensor:
         eta = self.module.decode(z)

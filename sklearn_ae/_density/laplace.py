@@ -185,6 +185,7 @@ class _Posterior:
             gradient, base = self.model.prior_derivatives(v)
             gradients.append(gradient - (slope[:, None] @ jac.double())[:, 0])
             gram = self.observation.information(value, self.x[i], jac).double()
+            gram[~gram.isfinite().all(2).all(1)] = 0.0  # squares overflow before the Jacobian does
             exact, info = torch.linalg.cholesky_ex(gram + base - curvature(slope))
             is_positive = (info == 0) & (exact.diagonal(dim1=-2, dim2=-1).amin(1) > _LEAST_FACTOR)
             rest = ~is_positive

@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 
 from sklearn_ae._density import laplace
 from sklearn_ae._density.autoencoder import NOISE_FLOOR
+from sklearn_ae._density.decoder import Decoder
 from sklearn_ae._density.importance_sampling import normal_draws
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._density.observations import GaussianObservation, OptionObservation
@@ -154,6 +155,21 @@ def test_linear_decoder_is_probabilistic_pca(shape, k):
     log_p, std = log_likelihood(x, decode, codes, model, return_std=True)
     np.testing.assert_allclose(log_p, expected, rtol=1e-8)
     assert std.max() < 1e-6
+
+
+def test_overflow_of_the_curvature_in_float32_spreads_no_nan(mlp):
+    _, model, x, codes = mlp
+
+    class Single(Decoder):
+        def expand(self, z, directions, *, order=2):
+            value, jac, bend = super().expand(z, directions)
+            return value, jac.float(), bend
+
+    decode = Single(lambda z: (1e25 * z).repeat(1, 4)[:, :10])
+    posterior = laplace._Posterior(x, decode, model.latent, GaussianObservation(1.0))
+    gradient, factors = posterior.quadratic(codes, laplace.indices(len(x), x))
+    assert gradient.isfinite().all()
+    assert factors.isfinite().all()
 
 
 def test_result_does_not_depend_on_batch_and_order(mlp):
