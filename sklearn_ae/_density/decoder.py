@@ -172,7 +172,7 @@ class _Bend(NamedTuple):
 
 
 class _Dual(NamedTuple):
-    """Values (n, w), their derivatives along m directions of the code, (n, m, w) or (1, m, w), and all bends."""
+    """Values (n, w), their derivatives along m directions, (n, m, w) or (1, m, w), and all bends."""
 
     value: Tensor
     columns: Tensor

@@ -18,7 +18,12 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._density.decoder import Decode, Decoder
-from sklearn_ae._density.importance_sampling import Proposals, importance_log_likelihood, log_det
+from sklearn_ae._density.importance_sampling import (
+    Proposals,
+    importance_draws,
+    importance_log_likelihood,
+    log_det,
+)
 from sklearn_ae._density.latent_prior import LatentModel, chunk_size, decode_all
 from sklearn_ae._density.observations import Observation
 
@@ -43,7 +48,7 @@ _REACH = 20.0
 _LEAST_FACTOR = 0.3
 
 # All samples have this share of the draws. Those with several modes, whose weights vary more than
-# few draws show, or with a standard error above _TOLERANCE / sqrt(n_draws) have all of them.
+# few draws show, or with a standard error above _TOLERANCE / sqrt(n_draws) have the others, too.
 _FIRST_SHARE = 0.25
 _MIN_DRAWS = 16
 _TOLERANCE = 1.0
@@ -104,32 +109,30 @@ def log_likelihood(
 
 def _estimate(posterior: _Posterior, proposals: Proposals, n_draws: int) -> Tensor:
     """Return the estimates and their standard errors, shape (2, n)."""
-    n_first = max(_MIN_DRAWS, round(_FIRST_SHARE * n_draws))
-    samples = indices(len(proposals.means), proposals.means)
-    if n_draws <= n_first:
-        return _weighted(posterior, proposals, samples, n_draws)
-    result = _weighted(posterior, proposals, samples, n_first)
+    n_first = min(n_draws, max(_MIN_DRAWS, round(_FIRST_SHARE * n_draws)))
+    draws = _draws(posterior, proposals, indices(len(proposals.means), proposals.means), 0, n_first)
+    result = torch.stack(importance_log_likelihood(draws))
     several = proposals.log_weights.isfinite().sum(1) > 1
     rest = (several | (result[1] > _TOLERANCE / math.sqrt(n_draws))).nonzero()[:, 0]
-    if len(rest):
-        result[:, rest] = _weighted(posterior, proposals, rest, n_draws)
+    if n_first < n_draws and len(rest):
+        draws = torch.cat([draws[:, rest], _draws(posterior, proposals, rest, n_first, n_draws)], 2)
+        result[:, rest] = torch.stack(importance_log_likelihood(draws))
     return result
 
 
-def _weighted(posterior: _Posterior, proposals: Proposals, samples: Tensor, n_draws: int) -> Tensor:
-    """Return the estimates for n samples, given by indices, and their standard errors, shape (2, n).
+def _draws(posterior: _Posterior, proposals: Proposals, samples: Tensor, start: int, stop: int) -> Tensor:
+    """Return log-densities (4, n, stop - start) of draws for n samples, given by indices.
 
     Samples with the same number of modes are treated together.
     """
     n_modes = proposals.log_weights[samples].isfinite().sum(1)
-    result = proposals.means.new_empty((2, len(samples)))
-    size = chunk_size(n_draws * max(posterior.x.shape[1], 256))
+    result = proposals.means.new_empty((4, len(samples), stop - start))
+    size = chunk_size((stop - start) * max(posterior.x.shape[1], 256))
     for n in n_modes.unique():
         for part in (n_modes == n).nonzero()[:, 0].split(size):
             some = samples[part]
             chosen = Proposals(*(value[some, :n] for value in proposals))
-            estimates = importance_log_likelihood(posterior.of(some), chosen, n_draws)
-            result[:, part] = torch.stack(estimates)
+            result[:, part] = importance_draws(posterior.of(some), chosen, start, stop)
     return result
 
 
