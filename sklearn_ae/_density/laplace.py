@@ -9,7 +9,6 @@ no more are taken. For a linear decoder the proposal is the posterior.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -29,7 +28,9 @@ from sklearn_ae._density.observations import Observation
 
 N_STARTS = 5
 
-MAX_STEPS = 20
+# Steps of the search from the code before landmarks are chosen, and of all searches after that.
+FIRST_STEPS = 4
+MAX_STEPS = 16
 
 # Squared distance from the mode, in standard deviations, at which the last step is taken.
 _CONVERGED = 0.3
@@ -212,25 +213,34 @@ class _Landmarks:
         self.near = torch.from_numpy(near)
 
     def apart(self, x: Tensor, mode: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-        """Return starts (b, m, k) of searches for other modes than one of each sample, and a mask.
+        """Return starts (b, m, k) of searches for other modes than one of each sample, and their energies.
 
         They are the most likely landmarks outside the ellipsoid around the mode, and with no
-        more likely neighbour.
+        more likely neighbour. The energy is infinite where there are fewer.
         """
-        size = chunk_size(len(self.u) * (2 + self.u.shape[1]))
-        chunks = (part.split(size) for part in (x, mode, factor))
+        chunks = (part.split(chunk_size(2 * len(self.u))) for part in (x, mode, factor))
         parts = [self._apart(*chunk) for chunk in zip(*chunks, strict=True)]
-        u, exist = (torch.cat(values) for values in zip(*parts, strict=True))
-        return u, exist
+        u, energy = (torch.cat(values) for values in zip(*parts, strict=True))
+        return u, energy
 
     def _apart(self, x: Tensor, mode: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-        score = (self.log_prior - self.observation.pairwise_misfit(self.output, x)).T.contiguous()
-        neighbours = functools.reduce(torch.maximum, (score[near] for near in self.near.T))
-        distance = (self.u @ factor - mode[:, None] @ factor).square().sum(2)
+        score = self.log_prior - self.observation.pairwise_misfit(self.output, x)
+        score = (score - score.amax(1, keepdim=True)).T.float().contiguous()
+        highest = score.clone()
+        for near in self.near.T:
+            torch.maximum(highest, score.index_select(0, near), out=highest)
+        score = score.masked_fill_(score < highest, -math.inf).T
+        # The search is for few starts, and few of the most likely candidates are in the ellipsoid.
+        best, index = score.topk(min(4 * self.n_best, len(self.u)))
         k = self.u.shape[1]
-        left_out = (score < neighbours).T | (distance < k + _RADIUS * math.sqrt(2.0 * k))
-        best = score.T.masked_fill(left_out, -math.inf).topk(self.n_best)
-        return self.u[best.indices], best.values.isfinite()
+        distance = ((self.u[index] - mode[:, None]) @ factor).square().sum(2)
+        best[distance < k + _RADIUS * math.sqrt(2.0 * k)] = -math.inf
+        best, chosen = best.topk(self.n_best)
+        index = index.gather(1, chosen)
+        n = index.flatten()
+        misfit = self.observation.misfit(self.output[n], x.repeat_interleave(self.n_best, 0))
+        energy = (misfit - self.log_prior[n]).view_as(index)
+        return self.u[index], energy.masked_fill(best.isinf() | energy.isnan(), math.inf)
 
 
 def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks | None) -> Proposals:
@@ -246,27 +256,29 @@ def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks 
         Further starts.
     """
     search = _ModeSearch(posterior, own, 1 if landmarks is None else 1 + landmarks.n_best)
-    samples = indices(len(own), own)
-    search.run(samples, torch.zeros_like(samples))
     if landmarks is not None:
-        search.u[:, 1:], exist = landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0])
-        samples, number = exist.nonzero().T
-        search.run(samples, 1 + number)
+        search.run(FIRST_STEPS)
+        search.add(*landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0]))
+    search.run(MAX_STEPS)
     return _merge(search.u, search.factors, -search.energy - log_det(search.factors))
 
 
 class _ModeSearch:
     """Damped Newton searches for modes of several posteriors at once.
 
+    The first search of a sample is the rival of the others, which are given up if they join
+    it, or start far less likely.
+
     Attributes
     ----------
     u : Tensor of shape (b, n_starts, k)
-        Positions. The first search of a sample is the rival of the others, which are given up
-        if they join it, or are far less likely.
+        Positions.
     energy : Tensor of shape (b, n_starts)
         Infinite for searches that were not started or given up.
     factors : Tensor of shape (b, n_starts, k, k)
         Cholesky factors of the curvature.
+    active : pair of Tensors of shape (n_active,)
+        Samples and numbers of the searches that have neither converged nor failed.
     """
 
     def __init__(self, posterior: _Posterior, own: Tensor, n_starts: int) -> None:
@@ -274,53 +286,57 @@ class _ModeSearch:
         self.posterior = posterior
         self.u = own[:, None].repeat(1, n_starts, 1)
         self.energy = own.new_full((b, n_starts), math.inf)
+        self.energy[:, 0] = posterior.energy(own, indices(b, own))
         self.factors = torch.eye(k, dtype=own.dtype, device=own.device).repeat(b, n_starts, 1, 1)
+        self.active = self.energy.isfinite().nonzero()
 
-    def run(self, samples: Tensor, number: Tensor) -> None:
-        """Search from some starts, given by samples and numbers, until all have converged or failed."""
-        u, factors = self.u[samples, number], self.factors[samples, number]
-        rival_u, rival_energy, rival_factors = (
-            self.u[samples, 0],
-            self.energy[samples, 0],
-            self.factors[samples, 0],
-        )
-        energy = self.posterior.energy(u, samples)
-        energy[energy > rival_energy + _REACH] = math.inf
-        active = energy.isfinite().nonzero()[:, 0]
-        for _ in range(MAX_STEPS):
-            if not len(active):
+    def add(self, u: Tensor, energy: Tensor) -> None:
+        """Add searches from further starts (b, n_starts - 1, k)."""
+        self.u[:, 1:] = u
+        self.energy[:, 1:] = energy.masked_fill(energy > self.energy[:, :1] + _REACH, math.inf)
+        further = self.energy[:, 1:].isfinite().nonzero()
+        self.active = torch.cat([self.active, further + further.new_tensor([0, 1])])
+
+    def run(self, n_steps: int) -> None:
+        """Take steps of all searches until they have converged or failed, at most this number."""
+        for _ in range(n_steps):
+            if not len(self.active):
                 break
-            owners = samples[active]
-            gradient, factors[active] = self.posterior.quadratic(u[active], owners)
-            step = -torch.cholesky_solve(gradient[..., None], factors[active])[..., 0]
+            samples, number = at = self.active.unbind(1)
+            gradient, factors = self.posterior.quadratic(self.u[at], samples)
+            self.factors[at] = factors
+            step = -torch.cholesky_solve(gradient[..., None], factors)[..., 0]
             decrement = -(gradient * step).sum(1)
-            unfinished = decrement > _CONVERGED + 1e-12 * energy[active].abs()
+            unfinished = decrement > _CONVERGED + 1e-12 * self.energy[at].abs()
             # The last step is taken, too, because it reaches the mode of a linear decoder.
-            moved = self._line_search(u, energy, active, owners, step, decrement)
-            gap = ((u[active] - rival_u[active])[:, None] @ rival_factors[active])[:, 0]
-            joins = rival_energy[active].isfinite() & (gap.square().sum(1) < MERGE)
-            energy[active[joins]] = math.inf
-            active = active[moved & unfinished & ~joins]
-        self.u[samples, number], self.energy[samples, number] = u, energy
-        self.factors[samples, number] = factors
+            moved = self._line_search(step, decrement)
+            joins = self._joins()
+            self.energy[samples[joins], number[joins]] = math.inf
+            self.active = self.active[moved & unfinished & ~joins]
 
-    def _line_search(
-        self, u: Tensor, energy: Tensor, active: Tensor, owners: Tensor, step: Tensor, decrement: Tensor
-    ) -> Tensor:
+    def _line_search(self, step: Tensor, decrement: Tensor) -> Tensor:
         """Move the active searches by the first step size that helps; return a mask of those moved."""
-        waiting = torch.ones_like(active, dtype=torch.bool)
+        waiting = torch.ones_like(decrement, dtype=torch.bool)
         for size in (1.0, 0.3, 0.1, 0.03, 0.01):
             tried = waiting.nonzero()[:, 0]
             if not len(tried):
                 break
-            at = active[tried]
-            trial = u[at] + size * step[tried]
-            value = self.posterior.energy(trial, owners[tried])
-            good = value < energy[at] - 0.1 * size * decrement[tried]
-            u[at[good]] = trial[good]
-            energy[at[good]] = value[good]
+            samples, number = at = self.active[tried].unbind(1)
+            trial = self.u[at] + size * step[tried]
+            value = self.posterior.energy(trial, samples)
+            good = value < self.energy[at] - 0.1 * size * decrement[tried]
+            at = samples[good], number[good]
+            self.u[at], self.energy[at] = trial[good], value[good]
             waiting[tried[good]] = False
         return ~waiting
+
+    def _joins(self) -> Tensor:
+        """Return a mask of the active searches that are close to the first one of their sample."""
+        result = self.active[:, 1] > 0
+        samples, number = self.active[result].unbind(1)
+        gap = (self.u[samples, number] - self.u[samples, 0])[:, None] @ self.factors[samples, 0]
+        result[result.clone()] = self.energy[samples, 0].isfinite() & (gap.square().sum((1, 2)) < MERGE)
+        return result
 
 
 def _merge(means: Tensor, factors: Tensor, evidence: Tensor) -> Proposals:
