@@ -71,6 +71,16 @@ class Decoder:
         bend = partial(curvature, self.function, z)
         return Expansion(value, jac @ directions, lambda weights: directions.T @ bend(weights) @ directions)
 
+    def vjp(self, z: Tensor, weigh: Decode) -> Tensor:
+        """Return the vector-Jacobian products (n, k) for weights that are a function of the outputs."""
+        with torch.inference_mode(False), torch.enable_grad():
+            z = z.detach().clone().requires_grad_()
+            value = self(z)
+            if not value.requires_grad:  # it is constant
+                return torch.zeros_like(z)
+            (product,) = torch.autograd.grad(value, z, weigh(value.detach()), materialize_grads=True)
+        return product.nan_to_num(0.0, 0.0, 0.0)
+
 
 class ModuleDecoder(Decoder):
     """Decoder of an autoencoder: ``eta``, followed by the log noise variance if it depends on the code.

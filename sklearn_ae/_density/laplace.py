@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,6 +35,10 @@ MAX_STEPS = 16
 
 # Squared distance from the mode, in standard deviations, at which the last step is taken.
 _CONVERGED = 0.3
+
+# Number of components from which curvatures on the way to the mode are estimated from gradients (BFGS),
+# since a Jacobian takes as long as that many outputs.
+QUASI_NEWTON = 16
 
 # Modes are the same if their squared distance is below this.
 MERGE = 1.0
@@ -197,6 +202,15 @@ class _Posterior:
             factors.append(exact)
         return torch.cat(gradients), torch.cat(factors)
 
+    def gradient(self, u: Tensor, owners: Tensor) -> Tensor:
+        """Return the gradient of the energy."""
+        size = chunk_size(max(self.x.shape[1], 256))
+        gradients = []
+        for v, i in zip(u.split(size), owners.split(size), strict=True):
+            pulled = self.decoder.vjp(self.model.colour(v), partial(self.observation.slope, x=self.x[i]))
+            gradients.append(self.model.prior_derivatives(v)[0] - pulled @ self.model.scale)
+        return torch.cat(gradients)
+
 
 class _Landmarks:
     """Codes across the prior with their outputs, among which further starts of the search are found."""
@@ -277,8 +291,13 @@ class _ModeSearch:
         Infinite for searches that were not started or given up.
     factors : Tensor of shape (b, n_starts, k, k)
         Cholesky factors of the curvature.
-    active : pair of Tensors of shape (n_active,)
+    active : Tensor of shape (n_active, 2)
         Samples and numbers of the searches that have neither converged nor failed.
+    exact : Tensor of shape (b, n_starts)
+        Mask of the searches whose next curvature is computed, not estimated: first, and when
+        the estimate suggests that they have converged, or gives no step that helps.
+    gradient, move : Tensor of shape (b, n_starts, k)
+        Last gradients and moves.
     """
 
     def __init__(self, posterior: _Posterior, own: Tensor, n_starts: int) -> None:
@@ -289,6 +308,8 @@ class _ModeSearch:
         self.energy[:, 0] = posterior.energy(own, indices(b, own))
         self.factors = torch.eye(k, dtype=own.dtype, device=own.device).repeat(b, n_starts, 1, 1)
         self.active = self.energy.isfinite().nonzero()
+        self.exact = torch.ones_like(self.energy, dtype=torch.bool)
+        self.gradient, self.move = torch.zeros_like(self.u), torch.zeros_like(self.u)
 
     def add(self, u: Tensor, energy: Tensor) -> None:
         """Add searches from further starts (b, n_starts - 1, k)."""
@@ -303,16 +324,30 @@ class _ModeSearch:
             if not len(self.active):
                 break
             samples, number = at = self.active.unbind(1)
-            gradient, factors = self.posterior.quadratic(self.u[at], samples)
-            self.factors[at] = factors
-            step = -torch.cholesky_solve(gradient[..., None], factors)[..., 0]
+            self._differentiate()
+            exact, gradient, before = self.exact[at], self.gradient[at], self.u[at]
+            step = -torch.cholesky_solve(gradient[..., None], self.factors[at])[..., 0]
             decrement = -(gradient * step).sum(1)
             unfinished = decrement > _CONVERGED + 1e-12 * self.energy[at].abs()
             # The last step is taken, too, because it reaches the mode of a linear decoder.
-            moved = self._line_search(step, decrement)
+            unfinished &= self._line_search(step, decrement)
+            self.move[at] = self.u[at] - before
+            self.exact[at] = ~unfinished | (step.shape[1] < QUASI_NEWTON)
             joins = self._joins()
             self.energy[samples[joins], number[joins]] = math.inf
-            self.active = self.active[moved & unfinished & ~joins]
+            self.active = self.active[(unfinished | ~exact) & ~joins]
+
+    def _differentiate(self) -> None:
+        """Compute gradients and curvatures of the active searches."""
+        exact = self.exact[self.active.unbind(1)]
+        if exact.any():
+            at = self.active[exact].unbind(1)
+            self.gradient[at], self.factors[at] = self.posterior.quadratic(self.u[at], at[0])
+        if not exact.all():
+            at = self.active[~exact].unbind(1)
+            gradient = self.posterior.gradient(self.u[at], at[0])
+            self.factors[at] = _updated(self.factors[at], self.move[at], gradient - self.gradient[at])
+            self.gradient[at] = gradient
 
     def _line_search(self, step: Tensor, decrement: Tensor) -> Tensor:
         """Move the active searches by the first step size that helps; return a mask of those moved."""
@@ -354,6 +389,24 @@ def _merge(means: Tensor, factors: Tensor, evidence: Tensor) -> Proposals:
     log_weights = (0.8 * share + 0.2 * even).log()
     kept_first = log_weights.argsort(dim=1, descending=True, stable=True)
     return Proposals(*(value[sample, kept_first] for value in (means, factors, log_weights)))
+
+
+def _updated(factors: Tensor, move: Tensor, change: Tensor) -> Tensor:
+    """Return factors of curvatures after damped BFGS updates by changes of the gradient along moves.
+
+    References
+    ----------
+    J. Nocedal, S. Wright (2006), Numerical optimization, Springer, procedure 18.2.
+    """
+    curvature = factors @ factors.mT
+    expected = (curvature @ move[..., None])[..., 0]
+    power = (move * expected).sum(1, keepdim=True)
+    ratio = (move * change).sum(1, keepdim=True) / power
+    change = expected.lerp(change, (0.8 / (1.0 - ratio)).where(ratio < 0.2, 1.0))
+    new, old = change / (move * change).sum(1, keepdim=True).sqrt(), expected / power.sqrt()
+    curvature += new[:, :, None] * new[:, None] - old[:, :, None] * old[:, None]
+    updated, info = torch.linalg.cholesky_ex(curvature)
+    return updated.where((info == 0)[:, None, None], factors)
 
 
 def _cholesky(gram: Tensor, base: Tensor) -> Tensor:

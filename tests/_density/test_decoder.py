@@ -105,6 +105,20 @@ def test_derivatives_along_directions_agree_with_autograd(module, z, n_direction
     np.testing.assert_allclose(by_autograd.curvature(weights), expected_bend, rtol=1e-12)
 
 
+def test_vector_jacobian_products_agree_with_autograd(module, z):
+    decoder = ModuleDecoder(module, 0.0)
+    value, jac = derivatives.jacobian(decoder, z)
+    expected = (value.square()[:, None] @ jac)[:, 0]
+    np.testing.assert_allclose(decoder.vjp(z, torch.square), expected, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(ModuleDecoder(module).vjp(z, torch.square), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(decoder.vjp(z[:3], torch.square), expected[:3], rtol=1e-8, atol=1e-10)
+
+
+def test_vector_jacobian_products_of_a_constant_are_zero(z):
+    decoder = Decoder(lambda z: torch.ones_like(z))
+    assert not decoder.vjp(z, torch.square).any()
+
+
 def test_codes_that_are_narrower_are_padded(module, z):
     decoder = ModuleDecoder(module, 0.0)
     if decoder.has_noise or module.n_kept < K:
