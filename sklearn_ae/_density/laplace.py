@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sklearn_ae._density.decoder import Decode, Decoder
@@ -269,7 +270,7 @@ def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks 
     landmarks : _Landmarks or None
         Further starts.
     """
-    search = _ModeSearch(posterior, own, 1 if landmarks is None else 1 + landmarks.n_best)
+    search = _ModeSearch(posterior, own)
     if landmarks is not None:
         search.run(FIRST_STEPS)
         search.add(*landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0]))
@@ -300,23 +301,26 @@ class _ModeSearch:
         Last gradients and moves.
     """
 
-    def __init__(self, posterior: _Posterior, own: Tensor, n_starts: int) -> None:
-        b, k = own.shape
+    def __init__(self, posterior: _Posterior, own: Tensor) -> None:
         self.posterior = posterior
-        self.u = own[:, None].repeat(1, n_starts, 1)
-        self.energy = own.new_full((b, n_starts), math.inf)
-        self.energy[:, 0] = posterior.energy(own, indices(b, own))
-        self.factors = torch.eye(k, dtype=own.dtype, device=own.device).repeat(b, n_starts, 1, 1)
+        self.u = own[:, None].clone()
+        self.energy = posterior.energy(own, indices(len(own), own))[:, None]
+        self.factors = torch.eye(own.shape[1], dtype=own.dtype, device=own.device).repeat(len(own), 1, 1, 1)
         self.active = self.energy.isfinite().nonzero()
         self.exact = torch.ones_like(self.energy, dtype=torch.bool)
         self.gradient, self.move = torch.zeros_like(self.u), torch.zeros_like(self.u)
 
     def add(self, u: Tensor, energy: Tensor) -> None:
-        """Add searches from further starts (b, n_starts - 1, k)."""
-        self.u[:, 1:] = u
-        self.energy[:, 1:] = energy.masked_fill(energy > self.energy[:, :1] + _REACH, math.inf)
-        further = self.energy[:, 1:].isfinite().nonzero()
-        self.active = torch.cat([self.active, further + further.new_tensor([0, 1])])
+        """Add searches from further starts (b, m, k), of which those with infinite energy do not exist."""
+        energy = energy.masked_fill(energy > self.energy + _REACH, math.inf)
+        used = energy.isfinite().any(0)
+        u, energy = u[:, used], energy[:, used]
+        n_new = u.shape[1]
+        self.active = torch.cat([self.active, energy.isfinite().nonzero() + self.active.new_tensor([0, 1])])
+        self.u, self.energy = torch.cat([self.u, u], 1), torch.cat([self.energy, energy], 1)
+        self.factors = torch.cat([self.factors, self.factors.expand(-1, n_new, -1, -1)], 1)
+        self.exact = F.pad(self.exact, (0, n_new), value=True)
+        self.gradient, self.move = F.pad(self.gradient, (0, 0, 0, n_new)), F.pad(self.move, (0, 0, 0, n_new))
 
     def run(self, n_steps: int) -> None:
         """Take steps of all searches until they have converged or failed, at most this number."""
@@ -404,7 +408,7 @@ def _updated(factors: Tensor, move: Tensor, change: Tensor) -> Tensor:
     ratio = (move * change).sum(1, keepdim=True) / power
     change = expected.lerp(change, (0.8 / (1.0 - ratio)).where(ratio < 0.2, 1.0))
     new, old = change / (move * change).sum(1, keepdim=True).sqrt(), expected / power.sqrt()
-    curvature += new[:, :, None] * new[:, None] - old[:, :, None] * old[:, None]
+    curvature.baddbmm_(new[:, :, None], new[:, None]).baddbmm_(old[:, :, None], old[:, None], alpha=-1)
     updated, info = torch.linalg.cholesky_ex(curvature)
     return updated.where((info == 0)[:, None, None], factors)
 
