@@ -32,14 +32,14 @@ N_STARTS = 5
 
 # Steps of the search from the code before landmarks are chosen, and of all searches after that.
 FIRST_STEPS = 4
-MAX_STEPS = 16
+MAX_STEPS = 12
 
 # Squared distance from the mode, in standard deviations, at which the last step is taken.
 _CONVERGED = 0.3
 
 # Number of components from which curvatures on the way to the mode are estimated from gradients (BFGS),
 # since a Jacobian takes as long as that many outputs.
-QUASI_NEWTON = 16
+QUASI_NEWTON = 8
 
 # Modes are the same if their squared distance is below this.
 MERGE = 1.0
@@ -58,7 +58,7 @@ _LEAST_FACTOR = 0.3
 # few draws show, or with a standard error above _TOLERANCE / sqrt(n_draws) have the others, too.
 _FIRST_SHARE = 0.25
 _MIN_DRAWS = 16
-_TOLERANCE = 1.0
+_TOLERANCE = 1.2
 
 
 @torch.no_grad()
@@ -223,7 +223,7 @@ class _Landmarks:
         self.output = decode_all(decoder, model.landmarks)
         self.n_best = min(n_best, len(self.u))
         n_near = min(len(self.u) - 1, 2 + 2 * self.u.shape[1], 16)
-        distance = torch.cdist(self.u, self.u).fill_diagonal_(math.inf).numpy()
+        distance = torch.cdist(self.u.float(), self.u.float()).fill_diagonal_(math.inf).numpy()
         near = np.argpartition(distance, n_near - 1, axis=1)[:, :n_near]  # several times as fast as topk
         self.near = torch.from_numpy(near)
 

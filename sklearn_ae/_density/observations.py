@@ -125,7 +125,8 @@ class GaussianObservation:
 
     def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         unit = self._variance(x).rsqrt()
-        return 0.5 * torch.cdist(x * unit, eta * unit).square()
+        eta = eta * unit
+        return 0.5 * eta.square().sum(1) - (x * unit) @ eta.T
 
     def slope(self, eta: Tensor, x: Tensor) -> Tensor:
         return (x - eta) / self.noise_variance
