@@ -58,7 +58,7 @@ _LEAST_FACTOR = 0.3
 # few draws show, or with a standard error above _TOLERANCE / sqrt(n_draws) have the others, too.
 _FIRST_SHARE = 0.25
 _MIN_DRAWS = 16
-_TOLERANCE = 1.2
+_TOLERANCE = 1.0
 
 
 @torch.no_grad()
