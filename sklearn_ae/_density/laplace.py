@@ -271,8 +271,8 @@ def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks 
         Further starts.
     """
     search = _ModeSearch(posterior, own)
+    search.run(FIRST_STEPS)
     if landmarks is not None:
-        search.run(FIRST_STEPS)
         search.add(*landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0]))
     search.run(MAX_STEPS)
     return _merge(search.u, search.factors, -search.energy - log_det(search.factors))
@@ -281,6 +281,7 @@ def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks 
 class _ModeSearch:
     """Damped Newton searches for modes of several posteriors at once.
 
+    With many components, curvatures are computed at the start and at the mode, and estimated on the way.
     The first search of a sample is the rival of the others, which are given up if they join
     it, or start far less likely.
 
@@ -295,8 +296,8 @@ class _ModeSearch:
     active : Tensor of shape (n_active, 2)
         Samples and numbers of the searches that have neither converged nor failed.
     exact : Tensor of shape (b, n_starts)
-        Mask of the searches whose next curvature is computed, not estimated: first, and when
-        the estimate suggests that they have converged, or gives no step that helps.
+        Mask of the searches whose next curvature is computed, not estimated: at the start, and
+        where the estimate suggests that they have converged, or gives no step that helps.
     gradient, move : Tensor of shape (b, n_starts, k)
         Last gradients and moves.
     """
