@@ -55,9 +55,31 @@ class Decoder:
         """Return the outputs (n, d) for codes (n, k)."""
         return self.function(z)
 
-    def expand(self, z: Tensor, *, order: int = 2) -> Expansion:
-        """Return the outputs and their derivatives, up to the second if they are known, for codes (n, k)."""
-        return Expansion(*jacobian(self.function, z), partial(curvature, self.function, z))
+    def expand(self, z: Tensor, directions: Tensor, *, order: int = 2) -> Expansion:
+        """Return the outputs and their derivatives, up to the second if they are known.
+
+        Parameters
+        ----------
+        z : Tensor of shape (n, k)
+            Codes.
+        directions : Tensor of shape (k, m)
+            Columns along which the derivatives are taken.
+        order : int, default=2
+            Highest derivative that is needed.
+        """
+        value, jac = jacobian(self.function, z)
+        bend = partial(curvature, self.function, z)
+        return Expansion(value, jac @ directions, lambda weights: directions.T @ bend(weights) @ directions)
+
+    def vjp(self, z: Tensor, weigh: Decode) -> Tensor:
+        """Return the vector-Jacobian products (n, k) for weights that are a function of the outputs."""
+        with torch.inference_mode(False), torch.enable_grad():
+            z = z.detach().clone().requires_grad_()
+            value = self(z)
+            if not value.requires_grad:  # it is constant
+                return torch.zeros_like(z)
+            (product,) = torch.autograd.grad(value, z, weigh(value.detach()), materialize_grads=True)
+        return product.nan_to_num(0.0, 0.0, 0.0)
 
 
 class ModuleDecoder(Decoder):
@@ -85,18 +107,20 @@ class ModuleDecoder(Decoder):
     def __call__(self, z: Tensor) -> Tensor:
         return self._decode(_padded(z).to(self.dtype))[: len(z)].double()
 
-    def expand(self, z: Tensor, *, order: int = 2) -> Expansion:
-        n, z = len(z), _padded(z).to(self.dtype)
+    def expand(self, z: Tensor, directions: Tensor, *, order: int = 2) -> Expansion:
+        n, z, directions = len(z), _padded(z).to(self.dtype), directions.to(self.dtype)
         try:
             with torch.inference_mode(False), torch.set_grad_enabled(order > 1):
-                output = self._propagated(z.detach().clone().requires_grad_(order > 1))
+                output = self._propagated(z.detach().clone().requires_grad_(order > 1), directions)
         except NotImplementedError:
-            value, jac, bend = super().expand(z)
+            value, jac, bend = super().expand(z, directions)
         else:
             # Derivatives where the function overflows are replaced by 0, since NaN would spread.
-            jac = output.columns.detach().expand(len(z), -1, -1).mT.nan_to_num(0.0, 0.0, 0.0)
+            jac = output.columns.detach().nan_to_num_(0.0, 0.0, 0.0).expand(len(z), -1, -1).mT
             value, bend = output.value.detach(), output.curvature
-        return Expansion(value[:n].double(), jac[:n].double(), lambda weights: bend(_padded(weights))[:n])
+        return Expansion(
+            value[:n].double(), jac[:n], lambda weights: bend(_padded(weights).to(z))[:n].double()
+        )
 
     def _decode(self, z: Tensor) -> Tensor:
         eta = self.module.decode(z)
@@ -106,11 +130,11 @@ class ModuleDecoder(Decoder):
         assert log_noise is not None
         return torch.cat([eta, log_noise], 1)
 
-    def _propagated(self, z: Tensor) -> _Dual:
+    def _propagated(self, z: Tensor, directions: Tensor) -> _Dual:
         """Do what ``_decode`` does, layer by layer with derivatives."""
         module = self.module
         bends: list[_Bend] = []
-        codes = _Dual(z, torch.eye(z.shape[1], dtype=z.dtype, device="cpu")[None], bends)
+        codes = _Dual(z, directions.T[None], bends)
         padded = codes.padded(module.width - z.shape[1])
         linear, network, gain = module.decoder.linear, module.decoder.network, module.decoder.gain
         zero = torch.zeros_like(module.offset)
@@ -120,9 +144,10 @@ class ModuleDecoder(Decoder):
         if module.loss.discrete:
             eta = eta.mapped(lambda y: module.loss.link(module.in_units(y)))
         if network is not None:
-            factor: Any = 1.0 if gain is None else gain
             y = padded.through(network)
-            eta = _Dual(eta.value + factor * y.value, eta.columns + factor * y.columns, bends)
+            if gain is not None:
+                y = _Dual(gain * y.value, gain * y.columns, bends)
+            eta = _Dual(eta.value + y.value, eta.columns + y.columns, bends)
         if not self.has_noise:
             return eta
         log_noise = codes.through(module.noise.network).mapped(module.noise.bounded)  # type: ignore[union-attr]
@@ -131,15 +156,16 @@ class ModuleDecoder(Decoder):
 
 
 class Expansion(NamedTuple):
-    """Outputs of a decoder for n codes, and their derivatives.
+    """Outputs of a decoder for n codes, and their derivatives along m directions.
 
     Attributes
     ----------
     value : Tensor of shape (n, d)
-    jac : Tensor of shape (n, d, k)
+    jac : Tensor of shape (n, d, m)
+        In the dtype of the decoder's networks.
     curvature : callable
         Maps weights (n, d) to the weighted sums of the second derivatives of the outputs,
-        of shape (n, k, k). May be called once.
+        of shape (n, m, m). May be called once.
     """
 
     value: Tensor
@@ -148,7 +174,7 @@ class Expansion(NamedTuple):
 
 
 class _Bend(NamedTuple):
-    """An entrywise function y of w values: its second derivative, and columns (n, k, w) of the values."""
+    """An entrywise function y of w values: its second derivative, and columns (n, m, w) of the values."""
 
     y: Tensor
     second: Tensor
@@ -156,7 +182,7 @@ class _Bend(NamedTuple):
 
 
 class _Dual(NamedTuple):
-    """Values (n, w), their derivatives with respect to the code, (n, k, w) or (1, k, w), and all bends."""
+    """Values (n, w), their derivatives along m directions, (n, m, w) or (1, m, w), and all bends."""
 
     value: Tensor
     columns: Tensor
@@ -195,17 +221,17 @@ class _Dual(NamedTuple):
         return self._replace(value=value, columns=first[:, None] * self.columns)
 
     def curvature(self, weights: Tensor) -> Tensor:
-        """Return the weighted sums of the second derivatives of the values, of shape (n, k, k)."""
+        """Return the weighted sums of the second derivatives of the values, of shape (n, m, m)."""
         if not self.bends:  # the map is linear
             return weights.new_zeros((len(weights), self.columns.shape[1], self.columns.shape[1]))
         with torch.inference_mode(False), torch.enable_grad():
-            total = (self.value * weights.clone().to(self.value.dtype)).sum()
+            total = (self.value * weights.clone()).sum()
             slopes = torch.autograd.grad(total, [bend.y for bend in self.bends], materialize_grads=True)
         parts = [
             (bend.columns * (slope * bend.second)[:, None]) @ bend.columns.mT
             for slope, bend in zip(slopes, self.bends, strict=True)
         ]
-        return torch.stack(parts).sum(0).nan_to_num(0.0, 0.0, 0.0).to(weights.dtype)
+        return torch.stack(parts).sum(0).nan_to_num(0.0, 0.0, 0.0)
 
 
 def _padded(z: Tensor) -> Tensor:

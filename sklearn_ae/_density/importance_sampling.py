@@ -43,23 +43,41 @@ class Proposals(NamedTuple):
     log_weights: Tensor
 
 
-def importance_log_likelihood(
-    log_joint: Callable[[Tensor], Tensor], proposals: Proposals, n_draws: int
-) -> tuple[Tensor, Tensor]:
-    """Return the importance-weighted log p(x) and its standard error (inf if unknown), given proposals.
+def importance_draws(
+    log_joint: Callable[[Tensor], Tensor], proposals: Proposals, start: int, stop: int
+) -> Tensor:
+    """Return log-densities (4, b, n_draws) of draws number start, ..., stop - 1, given proposals.
 
-    Draws come from the proposals, the widened proposals, and the prior N(0, I),
-    weighted by the whole mixture (balance heuristic). The defensive parts bound
-    the weights; as control variates they make the estimate exact where a
-    proposal is the posterior. Draws are the same scrambled Sobol points for
-    every sample, so the result depends on no other sample.
+    Draws come from the proposals, the widened proposals, and the prior N(0, I). The first entries
+    are log p(x, u), the others the log-densities of these three families. Draws are the same
+    scrambled Sobol points for every sample, so the result depends on no other sample.
 
     Parameters
     ----------
     log_joint : callable
         Maps u (b, n_draws, k) to log p(x, u) (b, n_draws), with u ~ N(0, I).
     proposals : Proposals
-    n_draws : int
+    start, stop : int
+    """
+    k = proposals.means.shape[-1]
+    widening = 1.0 + 2.0 / math.sqrt(k)  # distances concentrate at sqrt(k)
+    n_each = [after - before for before, after in zip(_counts(start), _counts(stop), strict=True)]
+    _, normal = normal_draws(stop, k, start=start)
+    u = _sample(proposals, normal, n_each, widening)
+    return torch.cat([log_joint(u)[None], _log_families(u, proposals, widening)])
+
+
+def importance_log_likelihood(draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the importance-weighted log p(x) and its standard error (inf if unknown).
+
+    The draws are weighted by the whole mixture (balance heuristic). The defensive families
+    bound the weights; as control variates they make the estimate exact where a proposal is the
+    posterior.
+
+    Parameters
+    ----------
+    draws : Tensor of shape (4, b, n_draws)
+        The first draws, by :func:`importance_draws`.
 
     References
     ----------
@@ -68,50 +86,46 @@ def importance_log_likelihood(
     Y. Burda, R. Grosse, R. Salakhutdinov (2016), Importance weighted
     autoencoders, ICLR.
     """
-    counts, widening = _plan(n_draws, proposals.means.shape[-1])
-    u = _sample(proposals, counts, widening)
-    families = _log_families(u, proposals, widening)
-    log_q = torch.logsumexp(families + (counts / n_draws).log()[:, None, None], 0)
+    log_p, families = draws[0], draws[1:]
+    shares = draws.new_tensor(_counts(draws.shape[2])) / draws.shape[2]
+    log_q = torch.logsumexp(families + shares.log()[:, None, None], 0)
     # A decoder that overflows far out has no density there; keep numbers finite.
-    low = torch.finfo(u.dtype).min
-    log_w = torch.nan_to_num(log_joint(u) - log_q, nan=low, posinf=low, neginf=low)
+    low = torch.finfo(draws.dtype).min
+    log_w = torch.nan_to_num(log_p - log_q, nan=low, posinf=low, neginf=low)
     top = log_w.amax(1, keepdim=True)
     mean, std = _controlled_mean((log_w - top).exp(), (families[[0, 2]] - log_q).exp())
     error = std / mean
     return top[:, 0] + mean.log(), error.masked_fill(error > _MAX_ERROR, math.inf)
 
 
-def _plan(n_draws: int, k: int) -> tuple[Tensor, float]:
-    """Return the draws per family (narrow, broad, prior), and the factor that widens the broad one.
-
-    Distances concentrate at sqrt(k), so more dimensions need less widening.
-    """
+def _counts(n_draws: int) -> tuple[int, int, int]:
+    """Return the numbers of the first draws that are from the modes, the widened modes, and the prior."""
     narrow, broad = round(NARROW * n_draws), round(BROAD * n_draws)
-    counts = [narrow, broad, n_draws - narrow - broad]
-    return torch.tensor(counts, dtype=torch.float64, device="cpu"), 1.0 + 2.0 / math.sqrt(k)
+    return narrow, broad, n_draws - narrow - broad
 
 
 @lru_cache(maxsize=8)
-def normal_draws(n_draws: int, k: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return sorted uniform numbers, and normal vectors spread evenly along them."""
+def normal_draws(stop: int, k: int, seed: int = 0, start: int = 0) -> tuple[Tensor, Tensor]:
+    """Return sorted uniform numbers, and normal vectors spread evenly along them.
+
+    They are points number start, ..., stop - 1 of a sequence.
+    """
     sobol = torch.quasirandom.SobolEngine(k + 1, scramble=True, seed=seed)
-    points = sobol.draw(n_draws, dtype=torch.float64) + 2.0**-31  # never 0
+    points = sobol.draw(stop, dtype=torch.float64)[start:] + 2.0**-31  # never 0
     points = points[points[:, 0].argsort()]
     return points[:, 0], torch.special.ndtri(points[:, 1:])
 
 
-def _sample(proposals: Proposals, counts: Tensor, widening: float) -> Tensor:
+def _sample(proposals: Proposals, normal: Tensor, n_each: list[int], widening: float) -> Tensor:
     """Return stratified draws u (b, n_draws, k), the families one after another."""
     means, factors, log_weights = proposals
     b, n_modes, k = means.shape
-    n_each = counts.long()
-    n_draws = int(n_each.sum())
-    _, normal = normal_draws(n_draws, k)
-    level = torch.cat([_levels(int(n), means) for n in n_each])
+    n_draws = len(normal)
+    level = torch.cat([_levels(n, means) for n in n_each])
     edges = log_weights.exp().cumsum(1)
     mode = torch.searchsorted(edges, level.to(edges).expand(b, -1).contiguous())
     mode = mode.clamp_max(n_modes - 1)[:, None, None].expand(b, 1, k, n_draws)
-    stretch = means.new_tensor([1.0, widening, 0.0]).repeat_interleave(n_each)
+    stretch = torch.cat([means.new_full((n,), s) for n, s in zip(n_each, (1.0, widening, 0.0), strict=True)])
     step = torch.linalg.solve_triangular(
         factors.mT, (normal * stretch[:, None]).T.expand(b, n_modes, k, n_draws), upper=True
     )

@@ -9,25 +9,37 @@ no more are taken. For a linear decoder the proposal is the posterior.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sklearn_ae._density.decoder import Decode, Decoder
-from sklearn_ae._density.importance_sampling import Proposals, importance_log_likelihood, log_det
+from sklearn_ae._density.importance_sampling import (
+    Proposals,
+    importance_draws,
+    importance_log_likelihood,
+    log_det,
+)
 from sklearn_ae._density.latent_prior import LatentModel, chunk_size, decode_all
 from sklearn_ae._density.observations import Observation
 
 N_STARTS = 5
 
-MAX_STEPS = 20
+# Steps of the search from the code before landmarks are chosen, and of all searches after that.
+FIRST_STEPS = 4
+MAX_STEPS = 12
 
 # Squared distance from the mode, in standard deviations, at which the last step is taken.
 _CONVERGED = 0.3
+
+# Number of components from which curvatures on the way to the mode are estimated from gradients (BFGS),
+# since a Jacobian takes as long as that many outputs.
+QUASI_NEWTON = 8
 
 # Modes are the same if their squared distance is below this.
 MERGE = 1.0
@@ -43,7 +55,7 @@ _REACH = 20.0
 _LEAST_FACTOR = 0.3
 
 # All samples have this share of the draws. Those with several modes, whose weights vary more than
-# few draws show, or with a standard error above _TOLERANCE / sqrt(n_draws) have all of them.
+# few draws show, or with a standard error above _TOLERANCE / sqrt(n_draws) have the others, too.
 _FIRST_SHARE = 0.25
 _MIN_DRAWS = 16
 _TOLERANCE = 1.0
@@ -104,32 +116,30 @@ def log_likelihood(
 
 def _estimate(posterior: _Posterior, proposals: Proposals, n_draws: int) -> Tensor:
     """Return the estimates and their standard errors, shape (2, n)."""
-    n_first = max(_MIN_DRAWS, round(_FIRST_SHARE * n_draws))
-    samples = indices(len(proposals.means), proposals.means)
-    if n_draws <= n_first:
-        return _weighted(posterior, proposals, samples, n_draws)
-    result = _weighted(posterior, proposals, samples, n_first)
+    n_first = min(n_draws, max(_MIN_DRAWS, round(_FIRST_SHARE * n_draws)))
+    draws = _draws(posterior, proposals, indices(len(proposals.means), proposals.means), 0, n_first)
+    result = torch.stack(importance_log_likelihood(draws))
     several = proposals.log_weights.isfinite().sum(1) > 1
     rest = (several | (result[1] > _TOLERANCE / math.sqrt(n_draws))).nonzero()[:, 0]
-    if len(rest):
-        result[:, rest] = _weighted(posterior, proposals, rest, n_draws)
+    if n_first < n_draws and len(rest):
+        draws = torch.cat([draws[:, rest], _draws(posterior, proposals, rest, n_first, n_draws)], 2)
+        result[:, rest] = torch.stack(importance_log_likelihood(draws))
     return result
 
 
-def _weighted(posterior: _Posterior, proposals: Proposals, samples: Tensor, n_draws: int) -> Tensor:
-    """Return the estimates for n samples, given by indices, and their standard errors, shape (2, n).
+def _draws(posterior: _Posterior, proposals: Proposals, samples: Tensor, start: int, stop: int) -> Tensor:
+    """Return log-densities (4, n, stop - start) of draws for n samples, given by indices.
 
     Samples with the same number of modes are treated together.
     """
     n_modes = proposals.log_weights[samples].isfinite().sum(1)
-    result = proposals.means.new_empty((2, len(samples)))
-    size = chunk_size(n_draws * max(posterior.x.shape[1], 256))
+    result = proposals.means.new_empty((4, len(samples), stop - start))
+    size = chunk_size((stop - start) * max(posterior.x.shape[1], 256))
     for n in n_modes.unique():
         for part in (n_modes == n).nonzero()[:, 0].split(size):
             some = samples[part]
             chosen = Proposals(*(value[some, :n] for value in proposals))
-            estimates = importance_log_likelihood(posterior.of(some), chosen, n_draws)
-            result[:, part] = torch.stack(estimates)
+            result[:, part] = importance_draws(posterior.of(some), chosen, start, stop)
     return result
 
 
@@ -180,19 +190,27 @@ class _Posterior:
         size = chunk_size(max(self.x.shape[1], 256) * (u.shape[1] + 1))
         gradients, factors = [], []
         for v, i in zip(u.split(size), owners.split(size), strict=True):
-            value, jac, curvature = self.decoder.expand(self.model.colour(v))
-            jac = jac @ self.model.scale
+            value, jac, curvature = self.decoder.expand(self.model.colour(v), self.model.scale)
             slope = self.observation.slope(value, self.x[i])
             gradient, base = self.model.prior_derivatives(v)
-            gradients.append(gradient - (slope[:, None] @ jac)[:, 0])
-            gram = self.observation.information(value, self.x[i], jac)
-            bend = self.model.scale.T @ curvature(slope) @ self.model.scale
-            exact, info = torch.linalg.cholesky_ex(gram + base - bend)
+            gradients.append(gradient - (slope[:, None] @ jac.double())[:, 0])
+            gram = self.observation.information(value, self.x[i], jac).double()
+            gram[~gram.isfinite().all(2).all(1)] = 0.0  # squares overflow before the Jacobian does
+            exact, info = torch.linalg.cholesky_ex(gram + base - curvature(slope))
             is_positive = (info == 0) & (exact.diagonal(dim1=-2, dim2=-1).amin(1) > _LEAST_FACTOR)
             rest = ~is_positive
             exact[rest] = _cholesky(gram[rest], base.expand_as(gram)[rest])
             factors.append(exact)
         return torch.cat(gradients), torch.cat(factors)
+
+    def gradient(self, u: Tensor, owners: Tensor) -> Tensor:
+        """Return the gradient of the energy."""
+        size = chunk_size(max(self.x.shape[1], 256))
+        gradients = []
+        for v, i in zip(u.split(size), owners.split(size), strict=True):
+            pulled = self.decoder.vjp(self.model.colour(v), partial(self.observation.slope, x=self.x[i]))
+            gradients.append(self.model.prior_derivatives(v)[0] - pulled @ self.model.scale)
+        return torch.cat(gradients)
 
 
 class _Landmarks:
@@ -205,30 +223,39 @@ class _Landmarks:
         self.output = decode_all(decoder, model.landmarks)
         self.n_best = min(n_best, len(self.u))
         n_near = min(len(self.u) - 1, 2 + 2 * self.u.shape[1], 16)
-        distance = torch.cdist(self.u, self.u).fill_diagonal_(math.inf).numpy()
+        distance = torch.cdist(self.u.float(), self.u.float()).fill_diagonal_(math.inf).numpy()
         near = np.argpartition(distance, n_near - 1, axis=1)[:, :n_near]  # several times as fast as topk
         self.near = torch.from_numpy(near)
 
     def apart(self, x: Tensor, mode: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-        """Return starts (b, m, k) of searches for other modes than one of each sample, and a mask.
+        """Return starts (b, m, k) of searches for other modes than one of each sample, and their energies.
 
         They are the most likely landmarks outside the ellipsoid around the mode, and with no
-        more likely neighbour.
+        more likely neighbour. The energy is infinite where there are fewer.
         """
-        size = chunk_size(len(self.u) * (2 + self.u.shape[1]))
-        chunks = (part.split(size) for part in (x, mode, factor))
+        chunks = (part.split(chunk_size(2 * len(self.u))) for part in (x, mode, factor))
         parts = [self._apart(*chunk) for chunk in zip(*chunks, strict=True)]
-        u, exist = (torch.cat(values) for values in zip(*parts, strict=True))
-        return u, exist
+        u, energy = (torch.cat(values) for values in zip(*parts, strict=True))
+        return u, energy
 
     def _apart(self, x: Tensor, mode: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-        score = (self.log_prior - self.observation.pairwise_misfit(self.output, x)).T.contiguous()
-        neighbours = functools.reduce(torch.maximum, (score[near] for near in self.near.T))
-        distance = (self.u @ factor - mode[:, None] @ factor).square().sum(2)
+        score = self.log_prior - self.observation.pairwise_misfit(self.output, x)
+        score = (score - score.amax(1, keepdim=True)).T.float().contiguous()
+        highest = score.clone()
+        for near in self.near.T:
+            torch.maximum(highest, score.index_select(0, near), out=highest)
+        score = score.masked_fill_(score < highest, -math.inf).T
+        # The search is for few starts, and few of the most likely candidates are in the ellipsoid.
+        best, index = score.topk(min(4 * self.n_best, len(self.u)))
         k = self.u.shape[1]
-        left_out = (score < neighbours).T | (distance < k + _RADIUS * math.sqrt(2.0 * k))
-        best = score.T.masked_fill(left_out, -math.inf).topk(self.n_best)
-        return self.u[best.indices], best.values.isfinite()
+        distance = ((self.u[index] - mode[:, None]) @ factor).square().sum(2)
+        best[distance < k + _RADIUS * math.sqrt(2.0 * k)] = -math.inf
+        best, chosen = best.topk(self.n_best)
+        index = index.gather(1, chosen)
+        n = index.flatten()
+        misfit = self.observation.misfit(self.output[n], x.repeat_interleave(self.n_best, 0))
+        energy = (misfit - self.log_prior[n]).view_as(index)
+        return self.u[index], energy.masked_fill(best.isinf() | energy.isnan(), math.inf)
 
 
 def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks | None) -> Proposals:
@@ -243,82 +270,113 @@ def laplace_proposals(posterior: _Posterior, own: Tensor, landmarks: _Landmarks 
     landmarks : _Landmarks or None
         Further starts.
     """
-    search = _ModeSearch(posterior, own, 1 if landmarks is None else 1 + landmarks.n_best)
-    samples = indices(len(own), own)
-    search.run(samples, torch.zeros_like(samples))
+    search = _ModeSearch(posterior, own)
+    search.run(FIRST_STEPS)
     if landmarks is not None:
-        search.u[:, 1:], exist = landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0])
-        samples, number = exist.nonzero().T
-        search.run(samples, 1 + number)
+        search.add(*landmarks.apart(posterior.x, search.u[:, 0], search.factors[:, 0]))
+    search.run(MAX_STEPS)
     return _merge(search.u, search.factors, -search.energy - log_det(search.factors))
 
 
 class _ModeSearch:
     """Damped Newton searches for modes of several posteriors at once.
 
+    With many components, curvatures are computed at the start and at the mode, and estimated on the way.
+    The first search of a sample is the rival of the others, which are given up if they join
+    it, or start far less likely.
+
     Attributes
     ----------
     u : Tensor of shape (b, n_starts, k)
-        Positions. The first search of a sample is the rival of the others, which are given up
-        if they join it, or are far less likely.
+        Positions.
     energy : Tensor of shape (b, n_starts)
         Infinite for searches that were not started or given up.
     factors : Tensor of shape (b, n_starts, k, k)
         Cholesky factors of the curvature.
+    active : Tensor of shape (n_active, 2)
+        Samples and numbers of the searches that have neither converged nor failed.
+    exact : Tensor of shape (b, n_starts)
+        Mask of the searches whose next curvature is computed, not estimated: at the start, and
+        where the estimate suggests that they have converged, or gives no step that helps.
+    gradient, move : Tensor of shape (b, n_starts, k)
+        Last gradients and moves.
     """
 
-    def __init__(self, posterior: _Posterior, own: Tensor, n_starts: int) -> None:
-        b, k = own.shape
+    def __init__(self, posterior: _Posterior, own: Tensor) -> None:
         self.posterior = posterior
-        self.u = own[:, None].repeat(1, n_starts, 1)
-        self.energy = own.new_full((b, n_starts), math.inf)
-        self.factors = torch.eye(k, dtype=own.dtype, device=own.device).repeat(b, n_starts, 1, 1)
+        self.u = own[:, None].clone()
+        self.energy = posterior.energy(own, indices(len(own), own))[:, None]
+        self.factors = torch.eye(own.shape[1], dtype=own.dtype, device=own.device).repeat(len(own), 1, 1, 1)
+        self.active = self.energy.isfinite().nonzero()
+        self.exact = torch.ones_like(self.energy, dtype=torch.bool)
+        self.gradient, self.move = torch.zeros_like(self.u), torch.zeros_like(self.u)
 
-    def run(self, samples: Tensor, number: Tensor) -> None:
-        """Search from some starts, given by samples and numbers, until all have converged or failed."""
-        u, factors = self.u[samples, number], self.factors[samples, number]
-        rival_u, rival_energy, rival_factors = (
-            self.u[samples, 0],
-            self.energy[samples, 0],
-            self.factors[samples, 0],
-        )
-        energy = self.posterior.energy(u, samples)
-        energy[energy > rival_energy + _REACH] = math.inf
-        active = energy.isfinite().nonzero()[:, 0]
-        for _ in range(MAX_STEPS):
-            if not len(active):
+    def add(self, u: Tensor, energy: Tensor) -> None:
+        """Add searches from further starts (b, m, k), of which those with infinite energy do not exist."""
+        energy = energy.masked_fill(energy > self.energy + _REACH, math.inf)
+        used = energy.isfinite().any(0)
+        u, energy = u[:, used], energy[:, used]
+        n_new = u.shape[1]
+        self.active = torch.cat([self.active, energy.isfinite().nonzero() + self.active.new_tensor([0, 1])])
+        self.u, self.energy = torch.cat([self.u, u], 1), torch.cat([self.energy, energy], 1)
+        self.factors = torch.cat([self.factors, self.factors.expand(-1, n_new, -1, -1)], 1)
+        self.exact = F.pad(self.exact, (0, n_new), value=True)
+        self.gradient, self.move = F.pad(self.gradient, (0, 0, 0, n_new)), F.pad(self.move, (0, 0, 0, n_new))
+
+    def run(self, n_steps: int) -> None:
+        """Take steps of all searches until they have converged or failed, at most this number."""
+        for _ in range(n_steps):
+            if not len(self.active):
                 break
-            owners = samples[active]
-            gradient, factors[active] = self.posterior.quadratic(u[active], owners)
-            step = -torch.cholesky_solve(gradient[..., None], factors[active])[..., 0]
+            samples, number = at = self.active.unbind(1)
+            self._differentiate()
+            exact, gradient, before = self.exact[at], self.gradient[at], self.u[at]
+            step = -torch.cholesky_solve(gradient[..., None], self.factors[at])[..., 0]
             decrement = -(gradient * step).sum(1)
-            unfinished = decrement > _CONVERGED + 1e-12 * energy[active].abs()
+            unfinished = decrement > _CONVERGED + 1e-12 * self.energy[at].abs()
             # The last step is taken, too, because it reaches the mode of a linear decoder.
-            moved = self._line_search(u, energy, active, owners, step, decrement)
-            gap = ((u[active] - rival_u[active])[:, None] @ rival_factors[active])[:, 0]
-            joins = rival_energy[active].isfinite() & (gap.square().sum(1) < MERGE)
-            energy[active[joins]] = math.inf
-            active = active[moved & unfinished & ~joins]
-        self.u[samples, number], self.energy[samples, number] = u, energy
-        self.factors[samples, number] = factors
+            unfinished &= self._line_search(step, decrement)
+            self.move[at] = self.u[at] - before
+            self.exact[at] = ~unfinished | (step.shape[1] < QUASI_NEWTON)
+            joins = self._joins()
+            self.energy[samples[joins], number[joins]] = math.inf
+            self.active = self.active[(unfinished | ~exact) & ~joins]
 
-    def _line_search(
-        self, u: Tensor, energy: Tensor, active: Tensor, owners: Tensor, step: Tensor, decrement: Tensor
-    ) -> Tensor:
+    def _differentiate(self) -> None:
+        """Compute gradients and curvatures of the active searches."""
+        exact = self.exact[self.active.unbind(1)]
+        if exact.any():
+            at = self.active[exact].unbind(1)
+            self.gradient[at], self.factors[at] = self.posterior.quadratic(self.u[at], at[0])
+        if not exact.all():
+            at = self.active[~exact].unbind(1)
+            gradient = self.posterior.gradient(self.u[at], at[0])
+            self.factors[at] = _updated(self.factors[at], self.move[at], gradient - self.gradient[at])
+            self.gradient[at] = gradient
+
+    def _line_search(self, step: Tensor, decrement: Tensor) -> Tensor:
         """Move the active searches by the first step size that helps; return a mask of those moved."""
-        waiting = torch.ones_like(active, dtype=torch.bool)
+        waiting = torch.ones_like(decrement, dtype=torch.bool)
         for size in (1.0, 0.3, 0.1, 0.03, 0.01):
             tried = waiting.nonzero()[:, 0]
             if not len(tried):
                 break
-            at = active[tried]
-            trial = u[at] + size * step[tried]
-            value = self.posterior.energy(trial, owners[tried])
-            good = value < energy[at] - 0.1 * size * decrement[tried]
-            u[at[good]] = trial[good]
-            energy[at[good]] = value[good]
+            samples, number = at = self.active[tried].unbind(1)
+            trial = self.u[at] + size * step[tried]
+            value = self.posterior.energy(trial, samples)
+            good = value < self.energy[at] - 0.1 * size * decrement[tried]
+            at = samples[good], number[good]
+            self.u[at], self.energy[at] = trial[good], value[good]
             waiting[tried[good]] = False
         return ~waiting
+
+    def _joins(self) -> Tensor:
+        """Return a mask of the active searches that are close to the first one of their sample."""
+        result = self.active[:, 1] > 0
+        samples, number = self.active[result].unbind(1)
+        gap = (self.u[samples, number] - self.u[samples, 0])[:, None] @ self.factors[samples, 0]
+        result[result.clone()] = self.energy[samples, 0].isfinite() & (gap.square().sum((1, 2)) < MERGE)
+        return result
 
 
 def _merge(means: Tensor, factors: Tensor, evidence: Tensor) -> Proposals:
@@ -336,6 +394,24 @@ def _merge(means: Tensor, factors: Tensor, evidence: Tensor) -> Proposals:
     log_weights = (0.8 * share + 0.2 * even).log()
     kept_first = log_weights.argsort(dim=1, descending=True, stable=True)
     return Proposals(*(value[sample, kept_first] for value in (means, factors, log_weights)))
+
+
+def _updated(factors: Tensor, move: Tensor, change: Tensor) -> Tensor:
+    """Return factors of curvatures after damped BFGS updates by changes of the gradient along moves.
+
+    References
+    ----------
+    J. Nocedal, S. Wright (2006), Numerical optimization, Springer, procedure 18.2.
+    """
+    curvature = factors @ factors.mT
+    expected = (curvature @ move[..., None])[..., 0]
+    power = (move * expected).sum(1, keepdim=True)
+    ratio = (move * change).sum(1, keepdim=True) / power
+    change = expected.lerp(change, (0.8 / (1.0 - ratio)).where(ratio < 0.2, 1.0))
+    new, old = change / (move * change).sum(1, keepdim=True).sqrt(), expected / power.sqrt()
+    curvature.baddbmm_(new[:, :, None], new[:, None]).baddbmm_(old[:, :, None], old[:, None], alpha=-1)
+    updated, info = torch.linalg.cholesky_ex(curvature)
+    return updated.where((info == 0)[:, None, None], factors)
 
 
 def _cholesky(gram: Tensor, base: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def _signal_root(decoder: Decoder, codes: Tensor, root: Tensor, noise_variance: 
     """
     share = torch.zeros_like(root)
     for block in codes.split(chunk_size((root.shape[0] + 1) * 256)):
-        jac = decoder.expand(block, order=1).jac @ root
+        jac = decoder.expand(block, root, order=1).jac.double()
         gram = jac.mT @ jac
         noise = noise_variance * torch.eye(len(root), dtype=root.dtype, device="cpu")
         info = torch.linalg.cholesky_ex(gram - noise).info

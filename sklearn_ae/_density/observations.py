@@ -11,7 +11,7 @@ from torch import Tensor
 from sklearn_ae._utils.derivatives import entrywise_derivatives, positive_information
 from sklearn_ae._utils.gaussian import LOG_2PI
 from sklearn_ae.likelihoods import Likelihood
-from sklearn_ae.losses import Loss
+from sklearn_ae.losses import BinaryCrossEntropy, Loss
 
 
 class Observation(Protocol):
@@ -33,7 +33,10 @@ class Observation(Protocol):
         ...
 
     def information(self, eta: Tensor, x: Tensor, jac: Tensor) -> Tensor:
-        """Return J'WJ of shape (n, k, k), where W is the information on eta and J the decoder's Jacobian."""
+        """Return J'WJ of shape (n, k, k), where W is the information on eta and J the decoder's Jacobian.
+
+        It is computed in the dtype of J.
+        """
         ...
 
 
@@ -52,6 +55,8 @@ class OptionObservation:
     log_noise: Tensor | None = None
 
     def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
+        if isinstance(self.option, BinaryCrossEntropy):  # terms of one sign lose nothing in float32
+            return -self.option.log_prob(eta.float(), x.float()).sum(1, dtype=torch.float64)
         if isinstance(self.option, Likelihood):
             return -self.option.log_likelihood(eta, x, self.log_noise)
         return -self.option.log_prob(eta, x).sum(1)
@@ -63,7 +68,7 @@ class OptionObservation:
         return self.option.slope(eta, x, self.log_noise)
 
     def information(self, eta: Tensor, x: Tensor, jac: Tensor) -> Tensor:
-        return jac.mT @ (self.option.information(eta, x, self.log_noise)[..., None] * jac)
+        return _weighted_gram(jac, self.option.information(eta, x, self.log_noise))
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class DecodedNoiseObservation:
         m, log_noise = eta.chunk(2, dim=1)
         about_noise = positive_information(*self._noise_derivatives(m, x, log_noise))
         information = torch.cat([self.likelihood.information(m, x, log_noise), about_noise], 1)
-        return jac.mT @ (information[..., None] * jac)
+        return _weighted_gram(jac, information)
 
     def _noise_derivatives(self, m: Tensor, x: Tensor, log_noise: Tensor) -> tuple[Tensor, Tensor]:
         def log_prob(log_noise: Tensor, m: Tensor, x: Tensor) -> Tensor:
@@ -120,7 +125,8 @@ class GaussianObservation:
 
     def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         unit = self._variance(x).rsqrt()
-        return 0.5 * torch.cdist(x * unit, eta * unit).square()
+        eta = eta * unit
+        return 0.5 * eta.square().sum(1) - (x * unit) @ eta.T
 
     def slope(self, eta: Tensor, x: Tensor) -> Tensor:
         return (x - eta) / self.noise_variance
@@ -156,4 +162,9 @@ class HeteroscedasticObservation:
     def information(self, eta: Tensor, x: Tensor, jac: Tensor) -> Tensor:
         precision = (-eta.chunk(2, dim=1)[1]).exp()
         fisher = torch.cat([precision, torch.full_like(precision, 0.5)], 1)
-        return jac.mT @ (fisher[..., None] * jac)
+        return _weighted_gram(jac, fisher)
+
+
+def _weighted_gram(jac: Tensor, weights: Tensor) -> Tensor:
+    """Return J'WJ (n, k, k) for diagonal weights (n, d)."""
+    return jac.mT @ (weights.to(jac.dtype)[..., None] * jac)

@@ -18,6 +18,7 @@ from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.networks import GELU
 
 K, HIDDEN = 3, (12, 7)
+UNIT = torch.eye(K, dtype=torch.float64)
 
 
 class Shifted(nn.Module):
@@ -84,26 +85,46 @@ def z():
     return torch.randn(20, K, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
-def test_derivatives_agree_with_autograd(module, z):
+@pytest.mark.parametrize("n_directions", [K, 2])
+def test_derivatives_along_directions_agree_with_autograd(module, z, n_directions):
     decoder = ModuleDecoder(module, 0.0)
     assert decoder.dtype == torch.float64
-    value, jac, curvature = decoder.expand(z)
-    expected = Decoder(decoder).expand(z)
+    directions = torch.randn(K, n_directions, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    value, jac, bend = decoder.expand(z, directions)
     weights = torch.randn(value.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    bend = bend(weights)
+    expected = derivatives.jacobian(decoder, z)[1] @ directions
+    expected_bend = directions.T @ derivatives.curvature(decoder, z, weights) @ directions
     np.testing.assert_allclose(value, decoder(z), rtol=1e-12)
-    np.testing.assert_allclose(jac, expected.jac, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(decoder.expand(z, order=1).jac, expected.jac, rtol=1e-8, atol=1e-10)
-    bend = curvature(weights)
-    np.testing.assert_allclose(bend, expected.curvature(weights), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(jac, expected, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(decoder.expand(z, directions, order=1).jac, expected, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(bend, expected_bend, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(bend, bend.mT, atol=1e-9)
+    by_autograd = Decoder(decoder).expand(z, directions)
+    np.testing.assert_allclose(by_autograd.jac, expected, rtol=1e-12)
+    np.testing.assert_allclose(by_autograd.curvature(weights), expected_bend, rtol=1e-12)
+
+
+def test_vector_jacobian_products_agree_with_autograd(module, z):
+    decoder = ModuleDecoder(module, 0.0)
+    value, jac = derivatives.jacobian(decoder, z)
+    expected = (value.square()[:, None] @ jac)[:, 0]
+    np.testing.assert_allclose(decoder.vjp(z, torch.square), expected, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(ModuleDecoder(module).vjp(z, torch.square), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(decoder.vjp(z[:3], torch.square), expected[:3], rtol=1e-8, atol=1e-10)
+
+
+def test_vector_jacobian_products_of_a_constant_are_zero(z):
+    decoder = Decoder(lambda z: torch.ones_like(z))
+    assert not decoder.vjp(z, torch.square).any()
 
 
 def test_codes_that_are_narrower_are_padded(module, z):
     decoder = ModuleDecoder(module, 0.0)
     if decoder.has_noise or module.n_kept < K:
         pytest.skip("truncation is for ordered codes")
-    jac = decoder.expand(z[:, :1]).jac
-    np.testing.assert_allclose(jac, Decoder(decoder).expand(z[:, :1]).jac, rtol=1e-8, atol=1e-10)
+    jac = decoder.expand(z[:, :1], UNIT[:1, :1]).jac
+    np.testing.assert_allclose(jac, derivatives.jacobian(decoder, z[:, :1])[1], rtol=1e-8, atol=1e-10)
 
 
 def test_float32_is_close_and_used_only_if_the_noise_hides_its_rounding(module, z):
@@ -111,16 +132,19 @@ def test_float32_is_close_and_used_only_if_the_noise_hides_its_rounding(module, 
         single, double = ModuleDecoder(module, 1.0), ModuleDecoder(module, torch.tensor([1.0, 1e-8]))
         assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
         np.testing.assert_allclose(single(z), double(z), atol=1e-5)
-        assert single(z).dtype == single.expand(z).jac.dtype == torch.float64
+        value, jac, bend = single.expand(z, UNIT)
+        assert jac.dtype == torch.float32
+        assert single(z).dtype == value.dtype == bend(value).dtype == torch.float64
+        np.testing.assert_allclose(jac, double.expand(z, UNIT).jac, rtol=1e-5, atol=1e-5)
 
 
 def test_results_do_not_depend_on_the_batch(module, z):
     decoder = ModuleDecoder(module)
-    whole = decoder.expand(z)
+    whole = decoder.expand(z, UNIT)
     weights = torch.ones_like(whole.value)
     bend = whole.curvature(weights)
     for n in (1, 2, 3, 5, 9):
-        value, jac, curvature = decoder.expand(z[:n])
+        value, jac, curvature = decoder.expand(z[:n], UNIT)
         np.testing.assert_allclose(decoder(z[:n]), decoder(z)[:n], atol=1e-6)
         np.testing.assert_allclose(value, whole.value[:n], atol=1e-6)
         np.testing.assert_allclose(jac, whole.jac[:n], atol=1e-5)
@@ -167,13 +191,13 @@ def test_few_draws_are_as_good_as_many_and_their_errors_are_known():
 def test_all_draws_are_taken_where_few_do_not_show_the_error(monkeypatch):
     """Two equal modes, and a ridge on which one normal distribution is a poor proposal."""
     counts = []
-    weigh = laplace.importance_log_likelihood
+    draw = laplace.importance_draws
 
-    def counted(log_joint, proposals, n_draws):
-        counts.append((len(proposals.means), n_draws))
-        return weigh(log_joint, proposals, n_draws)
+    def counted(log_joint, proposals, start, stop):
+        counts.append((len(proposals.means), start, stop))
+        return draw(log_joint, proposals, start, stop)
 
-    monkeypatch.setattr(laplace, "importance_log_likelihood", counted)
+    monkeypatch.setattr(laplace, "importance_draws", counted)
 
     def decode(z):
         return z.square()
@@ -183,7 +207,7 @@ def test_all_draws_are_taken_where_few_do_not_show_the_error(monkeypatch):
     observation = GaussianObservation(0.01)
     x = torch.tensor([[1.0], [4.0]], dtype=torch.float64)  # codes of either sign
     log_p, _ = laplace.log_likelihood(x, decode, x.sqrt(), latent, observation, n_draws=128)
-    assert (2, 128) in counts
+    assert counts == [(2, 0, 32), (2, 32, 128)]
     grid = torch.linspace(-6, 6, 40_001, dtype=torch.float64)[:, None]
     joint = -observation.misfit(decode(grid)[:, None].flatten(0, 1), x[:1].expand(len(grid), 1))
     exact = (joint - 0.5 * grid[:, 0].square()).logsumexp(0) + np.log(12 / 40_000) - 0.5 * np.log(2 * np.pi)

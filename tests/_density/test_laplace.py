@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 
 from sklearn_ae._density import laplace
 from sklearn_ae._density.autoencoder import NOISE_FLOOR
+from sklearn_ae._density.decoder import Decoder
 from sklearn_ae._density.importance_sampling import normal_draws
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._density.observations import GaussianObservation, OptionObservation
@@ -132,9 +133,62 @@ def test_agrees_with_naive_monte_carlo_in_three_dimensions(mlp):
     assert 0.3 < scaled.square().mean().sqrt() < 2.0
 
 
+@pytest.mark.parametrize("quasi_newton", [0, 99])
+def test_searches_end_in_modes(mlp, monkeypatch, quasi_newton):
+    """A step further, there is no gradient, whether curvatures on the way are exact or estimated."""
+    monkeypatch.setattr(laplace, "QUASI_NEWTON", quasi_newton)
+    decode, model, x, codes = mlp
+    posterior = laplace._Posterior(x, Decoder(decode), model.latent, GaussianObservation(0.04))
+    proposals = laplace.laplace_proposals(posterior, model.latent.whiten(codes), None)
+    gradient, factors = posterior.quadratic(proposals.means[:, 0], laplace.indices(len(x), x))
+    np.testing.assert_allclose(
+        posterior.gradient(proposals.means[:, 0], laplace.indices(len(x), x)), gradient, rtol=1e-8, atol=1e-8
+    )
+    decrement = (gradient[..., None] * torch.cholesky_solve(gradient[..., None], factors)).sum((1, 2))
+    assert decrement.median() < 1e-3
+    assert decrement.max() < 0.3
+    np.testing.assert_allclose(
+        proposals.factors[:, 0].diagonal(dim1=1, dim2=2), factors.diagonal(dim1=1, dim2=2), rtol=0.3
+    )
+
+
+def test_estimated_curvatures_map_the_last_move_to_the_change_of_the_gradient():
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.eye(4).tril().expand(3, 4, 4).double()
+    move = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+    change = move * torch.tensor([[0.5], [3.0], [-1.0]])  # the last one has no positive definite solution
+    updated = laplace._updated(factors, move, change)
+    curvature = updated @ updated.mT
+    torch.testing.assert_close((curvature @ move[..., None])[:2, :, 0], change[:2])
+    power = (move[:, None] @ curvature @ move[..., None])[:, 0, 0] / move.square().sum(1)
+    torch.testing.assert_close(power, torch.tensor([0.5, 3.0, 0.2], dtype=torch.float64))
+
+
+def test_landmarks_apart_from_a_mode_are_likely_and_outside_its_ellipsoid():
+    def decode(z):
+        return z.square()
+
+    codes = torch.randn(300, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    latent, observation = LatentModel.standard(codes), GaussianObservation(0.01)
+    landmarks = laplace._Landmarks(Decoder(decode), latent, observation, 3)
+    x = torch.tensor([[1.0], [4.0], [1e30]], dtype=torch.float64)
+    factors = 20.0 * torch.ones(3, 1, 1, dtype=torch.float64)
+    u, energy = landmarks.apart(x, x.sqrt(), factors)
+    np.testing.assert_allclose(u[:2, 0, 0], [-1.0, -2.0], atol=0.1)
+    posterior = laplace._Posterior(x, Decoder(decode), latent, observation)
+    for i in range(2):
+        exist = energy[i].isfinite()
+        expected = posterior.energy(u[i, exist], torch.full((int(exist.sum()),), i))
+        np.testing.assert_allclose(energy[i, exist], expected, rtol=1e-10)
+        assert (20.0 * (u[i, exist] - x[i].sqrt()).abs() > 1.5).all()
+    assert not energy.isnan().any()
+
+
+@pytest.mark.parametrize("quasi_newton", [0, 99])
 @pytest.mark.parametrize("shape", [(200, 12), (20, 60)])
 @pytest.mark.parametrize("k", [1, 4])
-def test_linear_decoder_is_probabilistic_pca(shape, k):
+def test_linear_decoder_is_probabilistic_pca(shape, k, quasi_newton, monkeypatch):
+    monkeypatch.setattr(laplace, "QUASI_NEWTON", quasi_newton)
     rng = np.random.default_rng(0)
     data = rng.normal(size=shape) @ rng.normal(size=(shape[1], shape[1]))
     pca = PCA(k, svd_solver="full").fit(data)
@@ -156,7 +210,24 @@ def test_linear_decoder_is_probabilistic_pca(shape, k):
     assert std.max() < 1e-6
 
 
-def test_result_does_not_depend_on_batch_and_order(mlp):
+def test_overflow_of_the_curvature_in_float32_spreads_no_nan(mlp):
+    _, model, x, codes = mlp
+
+    class Single(Decoder):
+        def expand(self, z, directions, *, order=2):
+            value, jac, bend = super().expand(z, directions)
+            return value, jac.float(), bend
+
+    decode = Single(lambda z: (1e25 * z).repeat(1, 4)[:, :10])
+    posterior = laplace._Posterior(x, decode, model.latent, GaussianObservation(1.0))
+    gradient, factors = posterior.quadratic(codes, laplace.indices(len(x), x))
+    assert gradient.isfinite().all()
+    assert factors.isfinite().all()
+
+
+@pytest.mark.parametrize("quasi_newton", [0, 99])
+def test_result_does_not_depend_on_batch_and_order(mlp, monkeypatch, quasi_newton):
+    monkeypatch.setattr(laplace, "QUASI_NEWTON", quasi_newton)
     decode, model, x, codes = mlp
     whole = log_likelihood(x, decode, codes, model)
     torch.manual_seed(5)

@@ -106,6 +106,19 @@ def test_misfit_is_minus_the_log_density_with_its_constants(case):
     torch.testing.assert_close(observation.misfit(eta, x), -given(eta).log_prob(x).sum(1))
 
 
+@pytest.mark.parametrize("option", [Bernoulli(), LOSSES["binary_cross_entropy"]()])
+def test_float32_suffices_for_the_misfit_of_many_binary_features(option):
+    generator = Generator().manual_seed(0)
+    eta = torch.linspace(-30, 30, 784, dtype=torch.float64).repeat(20, 1)
+    eta += torch.rand(eta.shape, generator=generator, dtype=torch.float64)
+    typical = torch.bernoulli(torch.sigmoid(eta), generator=generator)
+    for x in (typical, 1.0 - typical, torch.rand(eta.shape, generator=generator, dtype=torch.float64)):
+        found = OptionObservation(option).misfit(eta, x)
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(eta, x, reduction="none").sum(1)
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found, expected, rtol=2e-7, atol=1e-4)
+
+
 def test_pairwise_misfit_may_omit_a_constant_per_sample(case):
     observation, x, eta, given = case
     pairs = -torch.stack([given(eta).log_prob(sample).sum(1) for sample in x])
