@@ -88,8 +88,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         Peak learning rate of AdamW, reached after a warm-up and followed by a cosine
         decay.
     max_iter : int or "auto", default="auto"
-        Maximum number of epochs. "auto" plans for 1,800 optimizer steps, but no more
-        than 100 epochs with ``init="pca"``.
+        Maximum number of epochs. "auto" plans for 1,800 optimizer steps (2,400 for
+        more than 20,000 samples of at most 100 features), but no more than 100 epochs
+        with ``init="pca"``.
     early_stopping : bool, default=True
         If True, hold out validation samples, restore the best epoch, and fall back to
         PCA without a significant gain; with at most 1,000 samples, an accepted model

@@ -74,8 +74,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         Parameters of the underlying ``AutoencoderTransformer``.
     max_iter : int or "auto", default="auto"
         Maximum number of epochs of the final fit. In the folds, the nested code is
-        trained for a quarter of them (at least 30) and tuned to each size for a
-        twentieth (at least 5), but never for more than ``max_iter`` epochs.
+        trained for a quarter of them (at least 25) and tuned to each size for a 25th
+        (at least 4), but never for more than ``max_iter`` epochs.
     early_stopping, validation_fraction, n_iter_no_change, tol : object
         Parameters of the underlying ``AutoencoderTransformer``.
     random_state, device, precision : object

@@ -38,10 +38,10 @@ from sklearn_ae.bottlenecks import Ordered
 # Candidate sizes of n_components="auto".
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
-# The nested code is trained for max_iter / 4 epochs and tuned to each size for max_iter / 20,
+# The nested code is trained for max_iter / 4 epochs and tuned to each size for max_iter / 25,
 # but at least for these numbers of epochs.
-_NESTED_DIVISOR, _MIN_NESTED_EPOCHS = 4, 30
-_TUNING_DIVISOR, _MIN_TUNING_EPOCHS = 20, 5
+_NESTED_DIVISOR, _MIN_NESTED_EPOCHS = 4, 25
+_TUNING_DIVISOR, _MIN_TUNING_EPOCHS = 25, 4
 
 # Importance samples and starting points of the default score; more would change it by at most
 # 0.1 nats.
@@ -165,7 +165,7 @@ def fit_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
 def _fit_nested(wide: Any, sizes: Sequence[int], X: Any) -> list[Any]:
     """Train a nested code and tune a copy to each size."""
     train, held_out = _split(wide, X)
-    epochs = wide._training_config().resolved(train.shape[0], wide.init).max_iter
+    epochs = wide._training_config().resolved(train.shape, wide.init).max_iter
     n_nested = _fraction(epochs, _NESTED_DIVISOR, _MIN_NESTED_EPOCHS)
     n_tuning = _fraction(epochs, _TUNING_DIVISOR, _MIN_TUNING_EPOCHS)
     wide.set_params(bottleneck=Nested(tuple(sizes)), max_iter=n_nested, warm_start=True)

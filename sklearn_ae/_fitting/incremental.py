@@ -54,7 +54,7 @@ def fit_chunk(
     ``IncrementalPCA``.
     """
     split = Split(samples, None, samples, seed)
-    config = config.resolved(samples.shape[0], spec.init)
+    config = config.resolved(samples.shape, spec.init)
     with fit_context(), forked_global_rng(spec.runs_user_code, seed, config.device):
         if previous is None or spec.is_optimal_at_start:
             start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))

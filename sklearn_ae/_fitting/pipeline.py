@@ -167,7 +167,7 @@ def fit(
         split = hold_out(data, X_val, spec, config, rng)
         if previous is not None:
             check_same_shape(previous, spec, data.shape[1])
-        resolved = config.resolved(split.train.shape[0], spec.init)
+        resolved = config.resolved(split.train.shape, spec.init)
         with forked_global_rng(spec.runs_user_code, split.seed, config.device):
             start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
             with threads_for(start.module.n_weights, int(resolved.batch_size)):
@@ -281,7 +281,7 @@ def fall_back_to_pca(trained: Trained, split: Split, config: TrainingConfig) -> 
         start = initialize(start.spec, split.whole, split.seed)
         n_samples = split.whole.shape[0]
         objective = make_objective(start, n_samples, has_warmup=not trained.is_warm)
-        config = config.resolved(n_samples, start.spec.init)
+        config = config.resolved(split.whole.shape, start.spec.init)
         net = new_net(start, objective, config, split.seed).with_history_of(net)
     module = inference_copy(start.module.without_networks(), start, split.whole.dtype)
     return Accepted(start, net.release(), module, module, uses_network=False, trained=trained)
@@ -303,7 +303,7 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     pca = fit_pca(split.whole, accepted.start.pca.n_components_, split.seed)
     start = initialize(accepted.start.spec, split.whole, split.seed, pca)
     silent = replace(config, callbacks=of_training(config.callbacks), verbose=0).resolved(
-        n_samples, start.spec.init
+        split.whole.shape, start.spec.init
     )
     objective = make_objective(start, n_samples, has_warmup=True)
     net = new_net(start, objective, silent, split.seed)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 SMALL = 1_000  # samples up to which batches are small and accepted models are retrained on all samples
 _LARGE = 20_000  # samples from which larger batches cover more of them in the same number of steps
+_CHEAP = 100  # features up to which more steps on a large dataset cost little, and rare samples need them
 _BATCH_SIZES = (64, 128, 256)  # of batch_size="auto": up to SMALL, up to _LARGE, and beyond
 _WARM_STEPS = 100  # warm-up of open-ended training
 _STEADY_STEPS = 1_000  # steps after which the learning rate of open-ended training starts to decay
@@ -29,6 +30,7 @@ class Schedule(NamedTuple):
     """Length of a training with ``max_iter="auto"``, and the decay rates of AdamW's moments."""
 
     n_steps: int
+    n_steps_large: int  # of large datasets with few features
     max_epochs: int  # upper bound if training starts at PCA
     betas: tuple[float, float]
 
@@ -36,10 +38,10 @@ class Schedule(NamedTuple):
 # The usual decay rate 0.999 averages squared gradients over 1,000 steps. While the loss falls by orders of
 # magnitude, such an average is too large, and the steps are too short: with 0.95, less than half of them
 # suffice.
-SHORT = Schedule(1_800, 100, (0.9, 0.95))
+SHORT = Schedule(1_800, 2_400, 100, (0.9, 0.95))
 
 # The gradients of a VAE stay noisy, because codes are sampled, and need long averages.
-LONG = Schedule(4_000, 150, (0.9, 0.999))
+LONG = Schedule(4_000, 4_000, 150, (0.9, 0.999))
 
 
 @dataclass(frozen=True)
@@ -60,21 +62,24 @@ class TrainingConfig:
     verbose: int
     schedule: Schedule
 
-    def resolved(self, n_samples: int, init: str) -> TrainingConfig:
-        """Return the config with batch size and number of epochs for a number of training samples."""
-        size, epochs = batch_size_and_epochs(self.batch_size, self.max_iter, n_samples, init, self.schedule)
+    def resolved(self, shape: tuple[int, ...], init: str) -> TrainingConfig:
+        """Return the config with batch size and number of epochs for training samples of a shape."""
+        size, epochs = batch_size_and_epochs(self.batch_size, self.max_iter, shape, init, self.schedule)
         return replace(self, batch_size=size, max_iter=epochs)
 
 
 def batch_size_and_epochs(
-    batch_size: int | str, max_iter: int | str, n_samples: int, init: str, schedule: Schedule
+    batch_size: int | str, max_iter: int | str, shape: tuple[int, ...], init: str, schedule: Schedule
 ) -> tuple[int, int]:
-    """Resolve "auto" for a number of training samples, and limit the batch size to it."""
+    """Resolve "auto" for training samples of a shape, and limit the batch size to their number."""
+    n_samples, n_features = shape
     if isinstance(batch_size, str):
         batch_size = _BATCH_SIZES[(n_samples > SMALL) + (n_samples > _LARGE)]
     size = min(batch_size, n_samples)
     if isinstance(max_iter, str):
-        max_iter = -(-schedule.n_steps // -(-n_samples // size))
+        has_rare = n_samples > _LARGE and n_features <= _CHEAP
+        n_steps = schedule.n_steps_large if has_rare else schedule.n_steps
+        max_iter = -(-n_steps // -(-n_samples // size))
         max_iter = min(schedule.max_epochs, max_iter) if init == "pca" else max_iter
     return size, max_iter
 

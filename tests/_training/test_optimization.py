@@ -12,6 +12,7 @@ from torch import nn
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae._training.optimization import (
+    LONG,
     SHORT,
     BestEpoch,
     FusedAdamW,
@@ -34,24 +35,29 @@ pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing st
         (1_000, "pca", 64, 100),
         (1_001, "pca", 128, 100),
         (20_000, "pca", 128, 12),  # 1,800 steps of 157 batches
-        (20_001, "pca", 256, 23),
+        (20_001, "pca", 256, 31),  # 2,400 steps of 79 batches
         (10**7, "pca", 256, 1),
         (1_000, "random", 64, 113),
         (50, "random", 50, 1_800),
     ],
 )
 def test_automatic_batch_size_and_number_of_epochs(n_samples, init, size, epochs):
-    assert batch_size_and_epochs("auto", "auto", n_samples, init, SHORT) == (size, epochs)
-    assert batch_size_and_epochs(32, 7, n_samples, init, SHORT) == (32, 7)
+    assert batch_size_and_epochs("auto", "auto", (n_samples, 9), init, SHORT) == (size, epochs)
+    assert batch_size_and_epochs(32, 7, (n_samples, 9), init, SHORT) == (32, 7)
+
+
+def test_only_few_features_allow_more_steps_on_large_data():
+    assert batch_size_and_epochs("auto", "auto", (20_001, 101), "pca", SHORT) == (256, 23)
+    assert batch_size_and_epochs("auto", "auto", (20_001, 9), "pca", LONG) == (256, 51)
 
 
 def test_batches_are_no_larger_than_the_data():
-    assert batch_size_and_epochs(64, 3, 10, "pca", SHORT) == (10, 3)
+    assert batch_size_and_epochs(64, 3, (10, 2), "pca", SHORT) == (10, 3)
 
 
 def test_a_config_is_resolved_into_a_new_one():
     config = AutoencoderTransformer()._training_config()
-    resolved = config.resolved(500, "pca")
+    resolved = config.resolved((500, 9), "pca")
     assert (config.batch_size, config.max_iter) == ("auto", "auto")
     assert (resolved.batch_size, resolved.max_iter) == (64, 100)
     assert resolved.alpha == config.alpha
@@ -67,7 +73,7 @@ def test_a_config_is_resolved_into_a_new_one():
     ],
 )
 def test_a_variational_autoencoder_has_more_steps_and_longer_averages(estimator, n_samples, epochs, betas):
-    assert estimator()._training_config().resolved(n_samples, "pca").max_iter == epochs
+    assert estimator()._training_config().resolved((n_samples, 9), "pca").max_iter == epochs
     X = np.random.RandomState(0).normal(size=(99, 3))
     model = estimator(1, hidden_layer_sizes=(4,), max_iter=1, random_state=0).fit(X)
     assert all(group["betas"] == betas for group in model.net_.optimizer_.param_groups)
