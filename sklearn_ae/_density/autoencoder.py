@@ -46,7 +46,12 @@ def latent_model(
     if pca is None:
         mean, root, codes = map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks))
         noise = 0.0 if module.loss.discrete else noise
-        return LatentModel.fit(decoder or module.decode, mean, root, codes.contiguous(), noise)
+        if decoder is None:
+            return LatentModel.fit(module.decode, mean, root, codes.contiguous(), noise)
+        known = statistics.latent_scale
+        latent = LatentModel.fit(decoder, mean, root, codes.contiguous(), noise, scale=known)
+        statistics.latent_scale = latent.scale
+        return latent
     signal = np.diag(moments.root) ** 2 - noise
     scale = torch.from_numpy(np.diag(np.sqrt(np.maximum(signal, 0))))
     return LatentModel(scale.new_zeros(len(scale)), scale, scale[:0])

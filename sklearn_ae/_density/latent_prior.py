@@ -38,7 +38,14 @@ class LatentModel:
 
     @classmethod
     def fit(
-        cls, decode: Decoder | Decode, mean: Tensor, root: Tensor, codes: Tensor, noise_variance: float
+        cls,
+        decode: Decoder | Decode,
+        mean: Tensor,
+        root: Tensor,
+        codes: Tensor,
+        noise_variance: float,
+        *,
+        scale: Tensor | None = None,
     ) -> LatentModel:
         """Take the moments of the training codes, minus the share of the noise in them.
 
@@ -56,10 +63,14 @@ class LatentModel:
             Some training codes.
         noise_variance : float
             Variance of Gaussian noise on x; 0 subtracts nothing.
+        scale : Tensor of shape (k, k), default=None
+            Result of an earlier call, which takes longer than everything else here.
         """
-        floored = _floored_root(root)
-        floored = floored @ _signal_root(Decoder.of(decode), codes, floored, noise_variance)
-        return cls._with_draws(mean, torch.linalg.qr(floored.T).R.T, codes)
+        if scale is None:
+            floored = _floored_root(root)
+            floored = floored @ _signal_root(Decoder.of(decode), codes, floored, noise_variance)
+            scale = torch.linalg.qr(floored.T).R.T
+        return cls._with_draws(mean, scale, codes)
 
     @classmethod
     def standard(cls, codes: Tensor, prior: FittedPrior | None = None) -> LatentModel:

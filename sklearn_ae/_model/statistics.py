@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -144,12 +144,15 @@ class CodeStatistics:
     total : float
         The same for the training mean as reconstruction.
     n_features : int
+    latent_scale : Tensor or None
+        Root of the covariance of the prior of the codes, once a log-likelihood has needed it.
     """
 
     moments: CodeMoments
     errors: np.ndarray
     total: float
     n_features: int
+    latent_scale: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def noise(self) -> float:
