@@ -37,7 +37,8 @@ FIGURES = {
     "gpu": [r"(?P<case>\S.*(?:both|neither)) +(?P<bare_ms>N) +(?P<sklearn_ae_ms>N) +(?P<speed_up>N)x"],
     "latent_size": [
         r"rank found by rule='(?P<case>\w+)': (?P<found>N) of (?P<draws>N)$",
-        r"agree: (?P<agree>N) of (?P<datasets>N); time, median (?P<median_time>N), most (?P<largest_time>N)$",
+        r"agree: (?P<agree>N) of (?P<datasets>N); time, median (?P<median_time>N), most (?P<largest_time>N), "
+        r"at most a quarter: (?P<at_most_a_quarter>N)$",
     ],
     "likelihood": [
         r"\| (?P<case>\d+ \| \d+) \| N \| (?P<textbook>N) \| \d+ \| (?P<vae>N) \| N \|$",
@@ -50,10 +51,19 @@ FIGURES = {
         r"(?P<case>\w+) +\d+ +\d+ +(?P<fit>N) +(?P<partial_fit_ratio>N)",
     ],
     "ordered": [r"geometric mean +(?P<full_rate_05>N) +(?P<full_rate_08>N)$"],
-    "outliers": [r"(?P<case>(?:one class|unsupervised) +\S.*\S)  +(?P<roc_auc>N) +(?P<ap>N) +N +N +\d+$"],
+    "outliers": [
+        r"(?P<case>(?:one class|unsupervised) +\S.*\S)  +(?P<roc_auc>N) +(?P<ap>N) +N +N +\d+$",
+        r"(?P<case>(?:normal|curved), \S.*\S)  +(?P<fit_1000>N) +(?P<fit_10000>N) "
+        r"+(?P<score>N) +(?P<one_ms>N)$",
+    ],
     "scaling": [
         r"time of (?P<case>.+): exponent (?P<exponent>N); (?P<upper_half>N) from",
         r"(?P<case>\d+ x \d+.*\S) +(?P<training_s>N) +(?P<fit_s>N) +N$",
+    ],
+    "scoring": [
+        r"(?P<case>\w[^:]*\S) +(?P<ms_a_sample>N) +(?P<error>N) +N +N$",
+        r"text .*: fit (?P<text_fit>N) s, TruncatedSVD N s",
+        r"transform of (?P<case>one sample, \w+, \w+): (?P<microseconds>\d+) us, (?P<to_pca>N) x PCA$",
     ],
     "small_data": [
         r"(?P<case>(?:fit|grid) .*): (?P<seconds>N) s",
@@ -62,7 +72,8 @@ FIGURES = {
     "time_to_quality": [r"(?P<case>\S.*\S) {2,}(?P<error>N) +(?P<seconds>N)(?: +(?P<ratio>N)x)?\s*$"],
     "versus_pca": [
         r"\| (?P<case>[^|]+) \| (?P<cases>N) \| (?P<over_1000_samples>N|-) \| (?P<all_datasets>N) "
-        r"\| (?P<worse_by_1_percent>N) [^|]+\| (?P<worse_by_5_percent>N) [^|]+\| (?P<worst>N) [^|]+\| N \|$"
+        r"\| (?P<worse_by_1_percent>N) [^|]+\| (?P<worse_by_5_percent>N) [^|]+\| (?P<worst>N) [^|]+\| N "
+        r"\| (?P<seconds>N) \|$"
     ],
 }
 
