@@ -9,6 +9,7 @@ from torch import Generator
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae._estimators.size_selection import (
     Nested,
+    _split,
     best,
     check_sizes,
     fit_sizes,
@@ -41,6 +42,15 @@ def test_models_have_their_size_and_are_not_worse_than_pca(curve):
         bound = 0.5 if model.uses_network_ else 1 + 1e-9
         assert model.reconstruction_error(curve).mean() < bound * pca_error
         assert model.uses_network_ or k == 4
+
+
+def test_the_noise_of_each_size_is_that_of_its_components_on_held_out_samples(curve):
+    estimator = AutoencoderTransformer(4, **TRAINED)
+    held_out = _split(estimator, curve)[1]["X_val"]
+    for k, model in zip([1, 2], fit_sizes(estimator, [1, 2, 4], curve), strict=False):
+        assert model.uses_network_
+        errors = model.reconstruction_error(held_out)
+        assert model.noise_variance_ == pytest.approx(errors.mean() / (curve.shape[1] - k), rel=1e-4)
 
 
 def test_a_largest_size_that_explains_everything_does_not_affect_the_others(curve):
