@@ -37,17 +37,27 @@ def noise_variance(statistics: CodeStatistics, pca: Any, scale: float) -> float:
 
 
 def latent_model(
-    module: Autoencoder, statistics: CodeStatistics, noise: float, pca: Any, decoder: Decoder | None = None
+    module: Autoencoder,
+    statistics: CodeStatistics,
+    noise: float,
+    pca: Any,
+    decoder: Decoder | None = None,
+    *,
+    is_rough: bool = False,
 ) -> LatentModel:
-    """Return the prior of the code for a float64 module in working units, that of ``pca`` if not None."""
+    """Return the prior of the code for a float64 module in working units, that of ``pca`` if not None.
+
+    A rough one is estimated from a quarter of the landmarks.
+    """
     moments = statistics.moments
     if module.width == 0:
         return LatentModel.unit(0)
     if pca is None:
         mean, root, codes = map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks))
         noise = 0.0 if module.loss.discrete else noise
-        if decoder is None:
-            return LatentModel.fit(module.decode, mean, root, codes.contiguous(), noise)
+        if decoder is None or is_rough:
+            some = codes[::4] if is_rough else codes
+            return LatentModel.fit(decoder or module.decode, mean, root, some.contiguous(), noise)
         known = statistics.latent_scale
         latent = LatentModel.fit(decoder, mean, root, codes.contiguous(), noise, scale=known)
         statistics.latent_scale = latent.scale
@@ -90,7 +100,7 @@ def score_samples(
             discrete = module.loss.discrete
             observation = OptionObservation(module.loss) if discrete else GaussianObservation(noise)
             decoded = DecodedDistribution.of(module, observation)
-            latent = latent_model(module, statistics, noise, pca, decoded.decoder)
+            latent = latent_model(module, statistics, noise, pca, decoded.decoder, is_rough=n_starts == 1)
             parts = (
                 decoded.log_likelihood(x, latent, n_draws=n_draws, n_starts=n_starts)
                 for x in working_blocks(module, X)

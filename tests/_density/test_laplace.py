@@ -137,6 +137,7 @@ def test_agrees_with_naive_monte_carlo_in_three_dimensions(mlp):
 def test_searches_end_in_modes(mlp, monkeypatch, quasi_newton):
     """A step further, there is no gradient, whether curvatures on the way are exact or estimated."""
     monkeypatch.setattr(laplace, "QUASI_NEWTON", quasi_newton)
+    monkeypatch.setattr(laplace, "FIRST_STEPS", 16)
     decode, model, x, codes = mlp
     posterior = laplace._Posterior(x, Decoder(decode), model.latent, GaussianObservation(0.04))
     proposals = laplace.laplace_proposals(posterior, model.latent.whiten(codes), None)
