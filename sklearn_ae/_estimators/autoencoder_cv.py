@@ -129,9 +129,9 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
 
     Notes
     -----
-    Scores are computed after shorter training than that of the final fit. Compared to
-    separate training for each size, they are about as good near the best size, and
-    better for very small codes. If a size shows no significant gain over PCA on
+    Scores are computed after shorter training than that of the final fit. They are
+    lower than those of separate training for each size, but peak at about the same
+    size. If a size shows no significant gain over PCA on
     held-out samples of a fold, PCA is scored instead, as in an autoencoder of that size
     (``early_stopping``). Linear autoencoders equal PCA, so that all sizes are exact.
     Codes of sparse bottlenecks cannot be truncated; each size is then trained
