@@ -60,6 +60,7 @@ def main():
         hidden_layer_sizes=(1000, 500, 250),
         loss="binary_cross_entropy",
         alpha=args.alpha,
+        learning_rate_init=0.003,
         early_stopping=False,
         max_iter=args.epochs,
         random_state=0,
