@@ -55,12 +55,12 @@ def latent_model(
     if pca is None:
         mean, root, codes = map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks))
         noise = 0.0 if module.loss.discrete else noise
-        if decoder is None or is_rough:
-            some = codes[::4] if is_rough else codes
-            return LatentModel.fit(decoder or module.decode, mean, root, some.contiguous(), noise)
-        known = statistics.latent_scale
-        latent = LatentModel.fit(decoder, mean, root, codes.contiguous(), noise, scale=known)
-        statistics.latent_scale = latent.scale
+        codes = (codes[::4] if is_rough else codes).contiguous()
+        is_kept = decoder is not None and not is_rough
+        scale = statistics.latent_scale if is_kept else None
+        latent = LatentModel.fit(decoder or module.decode, mean, root, codes, noise, scale=scale)
+        if is_kept:
+            statistics.latent_scale = latent.scale
         return latent
     signal = np.diag(moments.root) ** 2 - noise
     scale = torch.from_numpy(np.diag(np.sqrt(np.maximum(signal, 0))))

@@ -84,7 +84,7 @@ class Nested(Ordered):
     @property
     def measured_size(self) -> int:  # type: ignore[override]
         """The smallest size, which is the only one once a copy is tuned."""
-        return min(self.sizes)
+        return self.n_least
 
 
 @lru_cache(maxsize=64)
