@@ -28,6 +28,8 @@ _BATCH_SIZE = 128  # Number of queries whose distances to the references fit in 
 
 _SAME_POINT = 1e-6  # distance, in standard deviations of the references, up to which points are the same
 
+_N_TYPICAL = 1000  # Number of samples that show how far out a typical one is
+
 _N_PRIOR = 2  # Number of typical features that are averaged with the observed ones to predict missing ones
 
 
@@ -67,7 +69,7 @@ class ReconstructedSamples:
         """Samples and residuals side by side, of shape (n, 2d)."""
         return np.concatenate([self.x, self.residual], axis=1)
 
-    def __getitem__(self, selected: np.ndarray) -> ReconstructedSamples:
+    def __getitem__(self, selected: np.ndarray | slice) -> ReconstructedSamples:
         observed = None if self.observed is None else self.observed[selected]
         origin = None if self.origin is None else self.origin[selected]
         return ReconstructedSamples(
@@ -292,7 +294,7 @@ class Mahalanobis(OutlierScore):
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
         space = attrgetter("joint" if self.residuals else "x")
         fitted = FittedMahalanobis(space, ShrunkCovariance.fit(space(samples)))
-        fitted.typical = _typical(fitted.contributions(samples))
+        fitted.typical = _typical(fitted.contributions(samples[:_N_TYPICAL]))
         return [fitted]
 
 

@@ -55,11 +55,14 @@ def reason_for(X: Any, estimator: Any, allow_nan: bool = False) -> str | None:
         return _images(shape)
     if len(shape) < 2:
         return None
-    fill = (
+    fill: str | None = (
         f"Fill in missing values first, for example with make_pipeline(SimpleImputer(), "
         f"{type(estimator).__name__}(...)), or remove these samples."
     )
-    return _not_numeric(X) or _not_finite(X, "feature", None if allow_nan else fill)
+    if allow_nan:  # pandas.NA alone does not convert to NaN
+        has_objects = hasattr(X, "convert_dtypes") and "object" in map(str, X.dtypes)
+        fill = "Call X.convert_dtypes() first." if has_objects else None
+    return _not_numeric(X) or _not_finite(X, "feature", fill)
 
 
 def reason_for_codes(Z: Any) -> str | None:

@@ -21,7 +21,7 @@ from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.validation import N_DRAWS
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.covariance import InlierCore
-from sklearn_ae._utils.missing import Completion
+from sklearn_ae._utils.missing import Completion, completed
 from sklearn_ae._utils.runtime import MAX_SEED
 from sklearn_ae._utils.warnings import without_convergence_warnings
 from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, checked_fit_scores
@@ -152,17 +152,16 @@ class FoldDetector:
     ) -> FoldDetector:
         """Fit a clone of the autoencoder, or the default one, and the score without the held-out samples."""
         rng = np.random.RandomState(seed)
-        draws = np.random.RandomState(seed)  # separate, so that complete samples do not depend on it
+        draws = np.random.RandomState(seed)  # a second generator, as complete samples need no draws
         train = fold.train
-        completion = Completion.fit(X[train], draws)
-        samples = completion.draw(X[train], draws)
         calibrates = np.ones(len(fold.held_out), dtype=bool)
         if robust:
-            samples = _as_double(samples)
+            samples = _as_double(completed(X[train], draws))
             core = InlierCore.fit(samples, rng)
             train = train[core.contains(samples)]
-            completion = Completion.fit(X[train], draws)
-            samples = completion.draw(X[train], draws)
+        completion = Completion.fit(X[train], draws)
+        samples = completion.draw(X[train], draws)
+        if robust:
             inside = core.contains(_as_double(completion.draw(X[fold.held_out], draws)))
             calibrates = inside if inside.any() else calibrates
         model = _fit_clone(autoencoder, samples, rng.randint(MAX_SEED))

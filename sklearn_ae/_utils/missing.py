@@ -13,7 +13,9 @@ from sklearn_ae._utils.covariance import ShrunkCovariance
 
 _N_STEPS = 10  # draws of the missing values, each followed by an estimate of the covariance
 
-_MAX_VALUES = 2**21  # Limits of the training samples from which the covariance is estimated
+# Limits of the training samples from which the covariance is estimated
+_MAX_VALUES = 2**21
+_MAX_COMPLETE_VALUES = 2**16  # if only new samples may be incomplete
 _MAX_SAMPLES = 5_000
 _MIN_SAMPLES = 100
 
@@ -26,6 +28,11 @@ _MAX_ITERATIONS = 200
 def has_missing(X: Any) -> bool:
     """Return whether a dense or sparse array contains NaN."""
     return bool(np.isnan(X.data if sparse.issparse(X) else X).any())
+
+
+def completed(X: Any, rng: np.random.RandomState) -> Any:
+    """Return samples with missing values drawn from their conditional distribution."""
+    return Completion.fit(X, rng).draw(X, rng) if has_missing(X) else X
 
 
 @dataclass
@@ -69,7 +76,8 @@ class Completion:
         """Estimate the distribution from samples of shape (n, d)."""
         values = _values(X)
         n, d = values.shape
-        n_used = int(np.clip(_MAX_VALUES // d, _MIN_SAMPLES, _MAX_SAMPLES))
+        limit = _MAX_VALUES if has_missing(values) else _MAX_COMPLETE_VALUES
+        n_used = int(np.clip(limit // d, _MIN_SAMPLES, _MAX_SAMPLES))
         used = values if n <= n_used else values[np.random.RandomState(0).permutation(n)[:n_used]]
         missing = np.isnan(values)
         known = ~missing.all(axis=0)
