@@ -30,6 +30,9 @@ _SAME_POINT = 1e-6  # distance, in standard deviations of the references, up to 
 
 _N_TYPICAL = 1000  # Number of samples that show how far out a typical one is
 
+_SHARE_OBSERVED = 0.6  # of the references' values, to see how distances depend on the observed features
+_MAX_EXPONENT = 4.0
+
 _N_PRIOR = 2  # Number of typical features that are averaged with the observed ones to predict missing ones
 
 
@@ -450,6 +453,23 @@ class FittedNeighbors:
         """Contributions of the features to the distance of a typical reference, of shape (d,)."""
         return _typical(self._parts(self.x, self.points, None))
 
+    @cached_property
+    def exponent(self) -> float:
+        """Exponent of the share of the observed features to which distances are proportional.
+
+        It is above 1, because the nearest of the references are closer in fewer features.
+        It is estimated from the references, with values left out at random.
+        """
+        observed = np.random.RandomState(0).uniform(size=self.x.shape) < _SHARE_OBSERVED
+        distances = self._parts(self.x, self.points, observed).sum(axis=1)
+        total = self.typical.sum()
+        shares = observed @ self.typical / (total or 1.0)
+        usable = (distances > 0) & (shares > 0) & ~observed.all(axis=1)
+        if not usable.any():
+            return 1.0
+        exponent = np.log(np.median(distances[usable]) / total) / np.log(np.median(shares[usable]))
+        return float(np.clip(exponent, 1.0, _MAX_EXPONENT))
+
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
         if samples.observed is not None:
             return self.contributions(samples).sum(axis=1)
@@ -458,7 +478,11 @@ class FittedNeighbors:
 
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
         parts = self._parts(samples.x, self._centred(samples), samples.observed)
-        return parts if samples.observed is None else _extrapolated(parts, samples.observed, self.typical)
+        return (
+            parts
+            if samples.observed is None
+            else _extrapolated(parts, samples.observed, self.typical, self.exponent)
+        )
 
     def _parts(self, x: np.ndarray, points: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
         """Return contributions to the distance over the observed features, of shape (n, d)."""
@@ -536,7 +560,9 @@ def _typical(parts: np.ndarray) -> np.ndarray:
     return mean * (np.median(positive) / mean.sum()) if len(positive) else mean
 
 
-def _extrapolated(parts: np.ndarray, observed: np.ndarray | None, typical: np.ndarray | None) -> np.ndarray:
+def _extrapolated(
+    parts: np.ndarray, observed: np.ndarray | None, typical: np.ndarray | None, exponent: float = 1.0
+) -> np.ndarray:
     """Return contributions whose sum is extrapolated from the observed features to all.
 
     The missing features are as far out, relative to typical samples, as the observed ones
@@ -551,10 +577,14 @@ def _extrapolated(parts: np.ndarray, observed: np.ndarray | None, typical: np.nd
         Mask of the observed features; None for all.
     typical : ndarray of shape (d,)
         Contributions to a typical sample.
+    exponent : float
+        The sum over the observed features of typical samples is proportional to this power
+        of their share.
     """
     if observed is None or typical is None:
         return parts
-    total, seen = typical.sum(), observed @ typical
+    total = typical.sum()
+    seen = total * (observed @ typical / (total or 1.0)) ** exponent
     prior = _N_PRIOR * total / len(typical) or 1.0
     ratio = ((total - seen) / (seen + prior))[:, None]
     # The part of the missing features that follows from the observed ones is attributed to these.
