@@ -212,7 +212,7 @@ def test_a_value_that_is_never_missing_is_unusual_if_missing(score):
     assert np.mean(detector.explain(common).argmax(axis=1) == 0) < 0.05
 
 
-def test_the_score_of_an_unusual_gap_is_its_surprisal():
+def test_the_score_of_an_unusual_gap_is_its_surprisal(unperturbed):
     """The size is that of a squared distance in units of a typical sample per feature, and in nats half."""
     X, new = correlated(400), correlated(1, seed=2)
     new[0, 4] = np.nan
@@ -264,7 +264,7 @@ def test_contributions_add_up_to_the_score(score):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_codes_are_those_of_filled_samples(dtype):
+def test_codes_are_those_of_filled_samples(dtype, unperturbed):
     X = incomplete(correlated(200)).astype(dtype)
     detector = quick().fit(X)
     codes = detector.transform(X)
@@ -302,7 +302,7 @@ def test_scores_of_ones_own_see_completed_samples(score):
         assert np.isfinite(getattr(detector, method)(X)).all()
 
 
-def test_results_depend_on_random_state_alone():
+def test_results_depend_on_random_state_alone(unperturbed):
     X = incomplete(correlated(150))
     first = quick().fit(X)
     expected = first.score_samples(X)
