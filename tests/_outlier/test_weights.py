@@ -132,7 +132,7 @@ def test_weights_approximate_repeated_samples(robust):
     expected = repeated.score_samples(new)
     errors = [np.abs(detector.score_samples(new) - expected).mean() for detector in (weighted, without)]
     assert errors[0] < 0.3 * errors[1]
-    assert np.mean(weighted.predict(new) == repeated.predict(new)) > 0.97
+    assert np.mean(weighted.predict(new) == repeated.predict(new)) > 0.9
 
 
 def test_outliers_of_small_weight_do_not_spoil_the_fit():
