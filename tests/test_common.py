@@ -97,8 +97,8 @@ SLOW_ESTIMATORS = [
 
 
 # As in scikit-learn's IsolationForest. The copies of a repeated sample are in different folds, while a sample
-# of larger weight is in one: otherwise it would be compared with itself, and calibration and p-values would be
-# wrong. tests/_outlier/test_weights.py has statistical tests instead.
+# of larger weight is in one: otherwise it would be compared with itself, and calibration and p-values would
+# be wrong. tests/_outlier/test_weights.py has statistical tests instead.
 NOT_REPEATED = "sample_weight is not equivalent to repeating samples, which are independent"
 
 
