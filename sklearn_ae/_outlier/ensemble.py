@@ -241,18 +241,21 @@ class FoldDetector:
         return np.stack([calibration.standardise(v) for calibration, v in pairs])
 
     def _block_contributions(self, samples: ReconstructedSamples) -> np.ndarray:
-        odd = self._oddity(samples)
         if self.has_unit:
-            return self.fitted_scores[0].contributions(samples) + self._units[0] * odd
-        values = self._with_oddity(self._block_values(samples), odd.sum(axis=1))
+            return self._contributions(0, samples)
+        values = self._with_oddity(self._block_values(samples), self._oddity(samples).sum(axis=1))
         largest = self._standardised(values).argmax(axis=0)
         out = np.empty_like(samples.x)
-        for i, (fitted, calibration) in enumerate(zip(self.fitted_scores, self.calibrations, strict=True)):
+        for i, calibration in enumerate(self.calibrations):
             selected = largest == i
             if selected.any():
-                parts = fitted.contributions(samples[selected]) + self._units[i] * odd[selected]
-                out[selected] = parts / calibration.typical_value
+                out[selected] = self._contributions(i, samples[selected]) / calibration.typical_value
         return out
+
+    def _contributions(self, i: int, samples: ReconstructedSamples) -> np.ndarray:
+        """Return the contributions to the i-th fitted score, and those of unusual gaps, of shape (n, d)."""
+        parts = self.fitted_scores[i].contributions(samples)
+        return parts if samples.observed is None else parts + self._units[i] * self._oddity(samples)
 
 
 def count_at_most(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
