@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
 from operator import attrgetter
 from typing import Protocol
@@ -28,6 +29,13 @@ _BATCH_SIZE = 128  # Number of queries whose distances to the references fit in 
 
 _SAME_POINT = 1e-6  # distance, in standard deviations of the references, up to which points are the same
 
+_N_TYPICAL = 1000  # Number of samples that show how far out a typical one is
+
+_SHARE_OBSERVED = 0.6  # of the references' values, to see how distances depend on the observed features
+_MAX_EXPONENT = 4.0
+
+_N_PRIOR = 2  # Number of typical features that are averaged with the observed ones to predict missing ones
+
 
 @dataclass
 class ReconstructedSamples:
@@ -41,11 +49,19 @@ class ReconstructedSamples:
         Reconstructions, in double precision.
     log_likelihood : callable
         Maps an array such as x to the log-likelihood of each sample in nats.
+    observed : ndarray of shape (n, d) or None, default=None
+        Mask of the observed values, if some are missing. The others are filled in: x has no
+        NaN. Training samples are completed by random draws and have no mask.
+    origin : ndarray of shape (n,) or None, default=None
+        Indices that are equal for copies of the same training sample, if samples are
+        repeated by weight.
     """
 
     x: np.ndarray
     x_hat: np.ndarray
     log_likelihood: Callable[[np.ndarray], np.ndarray]
+    observed: np.ndarray | None = None
+    origin: np.ndarray | None = None
 
     @property
     def residual(self) -> np.ndarray:
@@ -57,8 +73,12 @@ class ReconstructedSamples:
         """Samples and residuals side by side, of shape (n, 2d)."""
         return np.concatenate([self.x, self.residual], axis=1)
 
-    def __getitem__(self, selected: np.ndarray) -> ReconstructedSamples:
-        return ReconstructedSamples(self.x[selected], self.x_hat[selected], self.log_likelihood)
+    def __getitem__(self, selected: np.ndarray | slice) -> ReconstructedSamples:
+        observed = None if self.observed is None else self.observed[selected]
+        origin = None if self.origin is None else self.origin[selected]
+        return ReconstructedSamples(
+            self.x[selected], self.x_hat[selected], self.log_likelihood, observed, origin
+        )
 
 
 class FittedScore(Protocol):
@@ -207,7 +227,7 @@ class Reconstruction(OutlierScore):
     """Squared reconstruction error, summed over the features, in squared units of X.
 
     The usual choice, but a weak one: samples far out along the principal directions
-    are still reconstructed well.
+    are still reconstructed well. Missing values are as far out as the observed ones.
 
     Examples
     --------
@@ -217,7 +237,7 @@ class Reconstruction(OutlierScore):
     """
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        return [FittedReconstruction()]
+        return [FittedReconstruction(_typical(np.square(samples.residual)))]
 
 
 class LogLikelihood(OutlierScore):
@@ -225,7 +245,8 @@ class LogLikelihood(OutlierScore):
 
     The contribution of a feature is the gain in nats when its value is replaced by
     its reconstruction. This takes one additional likelihood per feature, and the
-    contributions do not add up to the score.
+    contributions do not add up to the score. A sample with missing values has the
+    log-likelihood of the sample that is filled in.
 
     Examples
     --------
@@ -245,7 +266,8 @@ class Mahalanobis(OutlierScore):
     and residual, but in terms of the features. Features are scaled by their standard
     deviations and their correlations are shrunk [1]_, which makes the distance
     applicable to wide data. The contribution of a feature is its Shapley value [2]_;
-    it is negative if the feature makes the sample less unusual.
+    it is negative if the feature makes the sample less unusual. Missing values are as
+    far out as the observed ones.
 
     Parameters
     ----------
@@ -275,7 +297,9 @@ class Mahalanobis(OutlierScore):
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
         space = attrgetter("joint" if self.residuals else "x")
-        return [FittedMahalanobis(space, ShrunkCovariance.fit(space(samples)))]
+        fitted = FittedMahalanobis(space, ShrunkCovariance.fit(space(samples)))
+        fitted.typical = _typical(fitted.contributions(samples[:_N_TYPICAL]))
+        return [fitted]
 
 
 class Neighbors(OutlierScore):
@@ -284,7 +308,8 @@ class Neighbors(OutlierScore):
     The first space holds the sample and its residual side by side, the second one the
     reconstruction, which separates the codes. References are a random subset of the
     training samples: in an ensemble, few perform as well as many [1]_. A sample that is
-    equal to a reference is compared with the other references.
+    equal to a reference is compared with the other references. If values are missing,
+    distances over the observed features are extrapolated.
 
     Parameters
     ----------
@@ -317,7 +342,10 @@ class Neighbors(OutlierScore):
         self.max_references = max_references
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        references = samples[np.sort(rng.permutation(len(samples.x))[: self.max_references])]
+        order = rng.permutation(len(samples.x))
+        if samples.origin is not None:  # copies are one reference
+            order = order[np.sort(np.unique(samples.origin[order], return_index=True)[1])]
+        references = samples[np.sort(order[: self.max_references])]
         return [
             FittedNeighbors(space, references, self.n_neighbors)
             for space in (attrgetter("joint"), attrgetter("x_hat"))
@@ -382,16 +410,18 @@ OUTLIER_SCORES = {
 # -- fitted scores ------------------------------------------------------------------------
 
 
+@dataclass
 class FittedReconstruction:
     """Squared reconstruction error."""
 
+    typical: np.ndarray  # contributions of the features to a typical sample, of shape (d,)
     squared = True
 
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
         return self.contributions(samples).sum(axis=1)
 
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
-        return np.square(samples.residual)
+        return _extrapolated(np.square(samples.residual), samples.observed, self.typical)
 
 
 class FittedLogLikelihood:
@@ -407,7 +437,8 @@ class FittedLogLikelihood:
         n_features = samples.x.shape[1]
         after = np.column_stack([self._with_reconstructed(samples, j) for j in range(n_features)])
         # The log-likelihood of an extreme sample may be infinite with and without the feature.
-        return np.where(after == before[:, None], 0.0, after - before[:, None])
+        gains = np.where(after == before[:, None], 0.0, after - before[:, None])
+        return gains if samples.observed is None else np.where(samples.observed, gains, 0.0)
 
     @staticmethod
     def _with_reconstructed(samples: ReconstructedSamples, j: int) -> np.ndarray:
@@ -423,14 +454,18 @@ class FittedMahalanobis:
 
     space: Callable[[ReconstructedSamples], np.ndarray]
     covariance: ShrunkCovariance
+    typical: np.ndarray | None = None  # contributions of the features to a typical sample, of shape (d,)
     squared = True
 
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
+        if samples.observed is not None:
+            return np.maximum(self.contributions(samples).sum(axis=1), 0.0)
         return self.covariance.squared_distance(self.space(samples))
 
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
         parts = self.covariance.contributions(self.space(samples))
-        return parts.reshape(len(parts), -1, samples.x.shape[1]).sum(axis=1)
+        parts = parts.reshape(len(parts), -1, samples.x.shape[1]).sum(axis=1)
+        return _extrapolated(parts, samples.observed, self.typical)
 
 
 @dataclass
@@ -474,57 +509,145 @@ class FittedNeighbors:
         self.squared_norms = np.square(self.points).sum(axis=1)
         self.negligible = _SAME_POINT**2 * self.squared_norms.mean()
 
+    @cached_property
+    def typical(self) -> np.ndarray:
+        """Contributions of the features to the distance of a typical reference, of shape (d,)."""
+        return _typical(self._parts(self.x, self.points, None))
+
+    @cached_property
+    def exponent(self) -> float:
+        """Exponent of the share of the observed features to which distances are proportional.
+
+        It is above 1, because the nearest of the references are closer in fewer features.
+        It is estimated from the references, with values left out at random.
+        """
+        observed = np.random.RandomState(0).uniform(size=self.x.shape) < _SHARE_OBSERVED
+        distances = self._parts(self.x, self.points, observed).sum(axis=1)
+        total = self.typical.sum()
+        shares = observed @ self.typical / (total or 1.0)
+        usable = (distances > 0) & (shares > 0) & ~observed.all(axis=1)
+        if not usable.any():
+            return 1.0
+        exponent = np.log(np.median(distances[usable]) / total) / np.log(np.median(shares[usable]))
+        return float(np.clip(exponent, 1.0, _MAX_EXPONENT))
+
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
-        return self._nearest(samples, self._centred(samples))[1].sum(axis=1) / self.n_neighbors
+        if samples.observed is not None:
+            return self.contributions(samples).sum(axis=1)
+        points = self._centred(samples)
+        return self._nearest(samples.x, points, None)[1].sum(axis=1) / self.n_neighbors
 
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
-        points = self._centred(samples)
-        nearest, distances = self._nearest(samples, points)
+        parts = self._parts(samples.x, self._centred(samples), samples.observed)
+        return (
+            parts
+            if samples.observed is None
+            else _extrapolated(parts, samples.observed, self.typical, self.exponent)
+        )
+
+    def _parts(self, x: np.ndarray, points: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
+        """Return contributions to the distance over the observed features, of shape (n, d)."""
+        nearest, distances = self._nearest(x, points, observed)
         differences = np.square(points[:, None] - self.points[nearest])
         differences[distances == 0.0] = 0.0
-        n, d = samples.x.shape
-        return differences.reshape(n, -1, d).sum(axis=1) / self.n_neighbors
+        n, d = x.shape
+        parts = differences.reshape(n, -1, d).sum(axis=1) / self.n_neighbors
+        return parts if observed is None else np.where(observed, parts, 0.0)
 
     def _centred(self, samples: ReconstructedSamples) -> np.ndarray:
         return self.space(samples) - self.centre
 
-    def _nearest(self, samples: ReconstructedSamples, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(
+        self, x: np.ndarray, points: np.ndarray, observed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return indices and squared distances of the nearest references, of shape (n, n_neighbors)."""
-        candidates, distances = self._candidates(points)
+        candidates, distances = self._candidates(points, observed)
         if candidates.shape[1] > self.n_neighbors:
-            same = self._is_same(samples.x, candidates)
+            same = self._is_same(x, candidates, observed)
             known = np.flatnonzero(same.any(axis=1))
             distances[known, same[known].argmax(axis=1)] = np.inf
         order = np.argsort(distances, axis=1, kind="stable")[:, : self.n_neighbors]
         rows = np.arange(len(points))[:, None]
         return candidates[rows, order], distances[rows, order]
 
-    def _candidates(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _candidates(self, points: np.ndarray, observed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return indices and distances of the n_neighbors + 1 nearest, since one may be the query itself.
 
         The distances are computed anew, because short ones lose digits in a matrix product.
         """
         shape = len(points), min(self.n_neighbors + 1, len(self.x))
         candidates, distances = np.empty(shape, dtype=np.intp), np.empty(shape)
+        mask = None if observed is None else np.tile(observed, points.shape[1] // observed.shape[1])
         for start in range(0, len(points), _BATCH_SIZE):
             batch = slice(start, start + _BATCH_SIZE)
-            product = -2.0 * points[batch] @ self.points.T
-            product += self.squared_norms
+            if mask is None:
+                product = -2.0 * points[batch] @ self.points.T
+                product += self.squared_norms
+            else:
+                product = -2.0 * np.where(mask[batch], points[batch], 0.0) @ self.points.T
+                product += mask[batch].astype(float) @ np.square(self.points).T
             rows = np.arange(len(product))
             for nearest in candidates[batch].T:  # a few passes are faster than a partial sort
                 nearest[:] = product.argmin(axis=1)
                 product[rows, nearest] = np.inf
             differences = points[batch, None] - self.points[candidates[batch]]
+            if mask is not None:
+                differences *= mask[batch, None]
             np.einsum("ijk,ijk->ij", differences, differences, out=distances[batch])
         distances[distances <= self.negligible] = 0.0
         return candidates, distances
 
-    def _is_same(self, x: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    def _is_same(self, x: np.ndarray, candidates: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
         """Return a mask of the candidates that equal the query, of shape (n, n_candidates).
 
         All features are compared only where the sums of the features agree.
         """
+        if observed is not None:
+            same = np.abs(x[:, None] - self.x[candidates]) <= self.tolerance
+            return (same | ~observed[:, None]).all(axis=2)
         same = np.abs(x.sum(axis=1)[:, None] - self.sums[candidates]) <= self.tolerance_of_sum
         i, j = np.nonzero(same)
         same[i, j] = (np.abs(x[i] - self.x[candidates[i, j]]) <= self.tolerance).all(axis=1)
         return same
+
+
+# -- missing values -----------------------------------------------------------------------
+
+
+def _typical(parts: np.ndarray) -> np.ndarray:
+    """Return contributions that add up to the median outlyingness and are divided as the mean is."""
+    totals, mean = parts.sum(axis=1), np.maximum(parts.mean(axis=0), 0.0)
+    positive = totals[totals > 0]
+    return mean * (np.median(positive) / mean.sum()) if len(positive) else mean
+
+
+def _extrapolated(
+    parts: np.ndarray, observed: np.ndarray | None, typical: np.ndarray | None, exponent: float = 1.0
+) -> np.ndarray:
+    """Return contributions whose sum is extrapolated from the observed features to all.
+
+    The missing features are as far out, relative to typical samples, as the observed ones
+    on average. Two features' share of a typical sample is included in that average, as
+    little follows from few features.
+
+    Parameters
+    ----------
+    parts : ndarray of shape (n, d)
+        Contributions; those of missing features are ignored.
+    observed : ndarray of shape (n, d) or None
+        Mask of the observed features; None for all.
+    typical : ndarray of shape (d,)
+        Contributions to a typical sample.
+    exponent : float
+        The sum over the observed features of typical samples is proportional to this power
+        of their share.
+    """
+    if observed is None or typical is None:
+        return parts
+    total = typical.sum()
+    seen = total * (observed @ typical / (total or 1.0)) ** exponent
+    prior = _N_PRIOR * total / len(typical) or 1.0
+    ratio = ((total - seen) / (seen + prior))[:, None]
+    # The part of the missing features that follows from the observed ones is attributed to these.
+    filled = typical * (prior / (seen + prior))[:, None]
+    return np.where(observed, parts * (1.0 + ratio), filled)

@@ -543,3 +543,77 @@ INCOMPLETE = [
 def test_errors_of_incomplete_scores_name_the_missing_attribute(score, message):
     with pytest.raises(TypeError, match=message):
         detector(score).fit(correlated(30))
+
+
+# -- missing values ----------------------------------------------------------------------
+
+
+def masked(samples, observed):
+    return ReconstructedSamples(samples.x, samples.x_hat, samples.log_likelihood, observed)
+
+
+ADDITIVE = [Reconstruction(), Mahalanobis(), Mahalanobis(residuals=False), Neighbors(1), Neighbors(3)]
+
+
+@pytest.mark.parametrize("score", ADDITIVE, ids=str)
+def test_a_mask_without_missing_values_changes_nothing(score):
+    new = make_samples(50, seed=1)
+    complete = masked(new, np.ones((50, 4), dtype=bool))
+    for fitted in fit_scores(score, make_samples(200)):
+        np.testing.assert_allclose(fitted.outlyingness(complete), fitted.outlyingness(new))
+        np.testing.assert_allclose(fitted.contributions(complete), fitted.contributions(new), atol=1e-12)
+
+
+@pytest.mark.parametrize("score", ADDITIVE, ids=str)
+def test_without_any_value_a_sample_is_as_far_out_as_a_typical_one(score):
+    train, new = make_samples(400), make_samples(400, seed=1)
+    for fitted in fit_scores(score, train):
+        (value,) = fitted.outlyingness(masked(new[:1], np.zeros((1, 4), dtype=bool)))
+        assert value == pytest.approx(np.median(fitted.outlyingness(new)), rel=0.4)
+
+
+@pytest.mark.parametrize("score", ADDITIVE, ids=str)
+def test_an_observed_value_that_is_far_out_has_the_largest_contribution(score):
+    new = make_samples(40, seed=1)
+    new.x[:, 1] += 8
+    observed = np.ones((40, 4), dtype=bool)
+    observed[:, 3] = observed[::2, 0] = False
+    samples = masked(new, observed)
+    for fitted in fit_scores(score, make_samples(300)):
+        parts = fitted.contributions(samples)
+        np.testing.assert_allclose(parts.sum(axis=1), fitted.outlyingness(samples))
+        if not (isinstance(score, Neighbors) and fitted.space(samples).shape[1] == 4):  # x^ is unchanged
+            assert (parts.argmax(axis=1) == 1).all()
+
+
+def test_neighbors_are_the_nearest_over_the_observed_features():
+    train, new = make_samples(300), make_samples(40, seed=1)
+    observed = np.random.RandomState(2).uniform(size=(40, 4)) < 0.6
+    observed[:, 0] = True
+    for fitted in fit_scores(Neighbors(3), train):
+        ours = fitted._parts(new.x, fitted.space(new) - fitted.centre, observed)
+        points, references = fitted.space(new), fitted.space(train)
+        for part, point, seen in zip(ours, points, observed, strict=True):
+            differences = np.square(point - references) * np.tile(seen, len(point) // 4)
+            nearest = np.argsort(differences.sum(axis=1))[:3]
+            expected = differences[nearest].reshape(3, -1, 4).sum(axis=(0, 1)) / 3
+            np.testing.assert_allclose(part, expected, atol=1e-9)
+
+
+def test_an_incomplete_reference_is_not_its_own_neighbor():
+    train = make_samples(100)
+    observed = np.random.RandomState(2).uniform(size=(100, 4)) < 0.7
+    observed[:, 0] = True
+    for fitted in fit_scores(Neighbors(1), train):
+        assert (fitted.outlyingness(masked(train, observed)) > 0).all()
+        assert fitted._parts(fitted.x, fitted.points, observed).sum(axis=1).min() > 0
+
+
+def test_the_likelihood_is_that_of_the_filled_sample():
+    new = make_samples(20, seed=1, log_likelihood=multivariate_normal(np.zeros(4)).logpdf)
+    observed = np.arange(4) != 2
+    (fitted,) = fit_scores(LogLikelihood(), new)
+    samples = masked(new, np.tile(observed, (20, 1)))
+    np.testing.assert_array_equal(fitted.outlyingness(samples), fitted.outlyingness(new))
+    expected = np.where(observed, fitted.contributions(new), 0.0)
+    np.testing.assert_array_equal(fitted.contributions(samples), expected)

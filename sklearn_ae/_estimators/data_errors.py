@@ -38,13 +38,15 @@ def refuse_times(X: Any, name: str) -> None:
         raise ValueError(f"{name} has dates or times in {_listed(times)}. {_TO_NUMBERS}")
 
 
-def reason_for(X: Any, estimator: Any) -> str | None:
+def reason_for(X: Any, estimator: Any, allow_nan: bool = False) -> str | None:
     """Return why samples were refused and the remedy, or None if scikit-learn's message gives them.
 
     Parameters
     ----------
     X : array-like, sparse matrix, data frame or table
     estimator : estimator
+    allow_nan : bool
+        Whether X may contain NaN.
     """
     if isinstance(X, (str, Mapping)):
         return f"is a {type(X).__name__}; pass an array or a data frame."
@@ -53,10 +55,13 @@ def reason_for(X: Any, estimator: Any) -> str | None:
         return _images(shape)
     if len(shape) < 2:
         return None
-    fill = (
+    fill: str | None = (
         f"Fill in missing values first, for example with make_pipeline(SimpleImputer(), "
         f"{type(estimator).__name__}(...)), or remove these samples."
     )
+    if allow_nan:  # pandas.NA alone does not convert to NaN
+        has_objects = hasattr(X, "convert_dtypes") and "object" in map(str, X.dtypes)
+        fill = "Call X.convert_dtypes() first." if has_objects else None
     return _not_numeric(X) or _not_finite(X, "feature", fill)
 
 
@@ -69,13 +74,13 @@ def reason_for_codes(Z: Any) -> str | None:
     return _not_finite(Z, "component", remedy.capitalize()) if len(shape) == 2 else None
 
 
-def _not_finite(X: Any, noun: str, remedy: str) -> str | None:
-    """Return the reason for NaN, with its remedy, or for infinity; None if all values are finite."""
+def _not_finite(X: Any, noun: str, remedy: str | None) -> str | None:
+    """Return the reason for NaN, with its remedy if it is refused, or for infinity; None if there is none."""
     for test, value, advice in (
         (np.isnan, "NaN", remedy),
         (np.isinf, "infinity", "Replace or remove these values first."),
     ):
-        found = [name for name, column in _features(X) if _any(test, column)]
+        found = [name for name, column in _features(X) if advice and _any(test, column)]
         if found:
             return f"contains {value} in {_listed(found, noun)}. {advice}"
     return None

@@ -95,7 +95,12 @@ def array_like(X: Any) -> Any:
 
 
 def validate_samples(
-    estimator: Any, X: Any, reset: bool = False, name: str = "X", least: int | None = None
+    estimator: Any,
+    X: Any,
+    reset: bool = False,
+    name: str = "X",
+    least: int | None = None,
+    allow_nan: bool = False,
 ) -> Any:
     """Return X validated by scikit-learn; float32 and float64 are kept.
 
@@ -109,6 +114,8 @@ def validate_samples(
         Name of X in error messages.
     least : int or None
         Minimum number of samples, None for 2 in ``fit`` and 1 otherwise.
+    allow_nan : bool
+        Whether X may contain NaN.
     """
     if is_stream(X):
         raise TypeError(
@@ -126,10 +133,11 @@ def validate_samples(
                 reset=reset,
                 dtype=[np.float64, np.float32],
                 accept_sparse=("csr", "csc"),
+                ensure_all_finite="allow-nan" if allow_nan else True,
                 ensure_min_samples=least or (2 if reset else 1),
             )
     except (TypeError, ValueError) as error:
-        reason = reason_for(X, estimator)
+        reason = reason_for(X, estimator, allow_nan)
         if reason is not None:
             raise ValueError(f"{name} {reason}") from error
         if name == "X":

@@ -21,6 +21,7 @@ from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.validation import N_DRAWS
 from sklearn_ae._utils.arrays import dense, sample_blocks
 from sklearn_ae._utils.covariance import InlierCore
+from sklearn_ae._utils.missing import Completion, completed
 from sklearn_ae._utils.runtime import MAX_SEED
 from sklearn_ae._utils.warnings import without_convergence_warnings
 from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, checked_fit_scores
@@ -118,6 +119,8 @@ class FoldDetector:
     fitted_scores : list of FittedScore
         A single one is used in its own unit. Of several, the largest calibrated one
         counts.
+    completion : Completion
+        Conditional distribution of missing values in the training samples.
     X : {ndarray, sparse array} of shape (n_samples, n_features)
         Held-out samples.
     calibrates : ndarray of shape (n_samples,)
@@ -125,16 +128,22 @@ class FoldDetector:
     """
 
     def __init__(
-        self, autoencoder: Any, fitted_scores: list[FittedScore], X: Any, calibrates: np.ndarray
+        self,
+        autoencoder: Any,
+        fitted_scores: list[FittedScore],
+        completion: Completion,
+        X: Any,
+        calibrates: np.ndarray,
     ) -> None:
         self.autoencoder = autoencoder
         self.fitted_scores = fitted_scores
-        values = self._values(X)
+        self.completion = completion
+        values, oddity = self._values(X)
         self.calibrations = [
             Calibration.fit(v[calibrates], squared=fitted.squared)
             for fitted, v in zip(fitted_scores, values, strict=True)
         ]
-        self.held_out_scores = np.sort(self._scores(values))
+        self.held_out_scores = np.sort(self._scores(values, oddity))
 
     @classmethod
     @np.errstate(over="ignore", invalid="ignore")  # distances of extreme samples are infinite
@@ -143,17 +152,22 @@ class FoldDetector:
     ) -> FoldDetector:
         """Fit a clone of the autoencoder, or the default one, and the score without the held-out samples."""
         rng = np.random.RandomState(seed)
+        draws = np.random.RandomState(seed)  # a second generator, as complete samples need no draws
         train = fold.train
         calibrates = np.ones(len(fold.held_out), dtype=bool)
         if robust:
-            samples = _as_double(X[train])
+            samples = _as_double(completed(X[train], draws))
             core = InlierCore.fit(samples, rng)
             train = train[core.contains(samples)]
-            inside = core.contains(_as_double(X[fold.held_out]))
+        completion = Completion.fit(X[train], draws)
+        samples = completion.draw(X[train], draws)
+        if robust:
+            inside = core.contains(_as_double(completion.draw(X[fold.held_out], draws)))
             calibrates = inside if inside.any() else calibrates
-        model = _fit_clone(autoencoder, X[train], rng.randint(MAX_SEED))
-        fitted_scores = checked_fit_scores(score, _reconstructed(model, dense(X[train])), rng)
-        return cls(model, fitted_scores, X[fold.held_out], calibrates)
+        model = _fit_clone(autoencoder, samples, rng.randint(MAX_SEED))
+        origin = train if len(np.unique(train)) < len(train) else None
+        fitted_scores = checked_fit_scores(score, _reconstructed(model, dense(samples), origin=origin), rng)
+        return cls(model, fitted_scores, completion, X[fold.held_out], calibrates)
 
     @property
     def has_unit(self) -> bool:
@@ -167,7 +181,7 @@ class FoldDetector:
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the score of each sample, of shape (n,); higher is more normal."""
-        return self._scores(self._values(X))
+        return self._scores(*self._values(X))
 
     @np.errstate(over="ignore", invalid="ignore")
     def contributions(self, X: Any) -> np.ndarray:
@@ -184,20 +198,43 @@ class FoldDetector:
     def blocks(self, X: Any) -> Iterator[ReconstructedSamples]:
         """Return the samples with their reconstructions, a block at a time."""
         n_values = _BLOCK_VALUES * X.shape[1] // max(X.shape[1], _MIN_WIDTH)
-        return (_reconstructed(self.autoencoder, block) for block in sample_blocks(X, n_values))
+        filled = (self.completion.fill(block) for block in sample_blocks(X, n_values))
+        return (_reconstructed(self.autoencoder, x, observed) for x, observed in filled)
 
     @np.errstate(over="ignore", invalid="ignore")
-    def _values(self, X: Any) -> np.ndarray:
-        """Return the outlyingness by each fitted score, of shape (n_scores, n)."""
-        return np.concatenate([self._block_values(samples) for samples in self.blocks(X)], axis=1)
+    def _values(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outlyingness by each fitted score, of shape (n_scores, n), and that of the gaps."""
+        values, oddities = [], []
+        for samples in self.blocks(X):
+            values.append(self._block_values(samples))
+            oddities.append(self._oddity(samples).sum(axis=1))
+        return np.concatenate(values, axis=1), np.concatenate(oddities)
+
+    def _oddity(self, samples: ReconstructedSamples) -> np.ndarray:
+        return self.completion.oddity(samples.observed, samples.x.shape)
 
     def _block_values(self, samples: ReconstructedSamples) -> np.ndarray:
         return np.stack([fitted.outlyingness(samples) for fitted in self.fitted_scores])
 
-    def _scores(self, values: np.ndarray) -> np.ndarray:
+    def _scores(self, values: np.ndarray, oddity: np.ndarray) -> np.ndarray:
         """Return scores; those of samples that are too extreme to be computed are minus infinity."""
+        values = self._with_oddity(values, oddity)
         scores = -values[0] if self.has_unit else -self._standardised(values).max(axis=0)
         return np.where(np.isnan(scores), -np.inf, scores)
+
+    def _with_oddity(self, values: np.ndarray, oddity: np.ndarray) -> np.ndarray:
+        """Add to the outlyingness by each fitted score what missing values are worth."""
+        return values + np.multiply.outer(self._units, oddity) if oddity.any() else values
+
+    @property
+    def _units(self) -> np.ndarray:
+        """Values of a squared distance of 1 in the units of the fitted scores, of shape (n_scores,).
+
+        The squared distance of a typical sample is its number of features; half a squared
+        distance is a negative log-likelihood in nats.
+        """
+        d = len(self.completion.known)
+        return np.array([c.typical_value / d if c.squared else 0.5 for c in self.calibrations])
 
     def _standardised(self, values: np.ndarray) -> np.ndarray:
         pairs = zip(self.calibrations, values, strict=True)
@@ -205,14 +242,20 @@ class FoldDetector:
 
     def _block_contributions(self, samples: ReconstructedSamples) -> np.ndarray:
         if self.has_unit:
-            return self.fitted_scores[0].contributions(samples)
-        largest = self._standardised(self._block_values(samples)).argmax(axis=0)
+            return self._contributions(0, samples)
+        values = self._with_oddity(self._block_values(samples), self._oddity(samples).sum(axis=1))
+        largest = self._standardised(values).argmax(axis=0)
         out = np.empty_like(samples.x)
-        for i, (fitted, calibration) in enumerate(zip(self.fitted_scores, self.calibrations, strict=True)):
+        for i, calibration in enumerate(self.calibrations):
             selected = largest == i
             if selected.any():
-                out[selected] = fitted.contributions(samples[selected]) / calibration.typical_value
+                out[selected] = self._contributions(i, samples[selected]) / calibration.typical_value
         return out
+
+    def _contributions(self, i: int, samples: ReconstructedSamples) -> np.ndarray:
+        """Return the contributions to the i-th fitted score, and those of unusual gaps, of shape (n, d)."""
+        parts = self.fitted_scores[i].contributions(samples)
+        return parts if samples.observed is None else parts + self._units[i] * self._oddity(samples)
 
 
 def count_at_most(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
@@ -226,7 +269,9 @@ def count_at_most(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     return np.searchsorted(ordered, values + tolerance, side="right")
 
 
-def training_ranks(scores: np.ndarray, folds: list[Fold]) -> np.ndarray:
+def training_ranks(
+    scores: np.ndarray, folds: list[Fold], copies: np.ndarray | slice = slice(None)
+) -> np.ndarray:
     """Return the sorted mean ranks of the training samples, distributed like the ranks of new samples.
 
     A fold's detector ranks its training samples among themselves, and the held-out
@@ -239,17 +284,21 @@ def training_ranks(scores: np.ndarray, folds: list[Fold]) -> np.ndarray:
     scores : ndarray of shape (n_estimators, n_samples)
         Scores of the training samples by the detector of each fold.
     folds : list of Fold
+        Samples that are repeated by weight have repeated indices.
+    copies : ndarray of shape (n_copies,) or slice
+        Indices of the samples, repeated by weight.
 
     Returns
     -------
-    ranks : ndarray of shape (n_samples,)
+    ranks : ndarray of shape (n_copies,)
     """
     ranks = np.zeros_like(scores)
     for fold_ranks, fold_scores, fold in zip(ranks, scores, folds, strict=True):
         for group in fold:
             values = fold_scores[group]
-            fold_ranks[group] = (count_at_most(values, np.sort(values)) - 1) / len(group)
-    return np.sort(ranks.mean(axis=0))
+            own = np.bincount(group)[group]
+            fold_ranks[group] = (count_at_most(values, np.sort(values)) - own) / len(group)
+    return np.sort(ranks.mean(axis=0)[copies])
 
 
 def _fit_clone(autoencoder: Any, X: Any, seed: int) -> Any:
@@ -260,12 +309,28 @@ def _fit_clone(autoencoder: Any, X: Any, seed: int) -> Any:
         return default_autoencoder(*X.shape).set_params(random_state=seed).fit(X)
 
 
-def _reconstructed(model: Any, X: np.ndarray) -> ReconstructedSamples:
+def repeated_folds(folds: list[Fold], copies: np.ndarray) -> list[Fold]:
+    """Return folds in which samples are repeated; all parts keep at least two."""
+    return [Fold(*(_repeated(part, copies[part]) for part in fold)) for fold in folds]
+
+
+def _repeated(indices: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    return np.repeat(indices, copies) if copies.sum() >= 2 else indices
+
+
+def _reconstructed(
+    model: Any,
+    X: np.ndarray,
+    observed: np.ndarray | None = None,
+    origin: np.ndarray | None = None,
+) -> ReconstructedSamples:
     """Return the samples and their reconstructions in double precision."""
     return ReconstructedSamples(
         _as_double(X),
         _as_double(model._inverse_transform(model._transform(X))),
         lambda x: model._score_samples(x.astype(X.dtype, copy=False), N_DRAWS)[0],
+        observed,
+        origin,
     )
 
 

@@ -3,6 +3,7 @@
 from sklearn.base import _fit_context
 from sklearn.utils import _param_validation, _safe_indexing
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, RealNotInt
+from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
     "Interval",
@@ -10,6 +11,7 @@ __all__ = [
     "Options",
     "RealNotInt",
     "StrOptions",
+    "_check_sample_weight",
     "_fit_context",
     "_safe_indexing",
 ]

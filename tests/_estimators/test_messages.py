@@ -233,6 +233,8 @@ def test_items_of_a_dataset_are_to_be_flattened():
 @pytest.mark.parametrize("as_sparse", [False, True], ids=["dense", "sparse"])
 def test_nan_and_infinity_name_the_features(name, dtype, as_sparse, fitted):
     for value, said in ((np.nan, "NaN"), (np.inf, "infinity"), (-np.inf, "infinity")):
+        if said == "NaN" and name == "detector":  # it accepts missing values
+            continue
         bad = X.astype(dtype)
         bad[5, 1] = bad[7, 3] = value
         if as_sparse:
@@ -246,7 +248,7 @@ def test_nan_and_infinity_name_the_features(name, dtype, as_sparse, fitted):
             assert (pipeline in message) == (said == "NaN")
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"detector"}))
 def test_features_of_frames_are_named_a_few_at_most(name):
     columns = {f"c{j}": [None, *X[1:, 0]] for j in range(12)}
     frames = [
