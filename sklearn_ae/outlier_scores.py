@@ -216,7 +216,8 @@ class Reconstruction(OutlierScore):
     """
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        return [FittedReconstruction()]
+        spread = np.square(samples.x - samples.x.mean(axis=0)).sum(axis=1).mean()
+        return [FittedReconstruction(_SAME_POINT**2 * spread)]
 
 
 class LogLikelihood(OutlierScore):
@@ -335,16 +336,19 @@ OUTLIER_SCORES = {
 # -- fitted scores ------------------------------------------------------------------------
 
 
+@dataclass
 class FittedReconstruction:
-    """Squared reconstruction error."""
+    """Squared reconstruction error; negligible errors are 0, because they consist of rounding."""
 
+    negligible: float
     squared = True
 
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
         return self.contributions(samples).sum(axis=1)
 
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
-        return np.square(samples.residual)
+        errors = np.square(samples.residual)
+        return np.where(errors.sum(axis=1, keepdims=True) > self.negligible, errors, 0.0)
 
 
 class FittedLogLikelihood:

@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.stats import median_abs_deviation
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -18,13 +17,12 @@ from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested, resolve
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector, count_at_most, make_folds, training_ranks
+from sklearn_ae._outlier.threshold import automatic_threshold
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
 from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
-
-_CUTOFF = 2.5  # Robust standard deviations between the median and the threshold of contamination="auto"
 
 
 class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, StoredEstimator):
@@ -60,9 +58,15 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         joined by ``|`` use the one that ranks the sample farther out.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Fraction of the training samples that ``predict`` labels as outliers. With "auto",
-        the threshold lies 2.5 robust standard deviations (1.48 times the median absolute
-        deviation [3]_) below the median of the training scores. For scores that are
-        squared distances, it is computed from their square roots.
+        the threshold is a fence of a box plot for skewed data [3]_, in terms of distances:
+        the median plus 4 times the difference to the upper quartile, where the upper
+        quartile is the median of the distances that exceed the median. If these are at
+        most 5 % of the samples, because more than half are equal, all of them are outliers.
+        A clean sample is labelled as an outlier in a few cases out of a hundred. The
+        farther fence counts, of the training samples, or of the held-out samples (the
+        median over the folds). Distances are the square roots of squared distances, the
+        exponentials of calibrated scores (which are logarithms), and the square roots of
+        the differences to the largest score for others.
     robust : bool, default=True
         If True, the training samples may contain up to a quarter of outliers. The normal
         samples should then form a single cluster; of many clusters, the inlier core
@@ -76,7 +80,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     random_state : int, RandomState instance or None, default=None
         Determines the folds, and the randomness of each autoencoder and score.
     verbose : int, default=0
-        Verbosity of joblib, which reports the number of fitted autoencoders.
+        If positive, print a line with the number of fitted autoencoders and the elapsed
+        time whenever one is done; more than 50 prints to stdout, as joblib does.
 
     Attributes
     ----------
@@ -113,9 +118,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
        covariance determinant estimator, Technometrics 41 (the inlier core).
     .. [2] V. Vovk (2015), Cross-conformal predictors, Annals of Mathematics and
        Artificial Intelligence 74 (comparison with held-out samples, fold by fold).
-    .. [3] C. Leys, C. Ley, O. Klein, P. Bernard, L. Licata (2013), Detecting outliers:
-       do not use standard deviation around the mean, use absolute deviation around
-       the median, J. Experimental Social Psychology 49.
+    .. [3] A. Kimber (1990), Exploratory data analysis for possibly censored data from
+       skewed distributions, Applied Statistics 39.
 
     Examples
     --------
@@ -223,10 +227,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     def _threshold(self, scores: np.ndarray) -> float:
         if self.contamination != "auto":
             threshold = float(np.quantile(scores, self.contamination))
-        elif self._fold_detectors[0].has_squared_unit:
-            threshold = -(_robust_upper_bound(np.sqrt(-scores)) ** 2)
         else:
-            threshold = -_robust_upper_bound(-scores)
+            threshold = automatic_threshold(scores, self._fold_detectors)
         # Samples at the threshold are inliers, although their scores may be rounded differently in a batch.
         return threshold - ROUNDING * abs(threshold)
 
@@ -402,7 +404,3 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             tags.input_tags.positive_only = get_tags(self.autoencoder).input_tags.positive_only
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _robust_upper_bound(distances: np.ndarray) -> float:
-    return float(np.median(distances) + _CUTOFF * median_abs_deviation(distances, scale="normal"))
