@@ -58,15 +58,10 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         joined by ``|`` use the one that ranks the sample farther out.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Fraction of the training samples that ``predict`` labels as outliers. With "auto",
-        the threshold is a fence of a box plot for skewed data [3]_, in terms of distances:
-        the median plus 4 times the difference to the upper quartile, where the upper
-        quartile is the median of the distances that exceed the median. If these are at
-        most 5 % of the samples, because more than half are equal, all of them are outliers.
-        A clean sample is labelled as an outlier in a few cases out of a hundred. The
-        farther fence counts, of the training samples, or of the held-out samples (the
-        median over the folds). Distances are the square roots of squared distances, the
-        exponentials of calibrated scores (which are logarithms), and the square roots of
-        the differences to the largest score for others.
+        the threshold is the fence of a box plot for skewed distributions [3]_: the median
+        distance plus 4 times its difference to the upper quartile. It labels up to a few
+        per cent of clean samples, more if the tails are heavy. Outliers are found among up
+        to about a fifth of them. See the notes for tied distances.
     robust : bool, default=True
         If True, the training samples may contain up to a quarter of outliers. The normal
         samples should then form a single cluster; of many clusters, the inlier core
@@ -107,6 +102,14 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     -----
     Standardise the features first, as for PCA or nearest neighbors:
     ``make_pipeline(StandardScaler(), AEOutlierDetector())``.
+
+    The distances of ``contamination="auto"`` are the square roots of squared distances, the
+    exponentials of calibrated scores (which are logarithms), and otherwise the square
+    roots of the differences to the highest score. The fence is computed from the scores of
+    the training samples and, for each fold, of the held-out samples; the farther one of
+    the first and of the median over the folds counts. The upper quartile is the median of
+    the distances above the median. If fewer than a quarter are above the median because of
+    ties, it is their lower quartile, and if these are at most 11 %, they are the outliers.
 
     "auto", "neighbors" and scores joined by ``|`` are calibrated and have no unit: 0
     corresponds to the median of the held-out samples, and -1 to the tenth that is
@@ -295,7 +298,9 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         Each autoencoder ranks a sample among its held-out fold [1]_, and the mean rank is
         compared with the mean ranks of the training samples. For samples from the same
         distribution as the training samples, the p-values are uniform on (0, 1) in steps
-        of ``1 / (n_samples + 1)``. Outliers among the training samples make them larger.
+        of ``1 / (n_samples + 1)``. Ties count as equally far out, so that the p-values of
+        discrete samples are not uniform but conservative: at most a with probability at most
+        a. Outliers among the training samples make them larger, too.
         After adjustment by ``scipy.stats.false_discovery_control``, the false discovery
         rate is below its nominal level [2]_.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_ae._outlier.ensemble import FoldDetector
+from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector
 
-_WHISKER = 4.0  # Upper half-widths of the box between the median and the fence
+_WHISKER = 4.0  # Half-widths of the upper half of the box between the median and the fence
 
-_FEW = 0.05  # Share of samples above equal ones up to which they are the outliers
+_FEW = 0.11  # Samples above equal ones are the outliers up to this share, a tenth with a margin
 
 _SAME = 1e-6  # Distances with a smaller difference, relative to most distances, are regarded as equal.
 
@@ -43,15 +43,19 @@ def _threshold(scores: np.ndarray, log_scale: float, *, squared: bool) -> float:
     if log_scale > 0:
         return -float(np.log(upper_fence(np.exp(-scores * log_scale)))) / log_scale
     best = 0.0 if squared else float(scores.max())
-    return best - upper_fence(np.sqrt(best - scores)) ** 2
+    differences = best - scores
+    differences[differences <= ROUNDING * abs(best)] = 0.0
+    return best - upper_fence(np.sqrt(differences)) ** 2
 
 
 def upper_fence(distances: np.ndarray) -> float:
     """Return the upper fence of the semi-interquartile range box plot [1]_, adapted to ties.
 
     The fence is ``median + 4 (upper - median)``, where ``upper`` is the median of the
-    distances above the median: the upper quartile if there are no ties. If at most 5 %
-    of the distances exceed a tied median, it is the fence.
+    distances above the median, the upper quartile if there are no ties. If more than
+    three quarters of the distances are tied with the median or lie below it, ``upper`` is
+    the lower quartile of those above it, because many of these may belong to outliers; if
+    at most 11 % lie above it, all of them are beyond the fence.
 
     References
     ----------
@@ -59,8 +63,9 @@ def upper_fence(distances: np.ndarray) -> float:
        skewed distributions, Applied Statistics 39.
     """
     median = np.median(distances)
-    equal = median + _SAME * np.quantile(distances, 0.9)
+    equal = median * (1 + _SAME)
     above = distances[distances > equal]
     if len(above) <= _FEW * len(distances):
         return float(equal)
-    return float(median + _WHISKER * (np.median(above) - median))
+    upper = np.quantile(above, 0.5 if len(above) > len(distances) / 4 else 0.25)
+    return float(median + _WHISKER * (upper - median))
