@@ -48,7 +48,7 @@ def with_constants(rng, n):
 
 
 def evenly_spaced(rng, n):
-    return rng.permutation(n)[:, None] * np.array([0.1, 0.2, -0.1])
+    return rng.permutation(n)[:, None] * np.array([0.125, 0.25, -0.125])
 
 
 def grid(rng, n):
@@ -193,7 +193,7 @@ def test_clear_outliers_among_clean_samples_are_found(kind, fraction, robust):
     for score in ("mahalanobis", Neighbors(5) | Mahalanobis()):
         labels = quick(X, score, robust=robust).fit(X).predict(X)
         assert np.mean(labels[len(clean) :] == -1) > 0.9
-        assert np.mean(labels[: len(clean)] == -1) < 0.08
+        assert np.mean(labels[: len(clean)] == -1) < 0.11
 
 
 def test_samples_off_a_line_are_outliers_although_the_others_are_reconstructed_exactly():
