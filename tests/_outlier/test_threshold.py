@@ -209,7 +209,8 @@ def test_samples_off_a_line_are_outliers_although_the_others_are_reconstructed_e
 
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_labels_do_not_depend_on_rounding_or_on_the_batch(kind, robust):
+def test_labels_do_not_depend_on_rounding_or_on_the_batch(kind, robust, unperturbed):
+    """The fixture keeps the values representable in single precision."""
     X = draw(kind).astype(np.float32).astype(float)
     rng = np.random.RandomState(1)
     order, some = rng.permutation(len(X)), rng.permutation(len(X))[:5]
