@@ -255,8 +255,8 @@ def test_pvalues_of_tied_samples_are_valid(kind):
 )
 def test_without_ties_the_fence_is_four_half_widths_from_the_median(distribution, fence):
     distances = distribution.ppf((np.arange(10_000) + 0.5) / 10_000)
-    assert upper_fence(distances) == pytest.approx(fence, rel=1e-3)
-    assert upper_fence(7 * distances) == pytest.approx(7 * fence, rel=1e-3)
+    assert upper_fence(distances) == pytest.approx(fence, rel=3e-3)
+    assert upper_fence(7 * distances) == pytest.approx(7 * fence, rel=3e-3)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_without_ties_the_fence_is_four_half_widths_from_the_median(distribution
 def test_the_fence_of_tied_distances_depends_on_how_many_exceed_the_median(n_above, fence):
     """The distances above the median are 2, 3, 4, ..., of which the quartile or the median counts."""
     distances = np.r_[np.ones(100 - n_above), 2 + np.arange(n_above)]
-    assert upper_fence(distances) == pytest.approx(fence, rel=1e-3)
+    assert upper_fence(distances) == pytest.approx(fence, rel=3e-3)
 
 
 @pytest.mark.parametrize("n_above", [0, 8, 20, 40])
