@@ -10,7 +10,7 @@ _WHISKER = 4.0  # Half-widths of the upper half of the box between the median an
 
 _FEW = 0.11  # Samples above equal ones are the outliers up to this share, a tenth with a margin
 
-_SAME = 1e-6  # Distances with a smaller difference, relative to most distances, are regarded as equal.
+_SAME = 1e-3  # Relative difference up to which distances are equal, also in single precision
 
 
 def automatic_threshold(scores: np.ndarray, fold_detectors: list[FoldDetector]) -> float:
