@@ -237,7 +237,8 @@ class Reconstruction(OutlierScore):
     """
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        return [FittedReconstruction(_typical(np.square(samples.residual)))]
+        spread = np.square(samples.x - samples.x.mean(axis=0)).sum(axis=1).mean()
+        return [FittedReconstruction(_typical(np.square(samples.residual)), _SAME_POINT**2 * spread)]
 
 
 class LogLikelihood(OutlierScore):
@@ -412,16 +413,19 @@ OUTLIER_SCORES = {
 
 @dataclass
 class FittedReconstruction:
-    """Squared reconstruction error."""
+    """Squared reconstruction error; negligible errors are 0, because they consist of rounding."""
 
     typical: np.ndarray  # contributions of the features to a typical sample, of shape (d,)
+    negligible: float
     squared = True
 
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
         return self.contributions(samples).sum(axis=1)
 
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
-        return _extrapolated(np.square(samples.residual), samples.observed, self.typical)
+        errors = np.square(samples.residual)
+        errors = np.where(errors.sum(axis=1, keepdims=True) > self.negligible, errors, 0.0)
+        return _extrapolated(errors, samples.observed, self.typical)
 
 
 class FittedLogLikelihood:

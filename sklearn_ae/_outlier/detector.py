@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.stats import median_abs_deviation
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -26,13 +25,12 @@ from sklearn_ae._outlier.ensemble import (
     training_ranks,
 )
 from sklearn_ae._outlier.sample_weights import copies_by_weight, with_positive_weights
+from sklearn_ae._outlier.threshold import automatic_threshold
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
 from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
-
-_CUTOFF = 2.5  # Robust standard deviations between the median and the threshold of contamination="auto"
 
 
 class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, StoredEstimator):
@@ -72,9 +70,10 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         joined by ``|`` use the one that ranks the sample farther out.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Fraction of the training samples that ``predict`` labels as outliers. With "auto",
-        the threshold lies 2.5 robust standard deviations (1.48 times the median absolute
-        deviation [3]_) below the median of the training scores. For scores that are
-        squared distances, it is computed from their square roots.
+        the threshold is the fence of a box plot for skewed distributions [3]_: the median
+        distance plus 4 times its difference to the upper quartile. It labels up to a few
+        per cent of clean samples, more if the tails are heavy. Outliers are found among up
+        to about a fifth of them. See the notes for tied distances.
     robust : bool, default=True
         If True, the training samples may contain up to a quarter of outliers. The normal
         samples should then form a single cluster; of many clusters, the inlier core
@@ -88,7 +87,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     random_state : int, RandomState instance or None, default=None
         Determines the folds, and the randomness of each autoencoder and score.
     verbose : int, default=0
-        Verbosity of joblib, which reports the number of fitted autoencoders.
+        If positive, print a line with the number of fitted autoencoders and the elapsed
+        time whenever one is done; more than 50 prints to stdout, as joblib does.
 
     Attributes
     ----------
@@ -115,6 +115,14 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     Standardise the features first, as for PCA or nearest neighbors:
     ``make_pipeline(StandardScaler(), AEOutlierDetector())``.
 
+    The distances of ``contamination="auto"`` are the square roots of squared distances, the
+    exponentials of calibrated scores (which are logarithms), and otherwise the square
+    roots of the differences to the highest score. The fence is computed from the scores of
+    the training samples and, for each fold, of the held-out samples; the farther one of
+    the first and of the median over the folds counts. The upper quartile is the median of
+    the distances above the median. If fewer than a quarter are above the median because of
+    ties, it is their lower quartile, and if these are at most 11 %, they are the outliers.
+
     "auto", "neighbors" and scores joined by ``|`` are calibrated and have no unit: 0
     corresponds to the median of the held-out samples, and -1 to the tenth that is
     farthest out. The other scores have the unit of their measure.
@@ -137,9 +145,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
        covariance determinant estimator, Technometrics 41 (the inlier core).
     .. [2] V. Vovk (2015), Cross-conformal predictors, Annals of Mathematics and
        Artificial Intelligence 74 (comparison with held-out samples, fold by fold).
-    .. [3] C. Leys, C. Ley, O. Klein, P. Bernard, L. Licata (2013), Detecting outliers:
-       do not use standard deviation around the mean, use absolute deviation around
-       the median, J. Experimental Social Psychology 49.
+    .. [3] A. Kimber (1990), Exploratory data analysis for possibly censored data from
+       skewed distributions, Applied Statistics 39.
 
     Examples
     --------
@@ -258,10 +265,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     def _threshold(self, scores: np.ndarray) -> float:
         if self.contamination != "auto":
             threshold = float(np.quantile(scores, self.contamination))
-        elif self._fold_detectors[0].has_squared_unit:
-            threshold = -(_robust_upper_bound(np.sqrt(-scores)) ** 2)
         else:
-            threshold = -_robust_upper_bound(-scores)
+            threshold = automatic_threshold(scores, self._fold_detectors)
         # Samples at the threshold are inliers, although their scores may be rounded differently in a batch.
         return threshold - ROUNDING * abs(threshold)
 
@@ -328,7 +333,9 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         Each autoencoder ranks a sample among its held-out fold [1]_, and the mean rank is
         compared with the mean ranks of the training samples. For samples from the same
         distribution as the training samples, the p-values are uniform on (0, 1) in steps
-        of ``1 / (n_samples + 1)``. Outliers among the training samples make them larger.
+        of ``1 / (n_samples + 1)``. Ties count as equally far out, so that the p-values of
+        discrete samples are not uniform but conservative: at most a with probability at most
+        a. Outliers among the training samples make them larger, too.
         After adjustment by ``scipy.stats.false_discovery_control``, the false discovery
         rate is below its nominal level [2]_.
 
@@ -441,7 +448,3 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             tags.input_tags.positive_only = get_tags(self.autoencoder).input_tags.positive_only
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _robust_upper_bound(distances: np.ndarray) -> float:
-    return float(np.median(distances) + _CUTOFF * median_abs_deviation(distances, scale="normal"))

@@ -37,11 +37,13 @@ _LEARNING_RATE = 0.008  # higher than that of AutoencoderTransformer, because th
 _MAX_COMPONENTS = 16
 _MAX_EPOCHS = 150
 
-ROUNDING = 1e-9  # Scores with a smaller relative difference are regarded as equal.
+ROUNDING = 1e-7  # Scores with a smaller relative difference are regarded as equal.
 
 _RELATIVE_FLOOR = 1e-4  # Squared distances below this fraction of the median are regarded as equal.
 
 _MIN_SPREAD = 0.05  # Lower bound of Calibration.spread, which is 0 for equal values
+
+_SAME_LEVEL = 1e-6  # Difference of calibrated values up to which they are equal to the median
 
 
 class Fold(NamedTuple):
@@ -95,9 +97,13 @@ class Calibration:
         return cls(squared, floor, float(centre), max(float(upper - centre), _MIN_SPREAD))
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Return 0 for the median of the held-out samples and 1 for their 90 % quantile, of shape (n,)."""
+        """Return 0 for the median of the held-out samples and 1 for their 90 % quantile, of shape (n,).
+
+        Values that equal the median up to rounding are exactly 0: near 0 no relative difference is rounding.
+        """
         levels = _levels(values, self.floor) if self.squared else values
-        return (levels - self.centre) / self.spread
+        standardised = (levels - self.centre) / self.spread
+        return np.where(np.abs(standardised) <= _SAME_LEVEL, 0.0, standardised)
 
     @property
     def typical_value(self) -> float:
@@ -178,6 +184,13 @@ class FoldDetector:
     def has_squared_unit(self) -> bool:
         """True if scores are negated squared distances."""
         return self.has_unit and self.fitted_scores[0].squared
+
+    @property
+    def log_scale(self) -> float:
+        """Factor c such that ``exp(-c * score)`` is a relative distance; 0 unless scores are logarithms."""
+        if self.has_unit or not all(calibration.squared for calibration in self.calibrations):
+            return 0.0
+        return min(calibration.spread for calibration in self.calibrations) / 2
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the score of each sample, of shape (n,); higher is more normal."""

@@ -103,16 +103,18 @@ def test_methods_agree_with_each_other(contamination):
     assert detector.predict(new).dtype.kind == "i"
 
 
-@pytest.mark.parametrize(
-    ("score", "root"), [("mahalanobis", np.sqrt), ("reconstruction", np.sqrt), ("auto", np.asarray)]
-)
-def test_the_threshold_lies_two_and_a_half_robust_deviations_from_the_median(score, root):
-    X = correlated(200)
-    detector = quick(score).fit(X)
-    distance = root(-detector.score_samples(X))
-    median = np.median(distance)
-    deviation = 1.4826 * np.median(np.abs(distance - median))
-    assert root(-detector.offset_) == pytest.approx(median + 2.5 * deviation, rel=1e-4)
+@pytest.mark.parametrize("score", ["mahalanobis", "reconstruction"])
+def test_the_threshold_is_the_farther_fence_of_training_and_held_out_samples(score):
+    X = correlated(201)
+    detector = quick(score, robust=False, n_estimators=3).fit(X)
+    held_out = [fold_detector.held_out_scores for fold_detector in detector._fold_detectors]
+    fences = []
+    for scores in (detector.score_samples(X), *held_out):
+        distances = np.sqrt(-scores)
+        median = np.median(distances)
+        fences.append(median + 4 * (np.median(distances[distances > 1.001 * median]) - median))
+    expected = max(fences[0], np.median(fences[1:]))
+    assert np.sqrt(-detector.offset_) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("score", OUTLIER_SCORES)
@@ -626,9 +628,13 @@ def test_every_parameter_has_an_effect(change):
     assert not np.allclose(one.decision_function(new), other.decision_function(new), rtol=1e-3)
 
 
-def test_verbose_is_that_of_joblib(capfd):
-    quick(verbose=1).fit(correlated(40))
-    assert "2 out of   2" in "".join(capfd.readouterr())
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_verbose_prints_a_line_for_each_fitted_autoencoder(n_jobs, capfd):
+    with joblib.parallel_config("threading"):
+        quick(verbose=1, n_jobs=n_jobs, n_estimators=5).fit(correlated(40))
+    lines = "".join(capfd.readouterr()).splitlines()
+    assert sum("Done" in line and "finished" not in line for line in lines) >= (4 if n_jobs is None else 2)
+    assert "5 out of   5" in lines[-1]
     quick(verbose=0).fit(correlated(40))
     assert "".join(capfd.readouterr()) == ""
 
