@@ -108,6 +108,19 @@ def _levels(squared_distances: np.ndarray, floor: float) -> np.ndarray:
     return np.log(np.maximum(squared_distances, floor))
 
 
+class FittedDeviation:
+    squared = False
+
+    def __init__(self, direction, mean):
+        self.direction, self.mean = direction, mean
+
+    def outlyingness(self, samples):
+        return (samples.x - self.mean) @ self.direction
+
+    def contributions(self, samples):
+        return (samples.x - self.mean) * self.direction
+
+
 class FoldDetector:
     """Autoencoder of one fold, and outlier scores fitted to its training samples.
 
@@ -153,6 +166,8 @@ class FoldDetector:
             calibrates = inside if inside.any() else calibrates
         model = _fit_clone(autoencoder, X[train], rng.randint(MAX_SEED))
         fitted_scores = checked_fit_scores(score, _reconstructed(model, dense(X[train])), rng)
+        if robust and len(fitted_scores) > 1:
+            fitted_scores = fitted_scores + [FittedDeviation(*part) for part in core.deviations()]
         return cls(model, fitted_scores, X[fold.held_out], calibrates)
 
     @property
