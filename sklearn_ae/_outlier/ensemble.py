@@ -20,6 +20,7 @@ from sklearn.model_selection import KFold
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.validation import N_DRAWS
 from sklearn_ae._utils.arrays import dense, sample_blocks
+from sklearn_ae._utils.clumps import Clump
 from sklearn_ae._utils.covariance import InlierCore
 from sklearn_ae._utils.runtime import MAX_SEED
 from sklearn_ae._utils.warnings import without_convergence_warnings
@@ -108,17 +109,18 @@ def _levels(squared_distances: np.ndarray, floor: float) -> np.ndarray:
     return np.log(np.maximum(squared_distances, floor))
 
 
+@dataclass
 class FittedDeviation:
+    """Signed deviation of the sample towards a clump that the inlier core excludes, in standard deviations."""
+
+    clump: Clump
     squared = False
 
-    def __init__(self, direction, mean):
-        self.direction, self.mean = direction, mean
+    def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
+        return self.clump.deviation(samples.x)
 
-    def outlyingness(self, samples):
-        return (samples.x - self.mean) @ self.direction
-
-    def contributions(self, samples):
-        return (samples.x - self.mean) * self.direction
+    def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        return (samples.x - self.clump.mean) * self.clump.direction
 
 
 class FoldDetector:
@@ -158,16 +160,18 @@ class FoldDetector:
         rng = np.random.RandomState(seed)
         train = fold.train
         calibrates = np.ones(len(fold.held_out), dtype=bool)
+        deviations: list[FittedScore] = []
         if robust:
             samples = _as_double(X[train])
             core = InlierCore.fit(samples, rng)
             train = train[core.contains(samples)]
             inside = core.contains(_as_double(X[fold.held_out]))
             calibrates = inside if inside.any() else calibrates
+            deviations = [FittedDeviation(clump) for clump in core.clumps]
         model = _fit_clone(autoencoder, X[train], rng.randint(MAX_SEED))
         fitted_scores = checked_fit_scores(score, _reconstructed(model, dense(X[train])), rng)
-        if robust and len(fitted_scores) > 1:
-            fitted_scores = fitted_scores + [FittedDeviation(*part) for part in core.deviations()]
+        if len(fitted_scores) > 1:  # A single score keeps its unit.
+            fitted_scores = fitted_scores + deviations
         return cls(model, fitted_scores, X[fold.held_out], calibrates)
 
     @property

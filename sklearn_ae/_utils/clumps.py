@@ -72,8 +72,13 @@ class _Gap(NamedTuple):
     std: float
 
 
-def find_clump(X: np.ndarray, max_size: int, rng: np.random.RandomState) -> Clump | None:
+def find_clump(
+    X: np.ndarray, core: np.ndarray, max_size: int, rng: np.random.RandomState
+) -> Clump | None:
     """Return the most likely clump of samples of shape (n, d), or None without a significant one.
+
+    Only the samples in the mask ``core`` are searched, because other outliers would mislead
+    the search. The clump must be separated from all samples.
 
     On whitened samples, the direction towards a clump has a large skewness [1]_. Local
     maxima of the skewness are found from many starts. Where the projection has a gap,
@@ -86,6 +91,7 @@ def find_clump(X: np.ndarray, max_size: int, rng: np.random.RandomState) -> Clum
     .. [1] D. Pena, F. Prieto (2001), Multivariate outlier detection and robust
        covariance matrix estimation, Technometrics 43.
     """
+    everything, X = X, X[core]
     if len(X) < _MIN_SAMPLES:
         return None
     Z = _whiten(X)
@@ -100,7 +106,7 @@ def find_clump(X: np.ndarray, max_size: int, rng: np.random.RandomState) -> Clum
             break
         found.threshold, gain = group.threshold, group.gain
         clump = found
-    return clump
+    return clump if clump is not None and _is_separated(clump, everything) else None
 
 
 # -- directions ---------------------------------------------------------------------------
@@ -179,6 +185,15 @@ def _best_group(Z: np.ndarray, projections: np.ndarray, max_size: int, *, signif
     if significant and gains[best] <= penalty[best]:
         return None
     return _Group(inside[:, best], float(thresholds[best]), float(gains[best]))
+
+
+def _is_separated(clump: Clump, X: np.ndarray) -> bool:
+    """Return whether samples outside of the core do not continue the clump to a wide group."""
+    t = clump.deviation(X)
+    beyond = t[t > clump.threshold]
+    in_gap = np.sum(np.abs(t - clump.threshold) < 0.5)
+    densest = np.sum(np.abs(t - np.median(beyond)) < 0.5)
+    return bool(median_abs_deviation(beyond, scale="normal") <= 2.0 and in_gap <= _MAX_GAP * densest)
 
 
 def _relative_variance(Z: np.ndarray, inside: np.ndarray) -> np.ndarray:

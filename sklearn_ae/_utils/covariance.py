@@ -130,6 +130,8 @@ class InlierCore:
         """Find the core of samples of shape (n, d)."""
         sample = X[np.sort(rng.permutation(len(X))[:_MAX_SAMPLES])]
         features = _varied_features(sample)
+        if not features.any():
+            return cls(~features, None, ShrunkCovariance.fit(sample), np.inf, [])
         sample = sample[:, features]
         pca = None
         if sample.shape[1] > _MAX_DIRECTIONS and np.ptp(sample, axis=0).any():
@@ -137,7 +139,7 @@ class InlierCore:
             pca = PCA(n_directions, svd_solver="randomized", random_state=rng).fit(sample)
         reduced = _reduce(sample, pca)
         clumps, others = _find_clumps(reduced if pca is None else reduced[:, :-1], reduced, rng)
-        covariance, radius = _concentrate(reduced[others])
+        covariance, radius = _concentrate(reduced, others)
         return cls(features, pca, covariance, radius, [_embed(clump, features, pca) for clump in clumps])
 
     def contains(self, X: np.ndarray) -> np.ndarray:
@@ -172,9 +174,9 @@ def _find_clumps(
     everything = others = np.ones(len(space), dtype=bool)
     max_size = int(_MAX_CLUMP_FRACTION * len(space))
     while True:
-        covariance, radius = _concentrate(reduced[others])
+        covariance, radius = _concentrate(reduced, others)
         inside = others & (np.sqrt(covariance.squared_distance(reduced)) <= radius)
-        clump = find_clump(space[inside], max_size, rng)
+        clump = find_clump(space[others], inside[others], max_size, rng)
         if clump is None:
             return clumps, others
         clumps.append(clump)
@@ -202,8 +204,13 @@ def _reduce(X: np.ndarray, pca: PCA | None) -> np.ndarray:
     return np.column_stack([components, np.sqrt(np.maximum(remainder, 0.0))])
 
 
-def _concentrate(X: np.ndarray) -> tuple[ShrunkCovariance, float]:
-    """Return the covariance at which the concentration steps converge, and the radius of the core."""
+def _concentrate(X: np.ndarray, others: np.ndarray) -> tuple[ShrunkCovariance, float]:
+    """Return the covariance at which the concentration steps converge, and the radius of the core.
+
+    The samples of clumps are not in the mask ``others``.
+    """
+    n_core = int(np.ceil(_MIN_CORE_FRACTION * len(X)))
+    X = X[others]
     n_selected = max(2, int(np.ceil(_ESTIMATION_FRACTION * len(X))))
     selected = np.argsort(_squared_sign_distance(X), kind="stable")[: max(2, (len(X) + 1) // 2)]
     for _ in range(_MAX_STEPS):
@@ -214,7 +221,7 @@ def _concentrate(X: np.ndarray) -> tuple[ShrunkCovariance, float]:
             break
     distances = np.sqrt(covariance.squared_distance(X))
     cutoff = np.median(distances) + _CUTOFF * median_abs_deviation(distances, scale="normal")
-    return covariance, float(max(cutoff, np.quantile(distances, _MIN_CORE_FRACTION, method="higher")))
+    return covariance, float(max(cutoff, np.sort(distances)[min(n_core, len(distances) - 1)]))
 
 
 def _squared_sign_distance(X: np.ndarray) -> np.ndarray:
