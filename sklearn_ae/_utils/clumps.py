@@ -29,7 +29,9 @@ _MIN_SEPARATION = 4.5  # Distance of the medians, in standard deviations
 _MAX_STD = 1.5  # Standard deviation along the direction
 _MAX_VARIANCE = 1.3  # Mean variance, relative to that of the other samples
 _MAX_GAP = 0.2  # Density in the gap, relative to that of the clump
-_MIN_ROOT_GAP = 1.4  # Difference of the roots of the numbers of samples, whose standard deviation is about 0.7
+_MIN_ROOT_GAP = (
+    1.4  # Difference of the roots of the numbers of samples, whose standard deviation is about 0.7
+)
 
 # Required gain in log-likelihood, in multiples of the penalty of the BIC. Loose clumps need more, because
 # they resemble the clusters and tails of normal samples. A group is tight below this relative variance.
@@ -72,9 +74,7 @@ class _Gap(NamedTuple):
     std: float
 
 
-def find_clump(
-    X: np.ndarray, core: np.ndarray, max_size: int, rng: np.random.RandomState
-) -> Clump | None:
+def find_clump(X: np.ndarray, core: np.ndarray, max_size: int, rng: np.random.RandomState) -> Clump | None:
     """Return the most likely clump of samples of shape (n, d), or None without a significant one.
 
     Only the samples in the mask ``core`` are searched, because other outliers would mislead

@@ -30,7 +30,8 @@ _MIN_CORE_FRACTION = 0.75
 _MAX_CLUMPS = 2
 _MAX_CLUMP_FRACTION = 0.27  # A quarter, and room for the random share in a fold
 
-_MAX_SAMPLES_OF_VALUES = 1_000
+_MAX_SAMPLES_OF_VALUES = 2_000
+_FEW_VALUES = 10
 _N_LEVELS = 1e8 * np.pi  # Values are compared up to rounding; irrational, because fractions would be ties.
 
 _MAX_SAMPLES = 5_000  # Limits of the concentration steps
@@ -105,6 +106,15 @@ class InlierCore:
     core includes every sample whose distance exceeds the median by at most two robust
     standard deviations, and at least three quarters of the samples.
 
+    The core excludes up to two clumps with a quarter of the samples, which are searched
+    within the core, and the steps are repeated without them. If there are more, the
+    samples are clustered, and nothing but the distances counts.
+
+    Features in which 60 % of the samples have the same value, such as indicators, are
+    ignored: the scale of a feature is undefined if all selected samples have that value,
+    and the rare values are no outliers. If all features are such, the core includes
+    everything.
+
     The result is deterministic up to 5,000 samples; more are subsampled. With more
     than 100 features, the steps use the leading principal components and the norm of
     the remainder.
@@ -123,7 +133,7 @@ class InlierCore:
     pca: PCA | None
     covariance: ShrunkCovariance
     radius: float  # largest distance within the core
-    clumps: list[Clump]  # in the space of all features
+    clumps: list[Clump]  # excluded, in the space of all features
 
     @classmethod
     def fit(cls, X: np.ndarray, rng: np.random.RandomState) -> InlierCore:
@@ -152,14 +162,23 @@ class InlierCore:
 
 
 def _varied_features(X: np.ndarray) -> np.ndarray:
-    """Return a mask of the features in which no value is that of most of the distinct samples."""
+    """Return a mask of the features without a value that fills a selection of the concentration steps.
+
+    Only distinct samples count, because most samples may be equal, unless the feature
+    has few values.
+    """
     X = X[:: -(-len(X) // _MAX_SAMPLES_OF_VALUES)]
     low, width = X.min(axis=0), np.ptp(X, axis=0)
     levels = np.round(_N_LEVELS * (X - low) / np.where(width > 0, width, 1.0))
-    levels = np.sort(np.unique(levels, axis=0), axis=0)
-    half = len(levels) // 2 + 1  # A value that more than half of the samples share is repeated at this distance.
-    repeated = (levels[half - 1 :] == levels[: len(levels) - half + 1]).any(axis=0)
-    return ~repeated
+    ordered = np.sort(levels, axis=0)
+    has_few_values = np.sum(ordered[1:] > ordered[:-1], axis=0) < _FEW_VALUES
+    distinct = np.sort(np.unique(levels, axis=0), axis=0)
+    return ~(_has_frequent_value(ordered) & (has_few_values | _has_frequent_value(distinct)))
+
+
+def _has_frequent_value(ordered: np.ndarray) -> np.ndarray:
+    n_selected = int(np.ceil(_ESTIMATION_FRACTION * len(ordered)))
+    return (ordered[n_selected - 1 :] == ordered[: len(ordered) - n_selected + 1]).any(axis=0)
 
 
 def _find_clumps(
@@ -192,7 +211,7 @@ def _embed(clump: Clump, features: np.ndarray, pca: PCA | None) -> Clump:
         direction, mean = direction @ pca.components_, pca.mean_ + mean @ pca.components_
     embedded = np.zeros((2, len(features)))
     embedded[:, features] = direction, mean
-    return Clump(*embedded, clump.threshold)
+    return Clump(embedded[0], embedded[1], clump.threshold)
 
 
 def _reduce(X: np.ndarray, pca: PCA | None) -> np.ndarray:
