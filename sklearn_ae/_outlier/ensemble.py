@@ -111,7 +111,7 @@ def _levels(squared_distances: np.ndarray, floor: float) -> np.ndarray:
 
 @dataclass
 class FittedDeviation:
-    """Signed deviation of the sample towards a clump that the inlier core excludes, in standard deviations."""
+    """Signed deviation of the sample towards a clump outside of the inlier core, in standard deviations."""
 
     clump: Clump
     squared = False

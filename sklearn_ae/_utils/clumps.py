@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import median_abs_deviation, norm
 
-_N_STARTS = 400  # Number of samples from whose neighbourhoods the search starts
+_N_STARTS = 300  # Number of samples from whose neighbourhoods the search starts
 _N_NEIGHBORS = 10
 _N_AXES = 5  # Number of principal axes from which it starts in addition
 _N_ITERATIONS = 6
@@ -59,7 +59,7 @@ class Clump:
 
 
 class _Group(NamedTuple):
-    """Samples beyond a gap, and the gain in log-likelihood if they have a normal distribution of their own."""
+    """Samples beyond a gap, and the gain in log-likelihood of a normal distribution of their own."""
 
     inside: np.ndarray  # (n,), mask
     threshold: float
@@ -165,7 +165,9 @@ def _discriminant(X: np.ndarray, inside: np.ndarray) -> Clump:
 
 def _best_group(Z: np.ndarray, projections: np.ndarray, max_size: int, *, significant: bool) -> _Group | None:
     """Return the group with the largest gain in any of the projections, of shape (n, n_directions)."""
-    found = [(j, _widest_gap(t, max_size)) for j, t in enumerate(np.sort(projections.T, axis=1))]
+    ordered = np.sort(projections.T, axis=1)
+    spreads = median_abs_deviation(ordered, axis=1, scale="normal")
+    found = [(j, _widest_gap(t, float(spreads[j]), max_size)) for j, t in enumerate(ordered)]
     columns = [j for j, gap in found if gap is not None]
     if not columns:
         return None
@@ -208,14 +210,13 @@ def _relative_variance(Z: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.maximum(variance(inside) / np.maximum(variance(~inside), np.finfo(float).tiny), 1e-4)
 
 
-def _widest_gap(t: np.ndarray, max_size: int) -> _Gap | None:
+def _widest_gap(t: np.ndarray, spread: float, max_size: int) -> _Gap | None:
     """Return the gap between most of the sorted values and a group of the largest ones, if there is one.
 
     Densities are compared in windows of one standard deviation. Variances are stabilised
     by the root of the number of samples.
     """
     n = len(t)
-    spread = median_abs_deviation(t, scale="normal")
     last = min(t[-1], t[n // 2] + 60 * spread)
     if not spread > 0:
         return None
@@ -244,6 +245,6 @@ def _describe_gap(t: np.ndarray, threshold: float) -> _Gap | None:
     if not len(group):
         return None
     # The spread on the side of the gap: other clumps may lie on the opposite side.
-    centre, upper = np.quantile(others, [0.5, 0.9])
+    centre, upper = others[len(others) // 2], others[int(0.9 * len(others))]
     std = max(upper - centre, np.finfo(float).tiny) / norm.ppf(0.9)
     return _Gap(threshold, float(np.median(group) - centre) / std, float(group.std()) / std)

@@ -32,7 +32,6 @@ _MAX_CLUMP_FRACTION = 0.27  # A quarter, and room for the random share in a fold
 
 _MAX_SAMPLES_OF_VALUES = 2_000
 _FEW_VALUES = 10
-_N_LEVELS = 1e8 * np.pi  # Values are compared up to rounding; irrational, because fractions would be ties.
 
 _MAX_SAMPLES = 5_000  # Limits of the concentration steps
 _MAX_DIRECTIONS = 100
@@ -168,11 +167,9 @@ def _varied_features(X: np.ndarray) -> np.ndarray:
     has few values.
     """
     X = X[:: -(-len(X) // _MAX_SAMPLES_OF_VALUES)]
-    low, width = X.min(axis=0), np.ptp(X, axis=0)
-    levels = np.round(_N_LEVELS * (X - low) / np.where(width > 0, width, 1.0))
-    ordered = np.sort(levels, axis=0)
+    ordered = np.sort(X, axis=0)
     has_few_values = np.sum(ordered[1:] > ordered[:-1], axis=0) < _FEW_VALUES
-    distinct = np.sort(np.unique(levels, axis=0), axis=0)
+    distinct = np.sort(np.unique(X, axis=0), axis=0)
     return ~(_has_frequent_value(ordered) & (has_few_values | _has_frequent_value(distinct)))
 
 
