@@ -20,6 +20,7 @@ from sklearn.model_selection import KFold
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.validation import N_DRAWS
 from sklearn_ae._utils.arrays import dense, sample_blocks
+from sklearn_ae._utils.clumps import Clump
 from sklearn_ae._utils.covariance import InlierCore
 from sklearn_ae._utils.missing import Completion, completed
 from sklearn_ae._utils.runtime import MAX_SEED
@@ -115,6 +116,20 @@ def _levels(squared_distances: np.ndarray, floor: float) -> np.ndarray:
     return np.log(np.maximum(squared_distances, floor))
 
 
+@dataclass
+class FittedDeviation:
+    """Signed deviation of the sample towards a clump outside of the inlier core, in standard deviations."""
+
+    clump: Clump
+    squared = False
+
+    def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
+        return self.clump.deviation(samples.x)
+
+    def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
+        return (samples.x - self.clump.mean) * self.clump.direction
+
+
 class FoldDetector:
     """Autoencoder of one fold, and outlier scores fitted to its training samples.
 
@@ -161,6 +176,7 @@ class FoldDetector:
         draws = np.random.RandomState(seed)  # a second generator, as complete samples need no draws
         train = fold.train
         calibrates = np.ones(len(fold.held_out), dtype=bool)
+        deviations: list[FittedScore] = []
         if robust:
             samples = _as_double(completed(X[train], draws))
             core = InlierCore.fit(samples, rng)
@@ -170,9 +186,12 @@ class FoldDetector:
         if robust:
             inside = core.contains(_as_double(completion.draw(X[fold.held_out], draws)))
             calibrates = inside if inside.any() else calibrates
+            deviations = [FittedDeviation(clump) for clump in core.clumps]
         model = _fit_clone(autoencoder, samples, rng.randint(MAX_SEED))
         origin = train if len(np.unique(train)) < len(train) else None
         fitted_scores = checked_fit_scores(score, _reconstructed(model, dense(samples), origin=origin), rng)
+        if len(fitted_scores) > 1:  # A single score keeps its unit.
+            fitted_scores = fitted_scores + deviations
         return cls(model, fitted_scores, completion, X[fold.held_out], calibrates)
 
     @property

@@ -15,6 +15,8 @@ from scipy.stats import median_abs_deviation
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.decomposition import PCA
 
+from sklearn_ae._utils.clumps import Clump, find_clump
+
 _MIN_RELATIVE_STD = 0.1  # Features vary at least this much relative to the root mean square of all.
 
 _MIN_SHRINKAGE = 1e-6  # A positive shrinkage keeps the weights of null directions finite.
@@ -24,6 +26,12 @@ _ESTIMATION_FRACTION = 0.6  # Share of the samples in each concentration step
 _CUTOFF = 2.0  # Robust standard deviations between the median distance and the edge of the core
 
 _MIN_CORE_FRACTION = 0.75
+
+_MAX_CLUMPS = 2
+_MAX_CLUMP_FRACTION = 0.27  # A quarter, and room for the random share in a fold
+
+_MAX_SAMPLES_OF_VALUES = 2_000
+_FEW_VALUES = 10
 
 _MAX_SAMPLES = 5_000  # Limits of the concentration steps
 _MAX_DIRECTIONS = 100
@@ -97,6 +105,15 @@ class InlierCore:
     core includes every sample whose distance exceeds the median by at most two robust
     standard deviations, and at least three quarters of the samples.
 
+    The core excludes up to two clumps with a quarter of the samples, which are searched
+    within the core, and the steps are repeated without them. If there are more, the
+    samples are clustered, and nothing but the distances counts.
+
+    Features in which 60 % of the samples have the same value, such as indicators, are
+    ignored: the scale of a feature is undefined if all selected samples have that value,
+    and the rare values are no outliers. If all features are such, the core includes
+    everything.
+
     The result is deterministic up to 5,000 samples; more are subsampled. With more
     than 100 features, the steps use the leading principal components and the norm of
     the remainder.
@@ -111,28 +128,87 @@ class InlierCore:
        J. Statistical Planning and Inference 91.
     """
 
+    features: np.ndarray  # (d,), mask of the features that are used
     pca: PCA | None
     covariance: ShrunkCovariance
     radius: float  # largest distance within the core
+    clumps: list[Clump]  # excluded, in the space of all features
 
     @classmethod
     def fit(cls, X: np.ndarray, rng: np.random.RandomState) -> InlierCore:
         """Find the core of samples of shape (n, d)."""
         sample = X[np.sort(rng.permutation(len(X))[:_MAX_SAMPLES])]
+        features = _varied_features(sample)
+        if not features.any():
+            return cls(~features, None, ShrunkCovariance.fit(sample), np.inf, [])
+        sample = sample[:, features]
         pca = None
-        if X.shape[1] > _MAX_DIRECTIONS and np.ptp(sample, axis=0).any():
+        if sample.shape[1] > _MAX_DIRECTIONS and np.ptp(sample, axis=0).any():
             n_directions = min(_MAX_DIRECTIONS, len(sample) - 1)
             pca = PCA(n_directions, svd_solver="randomized", random_state=rng).fit(sample)
         reduced = _reduce(sample, pca)
-        covariance = _concentrate(reduced)
-        distances = np.sqrt(covariance.squared_distance(reduced))
-        cutoff = np.median(distances) + _CUTOFF * median_abs_deviation(distances, scale="normal")
-        radius = max(cutoff, np.quantile(distances, _MIN_CORE_FRACTION, method="higher"))
-        return cls(pca, covariance, float(radius))
+        clumps, others = _find_clumps(reduced if pca is None else reduced[:, :-1], reduced, rng)
+        covariance, radius = _concentrate(reduced, others)
+        return cls(features, pca, covariance, radius, [_embed(clump, features, pca) for clump in clumps])
 
     def contains(self, X: np.ndarray) -> np.ndarray:
         """Return a boolean mask of the samples within the core, of shape (n,)."""
-        return np.sqrt(self.covariance.squared_distance(_reduce(X, self.pca))) <= self.radius
+        distances = np.sqrt(self.covariance.squared_distance(_reduce(X[:, self.features], self.pca)))
+        inside = distances <= self.radius
+        for clump in self.clumps:
+            inside &= ~clump.contains(X)
+        return inside
+
+
+def _varied_features(X: np.ndarray) -> np.ndarray:
+    """Return a mask of the features without a value that fills a selection of the concentration steps.
+
+    Only distinct samples count, because most samples may be equal, unless the feature
+    has few values.
+    """
+    X = X[:: -(-len(X) // _MAX_SAMPLES_OF_VALUES)]
+    ordered = np.sort(X, axis=0)
+    has_few_values = np.sum(ordered[1:] > ordered[:-1], axis=0) < _FEW_VALUES
+    distinct = np.sort(np.unique(X, axis=0), axis=0)
+    return ~(_has_frequent_value(ordered) & (has_few_values | _has_frequent_value(distinct)))
+
+
+def _has_frequent_value(ordered: np.ndarray) -> np.ndarray:
+    n_selected = int(np.ceil(_ESTIMATION_FRACTION * len(ordered)))
+    return (ordered[n_selected - 1 :] == ordered[: len(ordered) - n_selected + 1]).any(axis=0)
+
+
+def _find_clumps(
+    space: np.ndarray, reduced: np.ndarray, rng: np.random.RandomState
+) -> tuple[list[Clump], np.ndarray]:
+    """Return the clumps, and a mask of the other samples.
+
+    More than two clumps, or together more than a quarter of the samples, are clusters of
+    normal samples.
+    """
+    clumps: list[Clump] = []
+    everything = others = np.ones(len(space), dtype=bool)
+    max_size = int(_MAX_CLUMP_FRACTION * len(space))
+    while True:
+        covariance, radius = _concentrate(reduced, others)
+        inside = others & (np.sqrt(covariance.squared_distance(reduced)) <= radius)
+        clump = find_clump(space[others], inside[others], max_size, rng)
+        if clump is None:
+            return clumps, others
+        clumps.append(clump)
+        others = others & ~clump.contains(space)
+        if len(clumps) > _MAX_CLUMPS or np.sum(~others) > max_size:
+            return [], everything
+
+
+def _embed(clump: Clump, features: np.ndarray, pca: PCA | None) -> Clump:
+    """Return the clump in the space of all features."""
+    direction, mean = clump.direction, clump.mean
+    if pca is not None:
+        direction, mean = direction @ pca.components_, pca.mean_ + mean @ pca.components_
+    embedded = np.zeros((2, len(features)))
+    embedded[:, features] = direction, mean
+    return Clump(embedded[0], embedded[1], clump.threshold)
 
 
 def _reduce(X: np.ndarray, pca: PCA | None) -> np.ndarray:
@@ -144,8 +220,13 @@ def _reduce(X: np.ndarray, pca: PCA | None) -> np.ndarray:
     return np.column_stack([components, np.sqrt(np.maximum(remainder, 0.0))])
 
 
-def _concentrate(X: np.ndarray) -> ShrunkCovariance:
-    """Return the covariance at which the concentration steps converge."""
+def _concentrate(X: np.ndarray, others: np.ndarray) -> tuple[ShrunkCovariance, float]:
+    """Return the covariance at which the concentration steps converge, and the radius of the core.
+
+    The samples of clumps are not in the mask ``others``.
+    """
+    n_core = int(np.ceil(_MIN_CORE_FRACTION * len(X)))
+    X = X[others]
     n_selected = max(2, int(np.ceil(_ESTIMATION_FRACTION * len(X))))
     selected = np.argsort(_squared_sign_distance(X), kind="stable")[: max(2, (len(X) + 1) // 2)]
     for _ in range(_MAX_STEPS):
@@ -154,7 +235,9 @@ def _concentrate(X: np.ndarray) -> ShrunkCovariance:
         selected = np.argsort(covariance.squared_distance(X), kind="stable")[:n_selected]
         if np.array_equal(np.sort(before), np.sort(selected)):
             break
-    return covariance
+    distances = np.sqrt(covariance.squared_distance(X))
+    cutoff = np.median(distances) + _CUTOFF * median_abs_deviation(distances, scale="normal")
+    return covariance, float(max(cutoff, np.sort(distances)[min(n_core, len(distances) - 1)]))
 
 
 def _squared_sign_distance(X: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 from scipy.stats import false_discovery_control, kstest
 from sklearn.base import clone, is_outlier_detector
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
@@ -379,6 +379,63 @@ def test_the_detector_is_robust_by_default_and_is_fitted_to_the_inlier_core():
     assert np.ptp(detector.inverse_transform(detector.transform(correlated(200))).mean(axis=0)) < 3
     naive = quick(robust=False).fit(X)
     assert {model.n_samples_ for model in naive.estimators_} == {240}
+
+
+@pytest.mark.parametrize("shares", [(0.02,), (0.2,), (0.08, 0.08)], ids=str)
+@pytest.mark.parametrize("shape", [(500, 5), (1000, 30), (1500, 60)], ids=str)
+def test_clumps_that_are_closer_than_normal_samples_are_found(shape, shares):
+    """At six standard deviations in 60 dimensions, most normal samples are farther from the centre."""
+    n, d = shape
+    rng = np.random.RandomState(0)
+    X, end = rng.normal(size=shape), 0
+    for share in shares:
+        start, end = end, end + round(share * n)
+        direction = rng.normal(size=d)
+        X[start:end] = 6 * direction / np.linalg.norm(direction) + 0.1 * rng.normal(size=(end - start, d))
+    outlier = np.arange(n) < end
+    detector = quick().fit(X)
+    assert roc_auc_score(outlier, -detector.score_samples(X)) > 0.97
+
+
+FEW_VALUED = {
+    "indicator": lambda rng: rng.uniform(size=(500, 1)) < 0.08,
+    "frequent indicator": lambda rng: rng.uniform(size=(500, 1)) < 0.2,
+    "one-hot": lambda rng: np.eye(4)[rng.choice(4, size=500, p=[0.5, 0.3, 0.15, 0.05])],
+    "one-hot, equal": lambda rng: np.eye(12)[rng.choice(12, size=500)],
+    "missing": lambda rng: rng.uniform(size=(500, 2)) < 0.1,
+    "zero-inflated counts": lambda rng: np.where(
+        rng.uniform(size=(500, 2)) < 0.8, 0, 1 + rng.poisson(5, size=(500, 2))
+    ),
+    "counts": lambda rng: rng.poisson(1, size=(500, 3)),
+    "ratings": lambda rng: rng.choice(5, size=(500, 4), p=[0.05, 0.1, 0.2, 0.3, 0.35]),
+    "rounded": lambda rng: np.round(2 * rng.normal(size=(500, 3))),
+}
+
+
+@pytest.mark.parametrize("kind", FEW_VALUED)
+def test_errors_beside_few_valued_features_are_found(kind):
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.normal(size=(500, 3)), FEW_VALUED[kind](rng)])
+    error = np.arange(500) < 10
+    X[error, np.arange(10) % 3] += 8
+    X = StandardScaler().fit_transform(X)
+    robust, naive = (
+        roc_auc_score(error, -quick(robust=robust).fit(X).score_samples(X)) for robust in (True, False)
+    )
+    assert robust > max(0.98, naive - 0.02)
+
+
+@pytest.mark.parametrize("label", range(0, 10, 3))
+def test_images_of_other_digits_are_found(label):
+    X, target = load_digits(return_X_y=True)
+    rng = np.random.RandomState(label)
+    normal, other = (rng.permutation(np.flatnonzero(mask)) for mask in (target == label, target != label))
+    index = np.concatenate([normal, other[: len(normal) // 10]])
+    X, outlier = StandardScaler().fit_transform(X[index]), target[index] != label
+    robust, naive = (
+        roc_auc_score(outlier, -quick(robust=robust).fit(X).score_samples(X)) for robust in (True, False)
+    )
+    assert robust > max(0.85, naive - 0.02)
 
 
 # -- data of all kinds -----------------------------------------------------------------------------------

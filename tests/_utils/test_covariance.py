@@ -238,7 +238,60 @@ def test_mostly_equal_samples_have_an_inlier_core(d):
 
 
 def test_a_constant_feature_does_not_change_the_inlier_core():
-    X, outlier = contaminated(200, 4, 0.2, "cluster")
+    X, _ = contaminated(200, 4, 0.2, "cluster")
     np.testing.assert_array_equal(in_inlier_core(np.column_stack([X, np.ones(200)])), in_inlier_core(X))
-    inside = in_inlier_core(np.column_stack([gaussian(200, 4), np.where(outlier, 5.0, 0.0)]))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.08, 0.2, 0.35])
+def test_rare_values_of_an_indicator_do_not_change_the_inlier_core(share):
+    X, outlier = contaminated(300, 4, 0.1, "scattered")
+    indicator = np.random.RandomState(1).uniform(size=300) < share
+    both = in_inlier_core(np.column_stack([X, 5.0 * indicator]))
+    np.testing.assert_array_equal(both, in_inlier_core(X))
+    assert not both[outlier].any()
+
+
+def test_samples_with_few_valued_features_only_are_all_in_the_inlier_core():
+    X = np.random.RandomState(0).uniform(size=(200, 6)) < [0.02, 0.05, 0.1, 0.2, 0.3, 0.9]
+    assert in_inlier_core(X.astype(float)).all()
+
+
+def clumps(n, d, shares, seed=0):
+    """Return normal samples with tight clumps at 6 standard deviations, and the mask of these."""
+    rng = np.random.RandomState(seed)
+    X, end = rng.normal(size=(n, d)), 0
+    for share in shares:
+        start, end = end, end + round(share * n)
+        direction = rng.normal(size=d)
+        X[start:end] = 6 * direction / np.linalg.norm(direction) + 0.1 * rng.normal(size=(end - start, d))
+    return X, np.arange(n) < end
+
+
+@pytest.mark.parametrize("shares", [(0.02,), (0.2,), (0.1, 0.1), (0.05, 0.15)], ids=str)
+@pytest.mark.parametrize("shape", [(300, 5), (500, 30), (800, 150)], ids=str)
+def test_up_to_two_clumps_are_excluded(shape, shares):
+    X, outlier = clumps(*shape, shares)
+    inside = in_inlier_core(X)
     assert not inside[outlier].any()
+    assert inside[~outlier].mean() >= 0.9
+
+
+def test_clumps_on_opposite_sides_are_excluded():
+    X, outlier = clumps(1000, 20, [0.16])
+    X[:80] -= 2 * X[:160].mean(axis=0)
+    inside = in_inlier_core(X)
+    assert not inside[outlier].any()
+    assert inside[~outlier].mean() >= 0.9
+
+
+def test_more_groups_are_clusters_of_normal_samples():
+    X, grouped = clumps(1000, 10, [0.08] * 4)
+    assert in_inlier_core(X)[grouped].mean() > 0.9
+
+
+def test_the_deviation_towards_a_clump_uses_all_features():
+    X, outlier = clumps(500, 130, [0.1])
+    X = np.insert(X, 3, outlier, axis=1)  # an indicator, which the core ignores
+    (clump,) = InlierCore.fit(X, np.random.RandomState(0)).clumps
+    assert clump.direction[3] == 0
+    np.testing.assert_array_equal(clump.contains(X), outlier)
