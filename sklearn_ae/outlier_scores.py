@@ -152,10 +152,12 @@ class OutlierScore(Option):
         return Either(self, other)
 
 
-def checked_fit_scores(
+def fit_parts(
     score: OutlierScore, samples: ReconstructedSamples, rng: np.random.RandomState
-) -> list[FittedScore]:
-    """Return the fitted scores, after a check that they follow :class:`FittedScore`."""
+) -> list[list[FittedScore]]:
+    """Return the fitted scores of each score that is joined by ``|``, after a check of their members."""
+    if isinstance(score, Either):
+        return fit_parts(score.first, samples, rng) + fit_parts(score.second, samples, rng)
     name = type(score).__name__
     fitted = score.fit_scores(samples, rng)
     if not isinstance(fitted, list) or not fitted:
@@ -170,11 +172,14 @@ def checked_fit_scores(
                     f"{name}.fit_scores returned a {type(part).__name__} without {member}, which is "
                     "described in sklearn_ae.outlier_scores.FittedScore."
                 )
-    return fitted
+    return [fitted]
 
 
 class Either(Pair, OutlierScore):
-    """Larger of two calibrated scores, built by ``first | second``.
+    """Two calibrated scores, built by ``first | second``: samples far out by either of them are outliers.
+
+    What exceeds a typical value is added up over the scores, so that a sample far out by
+    both is farther out.
 
     Parameters
     ----------
@@ -196,28 +201,27 @@ class Either(Pair, OutlierScore):
         return Either(self.first.resolve_auto(robust=robust), self.second.resolve_auto(robust=robust))
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        first = checked_fit_scores(self.first, samples, rng)
-        return first + checked_fit_scores(self.second, samples, rng)
+        return [fitted for part in fit_parts(self, samples, rng) for fitted in part]
 
 
 class Auto(OutlierScore):
     """Score with the best average results over many datasets.
 
     ``Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)`` for a
-    robust detector, ``Neighbors(n_neighbors=1)`` for a detector that is fitted on clean
-    samples.
+    robust detector, ``Neighbors(n_neighbors=1) | Contrast()`` for a detector that is fitted
+    on clean samples.
 
     Examples
     --------
     >>> from sklearn_ae.outlier_scores import Auto
     >>> Auto().resolve_auto(robust=False)
-    Neighbors(n_neighbors=1)
+    Either(first=Neighbors(n_neighbors=1), second=Contrast())
     """
 
     def resolve_auto(self, *, robust: bool) -> OutlierScore:
         if robust:
             return Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)
-        return Neighbors(n_neighbors=1)
+        return Neighbors(n_neighbors=1) | Contrast()
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
         return self.resolve_auto(robust=False).fit_scores(samples, rng)

@@ -24,25 +24,22 @@ from sklearn_ae._utils.clumps import Clump
 from sklearn_ae._utils.covariance import InlierCore
 from sklearn_ae._utils.missing import Completion, completed
 from sklearn_ae._utils.runtime import MAX_SEED
-from sklearn_ae._utils.warnings import without_convergence_warnings
-from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, checked_fit_scores
+from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, fit_parts
 
 _MIN_FOLDS = 5
 
 _BLOCK_VALUES = 2**18  # number of entries of X that are scored at a time, in blocks of
 _MIN_WIDTH = 256  # that number divided by this, or by the number of features if larger
 
-_N_STEPS = 350  # Training budget of a default autoencoder
-_BATCH_SIZE = 128
-_LEARNING_RATE = 0.008  # higher than that of AutoencoderTransformer, because there are few steps
-_MAX_COMPONENTS = 16
-_MAX_EPOCHS = 150
+_MAX_COMPONENTS = 16  # of a default autoencoder
 
 ROUNDING = 1e-7  # Scores with a smaller relative difference are regarded as equal.
 
 _RELATIVE_FLOOR = 1e-4  # Squared distances below this fraction of the median are regarded as equal.
 
 _MIN_SPREAD = 0.05  # Lower bound of Calibration.spread, which is 0 for equal values
+
+_SHARPNESS = 4.0  # Calibrated values below 0 by more than the inverse hardly count beside larger ones.
 
 _SAME_LEVEL = 1e-6  # Difference of calibrated values up to which they are equal to the median
 
@@ -55,15 +52,12 @@ class Fold(NamedTuple):
 
 
 def default_autoencoder(n_samples: int, n_features: int) -> AutoencoderTransformer:
-    """Return a small autoencoder with a short training, as an ensemble consists of several."""
-    steps_per_epoch = -(-n_samples // _BATCH_SIZE)
-    return AutoencoderTransformer(
-        min(_MAX_COMPONENTS, -(-n_features // 4), max(1, n_samples // 4)),
-        hidden_layer_sizes=(64,),
-        batch_size=_BATCH_SIZE,
-        learning_rate_init=_LEARNING_RATE,
-        max_iter=min(_MAX_EPOCHS, -(-_N_STEPS // steps_per_epoch)),
-    )
+    """Return a linear autoencoder, which equals PCA.
+
+    NOTE[DIFF]: Networks in its place did not improve the default scores on the benchmark's datasets.
+    """
+    n_components = min(_MAX_COMPONENTS, -(-n_features // 4), max(1, n_samples // 4))
+    return AutoencoderTransformer(n_components, hidden_layer_sizes=())
 
 
 def make_folds(n_samples: int, n_estimators: int, seed: int) -> list[Fold]:
@@ -137,9 +131,9 @@ class FoldDetector:
     ----------
     autoencoder : BaseAutoencoder
         Fitted autoencoder.
-    fitted_scores : list of FittedScore
-        A single one is used in its own unit. Of several, the largest calibrated one
-        counts.
+    parts : list of list of FittedScore
+        A single fitted score is used in its own unit. Of the calibrated scores of each
+        part, the largest counts; what exceeds a typical value is added up over the parts.
     completion : Completion
         Conditional distribution of missing values in the training samples.
     X : {ndarray, sparse array} of shape (n_samples, n_features)
@@ -151,18 +145,19 @@ class FoldDetector:
     def __init__(
         self,
         autoencoder: Any,
-        fitted_scores: list[FittedScore],
+        parts: list[list[FittedScore]],
         completion: Completion,
         X: Any,
         calibrates: np.ndarray,
     ) -> None:
         self.autoencoder = autoencoder
-        self.fitted_scores = fitted_scores
+        self.fitted_scores = [fitted for part in parts for fitted in part]
+        self.starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
         self.completion = completion
         values, oddity = self._values(X)
         self.calibrations = [
             Calibration.fit(v[calibrates], squared=fitted.squared)
-            for fitted, v in zip(fitted_scores, values, strict=True)
+            for fitted, v in zip(self.fitted_scores, values, strict=True)
         ]
         self.held_out_scores = np.sort(self._scores(values, oddity))
 
@@ -176,7 +171,7 @@ class FoldDetector:
         draws = np.random.RandomState(seed)  # a second generator, as complete samples need no draws
         train = fold.train
         calibrates = np.ones(len(fold.held_out), dtype=bool)
-        deviations: list[FittedScore] = []
+        deviations: list[list[FittedScore]] = []
         if robust:
             samples = _as_double(completed(X[train], draws))
             core = InlierCore.fit(samples, rng)
@@ -186,13 +181,13 @@ class FoldDetector:
         if robust:
             inside = core.contains(_as_double(completion.draw(X[fold.held_out], draws)))
             calibrates = inside if inside.any() else calibrates
-            deviations = [FittedDeviation(clump) for clump in core.clumps]
+            deviations = [[FittedDeviation(clump)] for clump in core.clumps]
         model = _fit_clone(autoencoder, samples, rng.randint(MAX_SEED))
         origin = train if len(np.unique(train)) < len(train) else None
-        fitted_scores = checked_fit_scores(score, _reconstructed(model, dense(samples), origin=origin), rng)
-        if len(fitted_scores) > 1:  # A single score keeps its unit.
-            fitted_scores = fitted_scores + deviations
-        return cls(model, fitted_scores, completion, X[fold.held_out], calibrates)
+        parts = fit_parts(score, _reconstructed(model, dense(samples), origin=origin), rng)
+        if len(parts) > 1 or len(parts[0]) > 1:  # A single score keeps its unit.
+            parts += deviations
+        return cls(model, parts, completion, X[fold.held_out], calibrates)
 
     @property
     def has_unit(self) -> bool:
@@ -251,7 +246,7 @@ class FoldDetector:
     def _scores(self, values: np.ndarray, oddity: np.ndarray) -> np.ndarray:
         """Return scores; those of samples that are too extreme to be computed are minus infinity."""
         values = self._with_oddity(values, oddity)
-        scores = -values[0] if self.has_unit else -self._standardised(values).max(axis=0)
+        scores = -values[0] if self.has_unit else -self._joined(self._standardised(values))
         return np.where(np.isnan(scores), -np.inf, scores)
 
     def _with_oddity(self, values: np.ndarray, oddity: np.ndarray) -> np.ndarray:
@@ -267,6 +262,13 @@ class FoldDetector:
         """
         d = len(self.completion.known)
         return np.array([c.typical_value / d if c.squared else 0.5 for c in self.calibrations])
+
+    def _joined(self, standardised: np.ndarray) -> np.ndarray:
+        """Return the largest value of each part, or the sum of their excesses over 0, of shape (n,)."""
+        largest = np.maximum.reduceat(standardised, self.starts, axis=0)
+        if len(largest) == 1:
+            return largest[0]
+        return (np.logaddexp(0.0, _SHARPNESS * largest) / _SHARPNESS).sum(axis=0)
 
     def _standardised(self, values: np.ndarray) -> np.ndarray:
         pairs = zip(self.calibrations, values, strict=True)
@@ -334,11 +336,9 @@ def training_ranks(
 
 
 def _fit_clone(autoencoder: Any, X: Any, seed: int) -> Any:
-    """Fit a clone, or the default autoencoder without a ConvergenceWarning: its budget is not a parameter."""
-    if autoencoder is not None:
-        return clone(autoencoder).set_params(random_state=seed).fit(X)
-    with without_convergence_warnings():
-        return default_autoencoder(*X.shape).set_params(random_state=seed).fit(X)
+    """Fit a clone, or the default autoencoder."""
+    model = default_autoencoder(*X.shape) if autoencoder is None else clone(autoencoder)
+    return model.set_params(random_state=seed).fit(X)
 
 
 def repeated_folds(folds: list[Fold], copies: np.ndarray) -> list[Fold]:

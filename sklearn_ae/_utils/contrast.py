@@ -38,7 +38,7 @@ from sklearn.tree._tree import Tree
 _COPIES = 2  # corrupted copies for each sample
 _MIN_LEAF = 3
 _MARGIN = 0.1  # Uniform values exceed the range of a feature on both sides by this fraction.
-_NOISE_SCALES = (0.05, 2.0)  # in standard deviations of a feature
+_MIN_NOISE, _MAX_NOISE = 0.05, 2.0  # in standard deviations of a feature
 _MAX_KNOTS = 200  # of the piecewise linear normal scores
 
 _SAME = 1e-6  # difference, in standard deviations, up to which values are ties
@@ -82,7 +82,7 @@ def corrupted(X: np.ndarray, n: int, rng: np.random.RandomState) -> np.ndarray:
     exchanged = X[rng.randint(len(X), size=(n, d)), np.arange(d)]
     low, width = X.min(axis=0), np.ptp(X, axis=0)
     uniform = low + width * rng.uniform(-_MARGIN, 1.0 + _MARGIN, size=(n, d))
-    scale = np.exp(rng.uniform(*np.log(_NOISE_SCALES), size=(n, 1))) * X.std(axis=0)
+    scale = np.exp(rng.uniform(np.log(_MIN_NOISE), np.log(_MAX_NOISE), size=(n, 1))) * X.std(axis=0)
     noisy = copies + scale * rng.normal(size=(n, d))
     return np.where(kind == 2, noisy, np.where(replaced, np.where(kind == 1, uniform, exchanged), copies))
 

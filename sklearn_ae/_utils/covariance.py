@@ -30,8 +30,10 @@ _MIN_CORE_FRACTION = 0.75
 _MAX_CLUMPS = 2
 _MAX_CLUMP_FRACTION = 0.27  # A quarter, and room for the random share in a fold
 
-_MAX_SAMPLES_OF_VALUES = 2_000
 _FEW_VALUES = 10
+_SAME = 1e-6  # Values with a smaller difference, in standard deviations, are equal.
+
+_UP_TO_ROUNDING = 1 + 1e-7
 
 _MAX_SAMPLES = 5_000  # Limits of the concentration steps
 _MAX_DIRECTIONS = 100
@@ -109,10 +111,11 @@ class InlierCore:
     within the core, and the steps are repeated without them. If there are more, the
     samples are clustered, and nothing but the distances counts.
 
-    Features in which 60 % of the samples have the same value, such as indicators, are
-    ignored: the scale of a feature is undefined if all selected samples have that value,
-    and the rare values are no outliers. If all features are such, the core includes
-    everything.
+    A feature in which 60 % of the samples have the same value would have no scale if all
+    selected samples had that value. It is ignored if it has few values, such as an
+    indicator, whose rare values are no outliers. Otherwise, such as for counts that are
+    mostly 0, its squared deviation in standard deviations of all samples is added to the
+    squared distance.
 
     The result is deterministic up to 5,000 samples; more are subsampled. With more
     than 100 features, the steps use the leading principal components and the norm of
@@ -128,8 +131,7 @@ class InlierCore:
        J. Statistical Planning and Inference 91.
     """
 
-    features: np.ndarray  # (d,), mask of the features that are used
-    pca: PCA | None
+    space: _CoreSpace
     covariance: ShrunkCovariance
     radius: float  # largest distance within the core
     clumps: list[Clump]  # excluded, in the space of all features
@@ -138,48 +140,75 @@ class InlierCore:
     def fit(cls, X: np.ndarray, rng: np.random.RandomState) -> InlierCore:
         """Find the core of samples of shape (n, d)."""
         sample = X[np.sort(rng.permutation(len(X))[:_MAX_SAMPLES])]
-        features = _varied_features(sample)
-        if not features.any():
-            return cls(~features, None, ShrunkCovariance.fit(sample), np.inf, [])
-        sample = sample[:, features]
-        pca = None
-        if sample.shape[1] > _MAX_DIRECTIONS and np.ptp(sample, axis=0).any():
-            n_directions = min(_MAX_DIRECTIONS, len(sample) - 1)
-            pca = PCA(n_directions, svd_solver="randomized", random_state=rng).fit(sample)
-        reduced = _reduce(sample, pca)
-        clumps, others = _find_clumps(reduced if pca is None else reduced[:, :-1], reduced, rng)
-        covariance, radius = _concentrate(reduced, others)
-        return cls(features, pca, covariance, radius, [_embed(clump, features, pca) for clump in clumps])
+        space = _CoreSpace.fit(sample, rng)
+        reduced, deviations = space.reduce(sample), space.deviations(sample)
+        directions = reduced if space.pca is None else reduced[:, :-1]
+        clumps, others = _find_clumps(directions, reduced, deviations, rng)
+        covariance, radius = _concentrate(reduced, deviations, others)
+        return cls(space, covariance, radius, [space.embed(clump) for clump in clumps])
 
     def contains(self, X: np.ndarray) -> np.ndarray:
         """Return a boolean mask of the samples within the core, of shape (n,)."""
-        distances = np.sqrt(self.covariance.squared_distance(_reduce(X[:, self.features], self.pca)))
-        inside = distances <= self.radius
+        squared = self.covariance.squared_distance(self.space.reduce(X)) + self.space.deviations(X)
+        inside = np.sqrt(squared) <= self.radius * _UP_TO_ROUNDING
         for clump in self.clumps:
             inside &= ~clump.contains(X)
         return inside
 
 
-def _varied_features(X: np.ndarray) -> np.ndarray:
-    """Return a mask of the features without a value that fills a selection of the concentration steps.
+@dataclass
+class _CoreSpace:
+    """Space in which the core is an ellipsoid, and deviations of the features that are not in it."""
 
-    Only distinct samples count, because most samples may be equal, unless the feature
-    has few values.
-    """
-    X = X[:: -(-len(X) // _MAX_SAMPLES_OF_VALUES)]
-    ordered = np.sort(X, axis=0)
-    has_few_values = np.sum(ordered[1:] > ordered[:-1], axis=0) < _FEW_VALUES
-    distinct = np.sort(np.unique(X, axis=0), axis=0)
-    return ~(_has_frequent_value(ordered) & (has_few_values | _has_frequent_value(distinct)))
+    features: np.ndarray  # (d,), mask of the features in the space
+    pca: PCA | None  # of these features if there are many
+    mean: np.ndarray  # (d,)
+    weights: np.ndarray  # (d,), inverse standard deviations, 0 unless the feature has a frequent value
 
+    @classmethod
+    def fit(cls, X: np.ndarray, rng: np.random.RandomState) -> _CoreSpace:
+        std = X.std(axis=0)
+        ordered = np.sort(X, axis=0)
+        tolerance = _SAME * std
+        n_selected = int(np.ceil(_ESTIMATION_FRACTION * len(X)))
+        widths = ordered[n_selected - 1 :] - ordered[: len(X) - n_selected + 1]
+        frequent = (widths <= tolerance).any(axis=0)
+        has_few_values = np.sum(np.diff(ordered, axis=0) > tolerance, axis=0) < _FEW_VALUES
+        weights = np.where(frequent & ~has_few_values, 1.0 / np.maximum(std, np.finfo(float).tiny), 0.0)
+        pca = None
+        if (~frequent).sum() > _MAX_DIRECTIONS:
+            n_directions = min(_MAX_DIRECTIONS, len(X) - 1)
+            pca = PCA(n_directions, svd_solver="randomized", random_state=rng).fit(X[:, ~frequent])
+        return cls(~frequent, pca, X.mean(axis=0), weights)
 
-def _has_frequent_value(ordered: np.ndarray) -> np.ndarray:
-    n_selected = int(np.ceil(_ESTIMATION_FRACTION * len(ordered)))
-    return (ordered[n_selected - 1 :] == ordered[: len(ordered) - n_selected + 1]).any(axis=0)
+    def reduce(self, X: np.ndarray) -> np.ndarray:
+        """Return the features, or the principal components and the norm of the remainder."""
+        if not self.features.any():
+            return np.zeros((len(X), 1))  # at distance 0
+        X = X[:, self.features]
+        if self.pca is None:
+            return X
+        components = self.pca.transform(X)
+        remainder = np.square(X - self.pca.mean_).sum(axis=1) - np.square(components).sum(axis=1)
+        return np.column_stack([components, np.sqrt(np.maximum(remainder, 0.0))])
+
+    def deviations(self, X: np.ndarray) -> np.ndarray:
+        """Return the sum of the squared deviations of features that are not in the space, of shape (n,)."""
+        return np.square((X - self.mean) * self.weights).sum(axis=1)
+
+    def embed(self, clump: Clump) -> Clump:
+        """Return a clump in the space of all features."""
+        direction, mean = clump.direction, clump.mean
+        if self.pca is not None:
+            components = self.pca.components_
+            direction, mean = direction @ components, self.pca.mean_ + mean @ components
+        embedded = np.zeros((2, len(self.features)))
+        embedded[:, self.features] = direction, mean
+        return Clump(embedded[0], embedded[1], clump.threshold)
 
 
 def _find_clumps(
-    space: np.ndarray, reduced: np.ndarray, rng: np.random.RandomState
+    space: np.ndarray, reduced: np.ndarray, deviations: np.ndarray, rng: np.random.RandomState
 ) -> tuple[list[Clump], np.ndarray]:
     """Return the clumps, and a mask of the other samples.
 
@@ -190,8 +219,9 @@ def _find_clumps(
     everything = others = np.ones(len(space), dtype=bool)
     max_size = int(_MAX_CLUMP_FRACTION * len(space))
     while True:
-        covariance, radius = _concentrate(reduced, others)
-        inside = others & (np.sqrt(covariance.squared_distance(reduced)) <= radius)
+        covariance, radius = _concentrate(reduced, deviations, others)
+        distances = np.sqrt(covariance.squared_distance(reduced) + deviations)
+        inside = others & (distances <= radius * _UP_TO_ROUNDING)
         clump = find_clump(space[others], inside[others], max_size, rng)
         if clump is None:
             return clumps, others
@@ -201,43 +231,29 @@ def _find_clumps(
             return [], everything
 
 
-def _embed(clump: Clump, features: np.ndarray, pca: PCA | None) -> Clump:
-    """Return the clump in the space of all features."""
-    direction, mean = clump.direction, clump.mean
-    if pca is not None:
-        direction, mean = direction @ pca.components_, pca.mean_ + mean @ pca.components_
-    embedded = np.zeros((2, len(features)))
-    embedded[:, features] = direction, mean
-    return Clump(embedded[0], embedded[1], clump.threshold)
-
-
-def _reduce(X: np.ndarray, pca: PCA | None) -> np.ndarray:
-    """Return the principal components and the norm of the remainder, or X without a PCA."""
-    if pca is None:
-        return X
-    components = pca.transform(X)
-    remainder = np.square(X - pca.mean_).sum(axis=1) - np.square(components).sum(axis=1)
-    return np.column_stack([components, np.sqrt(np.maximum(remainder, 0.0))])
-
-
-def _concentrate(X: np.ndarray, others: np.ndarray) -> tuple[ShrunkCovariance, float]:
+def _concentrate(X: np.ndarray, deviations: np.ndarray, others: np.ndarray) -> tuple[ShrunkCovariance, float]:
     """Return the covariance at which the concentration steps converge, and the radius of the core.
 
     The samples of clumps are not in the mask ``others``.
     """
     n_core = int(np.ceil(_MIN_CORE_FRACTION * len(X)))
-    X = X[others]
+    X, deviations = X[others], deviations[others]
     n_selected = max(2, int(np.ceil(_ESTIMATION_FRACTION * len(X))))
-    selected = np.argsort(_squared_sign_distance(X), kind="stable")[: max(2, (len(X) + 1) // 2)]
+    selected = _smallest(_squared_sign_distance(X) + deviations, max(2, (len(X) + 1) // 2))
     for _ in range(_MAX_STEPS):
         covariance = ShrunkCovariance.fit(X[selected])
-        before = selected
-        selected = np.argsort(covariance.squared_distance(X), kind="stable")[:n_selected]
-        if np.array_equal(np.sort(before), np.sort(selected)):
+        before, squared = selected, covariance.squared_distance(X) + deviations
+        selected = _smallest(squared, n_selected)
+        if np.array_equal(before, selected):
             break
-    distances = np.sqrt(covariance.squared_distance(X))
+    distances = np.sqrt(squared)
     cutoff = np.median(distances) + _CUTOFF * median_abs_deviation(distances, scale="normal")
     return covariance, float(max(cutoff, np.sort(distances)[min(n_core, len(distances) - 1)]))
+
+
+def _smallest(values: np.ndarray, n: int) -> np.ndarray:
+    """Return a mask of the n smallest values and those that equal the largest of these up to rounding."""
+    return values <= np.partition(values, n - 1)[n - 1] * _UP_TO_ROUNDING
 
 
 def _squared_sign_distance(X: np.ndarray) -> np.ndarray:
