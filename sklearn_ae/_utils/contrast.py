@@ -58,7 +58,8 @@ class NormalScores:
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Return the normal scores of samples, of shape (n, d)."""
-        out = X - np.clip(X, *[[values[end] for values, _ in self.knots] for end in (0, -1)])
+        low, high = ([values[end] for values, _ in self.knots] for end in (0, -1))
+        out = X - np.clip(X, low, high)
         for x, scores, knots in zip(X.T, out.T, self.knots, strict=True):
             scores += np.interp(x, *knots)
         return out

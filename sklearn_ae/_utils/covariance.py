@@ -31,6 +31,9 @@ _MAX_CLUMPS = 2
 _MAX_CLUMP_FRACTION = 0.27  # A quarter, and room for the random share in a fold
 
 _FEW_VALUES = 10
+_UNIT = (
+    0.25  # of deviations from a frequent value, in standard deviations, to which rare values contribute most
+)
 _SAME = 1e-6  # Values with a smaller difference, in standard deviations, are equal.
 
 _UP_TO_ROUNDING = 1 + 1e-7
@@ -114,8 +117,8 @@ class InlierCore:
     A feature in which 60 % of the samples have the same value would have no scale if all
     selected samples had that value. It is ignored if it has few values, such as an
     indicator, whose rare values are no outliers. Otherwise, such as for counts that are
-    mostly 0, its squared deviation in standard deviations of all samples is added to the
-    squared distance.
+    mostly 0, its squared deviation in quarters of the standard deviation of all samples is
+    added to the squared distance.
 
     The result is deterministic up to 5,000 samples; more are subsampled. With more
     than 100 features, the steps use the leading principal components and the norm of
@@ -163,7 +166,7 @@ class _CoreSpace:
     features: np.ndarray  # (d,), mask of the features in the space
     pca: PCA | None  # of these features if there are many
     mean: np.ndarray  # (d,)
-    weights: np.ndarray  # (d,), inverse standard deviations, 0 unless the feature has a frequent value
+    weights: np.ndarray  # (d,), inverse units, 0 unless the feature has a frequent value
 
     @classmethod
     def fit(cls, X: np.ndarray, rng: np.random.RandomState) -> _CoreSpace:
@@ -174,7 +177,9 @@ class _CoreSpace:
         widths = ordered[n_selected - 1 :] - ordered[: len(X) - n_selected + 1]
         frequent = (widths <= tolerance).any(axis=0)
         has_few_values = np.sum(np.diff(ordered, axis=0) > tolerance, axis=0) < _FEW_VALUES
-        weights = np.where(frequent & ~has_few_values, 1.0 / np.maximum(std, np.finfo(float).tiny), 0.0)
+        weights = np.where(
+            frequent & ~has_few_values, 1.0 / np.maximum(_UNIT * std, np.finfo(float).tiny), 0.0
+        )
         pca = None
         if (~frequent).sum() > _MAX_DIRECTIONS:
             n_directions = min(_MAX_DIRECTIONS, len(X) - 1)
