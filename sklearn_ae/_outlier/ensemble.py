@@ -134,6 +134,8 @@ class FoldDetector:
     parts : list of list of FittedScore
         A single fitted score is used in its own unit. Of the calibrated scores of each
         part, the largest counts; what exceeds a typical value is added up over the parts.
+    deviations : list of FittedScore
+        Deviations towards clumps, of which the largest counts if it exceeds the sum.
     completion : Completion
         Conditional distribution of missing values in the training samples.
     X : {ndarray, sparse array} of shape (n_samples, n_features)
@@ -146,19 +148,24 @@ class FoldDetector:
         self,
         autoencoder: Any,
         parts: list[list[FittedScore]],
+        deviations: list[FittedScore],
         completion: Completion,
         X: Any,
         calibrates: np.ndarray,
     ) -> None:
         self.autoencoder = autoencoder
-        self.fitted_scores = [fitted for part in parts for fitted in part]
-        self.starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
+        self.fitted_scores = [fitted for part in parts for fitted in part] + deviations
+        self.n_parts = len(parts)
+        self.starts = np.cumsum([0] + [len(part) for part in parts])[: len(parts) + bool(deviations)]
         self.completion = completion
         values, oddity = self._values(X)
         self.calibrations = [
             Calibration.fit(v[calibrates], squared=fitted.squared)
             for fitted, v in zip(self.fitted_scores, values, strict=True)
         ]
+        if self.n_parts > 1:
+            standardised = self._standardised(self._with_oddity(values, oddity))
+            self.joint = Calibration.fit(self._sum_of_excesses(standardised)[calibrates], squared=False)
         self.held_out_scores = np.sort(self._scores(values, oddity))
 
     @classmethod
@@ -171,7 +178,7 @@ class FoldDetector:
         draws = np.random.RandomState(seed)  # a second generator, as complete samples need no draws
         train = fold.train
         calibrates = np.ones(len(fold.held_out), dtype=bool)
-        deviations: list[list[FittedScore]] = []
+        deviations: list[FittedScore] = []
         if robust:
             samples = _as_double(completed(X[train], draws))
             core = InlierCore.fit(samples, rng)
@@ -181,13 +188,13 @@ class FoldDetector:
         if robust:
             inside = core.contains(_as_double(completion.draw(X[fold.held_out], draws)))
             calibrates = inside if inside.any() else calibrates
-            deviations = [[FittedDeviation(clump)] for clump in core.clumps]
+            deviations = [FittedDeviation(clump) for clump in core.clumps]
         model = _fit_clone(autoencoder, samples, rng.randint(MAX_SEED))
         origin = train if len(np.unique(train)) < len(train) else None
         parts = fit_parts(score, _reconstructed(model, dense(samples), origin=origin), rng)
-        if len(parts) > 1 or len(parts[0]) > 1:  # A single score keeps its unit.
-            parts += deviations
-        return cls(model, parts, completion, X[fold.held_out], calibrates)
+        if len(parts) == len(parts[0]) == 1:  # A single score keeps its unit.
+            deviations = []
+        return cls(model, parts, deviations, completion, X[fold.held_out], calibrates)
 
     @property
     def has_unit(self) -> bool:
@@ -264,10 +271,15 @@ class FoldDetector:
         return np.array([c.typical_value / d if c.squared else 0.5 for c in self.calibrations])
 
     def _joined(self, standardised: np.ndarray) -> np.ndarray:
-        """Return the largest value of each part, or the sum of their excesses over 0, of shape (n,)."""
+        """Return the calibrated sum over the parts, or a larger deviation towards a clump, of shape (n,)."""
         largest = np.maximum.reduceat(standardised, self.starts, axis=0)
-        if len(largest) == 1:
-            return largest[0]
+        if self.n_parts > 1:
+            largest[0] = self.joint.standardise(self._sum_of_excesses(standardised))
+        return np.delete(largest, slice(1, self.n_parts), axis=0).max(axis=0)
+
+    def _sum_of_excesses(self, standardised: np.ndarray) -> np.ndarray:
+        """Return the sum over the parts of how far the largest value exceeds 0, with a smooth transition."""
+        largest = np.maximum.reduceat(standardised, self.starts, axis=0)[: self.n_parts]
         return (np.logaddexp(0.0, _SHARPNESS * largest) / _SHARPNESS).sum(axis=0)
 
     def _standardised(self, values: np.ndarray) -> np.ndarray:

@@ -36,12 +36,15 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.tree._tree import Tree
 
 _COPIES = 2  # corrupted copies for each sample
-_MIN_LEAF = 3
+_MIN_LEAF = 5
 _MARGIN = 0.1  # Uniform values exceed the range of a feature on both sides by this fraction.
 _MIN_NOISE, _MAX_NOISE = 0.05, 2.0  # in standard deviations of a feature
 _MAX_KNOTS = 200  # of the piecewise linear normal scores
 
 _SAME = 1e-6  # difference, in standard deviations, up to which values are ties
+_LARGEST = 1e30  # standardised value, which fits in single precision
+
+_SAME_DIGITS = 1e-7  # the same in multiples of the value, for the rounding of single precision
 
 
 class NormalScores:
@@ -103,11 +106,15 @@ class CorruptionTrees:
 
     def __init__(self, X: np.ndarray, n_trees: int, rng: np.random.RandomState) -> None:
         self.mean, std = X.mean(axis=0), X.std(axis=0)
-        self.std = np.where(std > _SAME * np.abs(X).max(axis=0), std, 1.0)
+        self.std = np.where(std > _SAME_DIGITS * np.abs(self.mean), std, 1.0)
         X = self._standardised(X)
         self.normal_scores = NormalScores(X)
         n_copies = _COPIES * len(X)
-        inputs = self._inputs(np.concatenate([X, corrupted(X, n_copies, rng)]))
+        copies = corrupted(X, n_copies, rng)
+        tolerance = _SAME + _SAME_DIGITS * np.abs(self.mean) / self.std
+        self.low = np.minimum(copies.min(axis=0), X.min(axis=0)) - tolerance
+        self.high = np.maximum(copies.max(axis=0), X.max(axis=0)) + tolerance
+        inputs = self._inputs(np.concatenate([X, copies]))
         is_copy = np.repeat([0.0, 1.0], [len(X), n_copies])
         forest = ExtraTreesRegressor(
             n_estimators=n_trees, min_samples_leaf=_MIN_LEAF, max_features="sqrt", random_state=rng
@@ -117,24 +124,38 @@ class CorruptionTrees:
         self.gains = [_gains(tree, X.shape[1]) for tree in self.trees]
 
     def share(self, X: np.ndarray) -> np.ndarray:
-        """Return the estimated share of corrupted copies at each sample, of shape (n,)."""
-        inputs = self._inputs(self._standardised(X))
-        return np.mean([tree.predict(inputs)[:, 0] for tree in self.trees], axis=0)
+        """Return the estimated share of corrupted copies at each sample, of shape (n,).
+
+        It is 1 if a value is beyond those of all samples and copies.
+        """
+        Z = self._standardised(X)
+        inputs = self._inputs(Z)
+        share = np.mean([tree.predict(inputs)[:, 0] for tree in self.trees], axis=0)
+        return np.where(self._is_beyond(Z).any(axis=1), 1.0, share)
 
     def contributions(self, X: np.ndarray) -> np.ndarray:
         """Return the changes of the share at the splits of each feature [4]_, of shape (n, d).
 
         Together with one half, the share at the root, they add up to the share.
         """
-        inputs = self._inputs(self._standardised(X))
+        Z = self._standardised(X)
+        inputs = self._inputs(Z)
         pairs = zip(self.trees, self.gains, strict=True)
-        return np.mean([(tree.decision_path(inputs) @ gains).toarray() for tree, gains in pairs], axis=0)
+        gains = np.mean([(tree.decision_path(inputs) @ gains).toarray() for tree, gains in pairs], axis=0)
+        beyond = self._is_beyond(Z)
+        n_beyond = beyond.sum(axis=1, keepdims=True)
+        return np.where(n_beyond > 0, 0.5 * beyond / np.maximum(n_beyond, 1), gains)
+
+    def _is_beyond(self, Z: np.ndarray) -> np.ndarray:
+        """Return a mask of standardised values beyond all samples and copies, of shape (n, d)."""
+        return (self.low > Z) | (self.high < Z)
 
     def _standardised(self, X: np.ndarray) -> np.ndarray:
         return (X - self.mean) / self.std
 
     def _inputs(self, X: np.ndarray) -> np.ndarray:
         """Return standardised values and normal scores side by side, in the precision of the trees."""
+        X = np.clip(X, -_LARGEST, _LARGEST)
         return np.concatenate([X, self.normal_scores(X)], axis=1).astype(np.float32)
 
 

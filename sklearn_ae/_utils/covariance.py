@@ -34,7 +34,8 @@ _FEW_VALUES = 10
 _UNIT = (
     0.25  # of deviations from a frequent value, in standard deviations, to which rare values contribute most
 )
-_SAME = 1e-6  # Values with a smaller difference, in standard deviations, are equal.
+_SAME = 1e-6  # Values are equal if they differ less, relative to the range of most samples.
+_USUAL_FRACTION = 0.95  # These samples are most; others may be extreme.
 
 _UP_TO_ROUNDING = 1 + 1e-7
 
@@ -165,26 +166,26 @@ class _CoreSpace:
 
     features: np.ndarray  # (d,), mask of the features in the space
     pca: PCA | None  # of these features if there are many
-    mean: np.ndarray  # (d,)
+    middle: np.ndarray  # (d,), frequent values
     weights: np.ndarray  # (d,), inverse units, 0 unless the feature has a frequent value
 
     @classmethod
     def fit(cls, X: np.ndarray, rng: np.random.RandomState) -> _CoreSpace:
-        std = X.std(axis=0)
         ordered = np.sort(X, axis=0)
-        tolerance = _SAME * std
-        n_selected = int(np.ceil(_ESTIMATION_FRACTION * len(X)))
-        widths = ordered[n_selected - 1 :] - ordered[: len(X) - n_selected + 1]
-        frequent = (widths <= tolerance).any(axis=0)
+        widths, middle = _shortest_windows(ordered, _ESTIMATION_FRACTION)
+        usual_widths, _ = _shortest_windows(ordered, _USUAL_FRACTION)
+        tolerance = _SAME * np.maximum(usual_widths, _SAME * (np.abs(middle) + np.median(usual_widths)))
+        frequent = widths <= tolerance
         has_few_values = np.sum(np.diff(ordered, axis=0) > tolerance, axis=0) < _FEW_VALUES
-        weights = np.where(
-            frequent & ~has_few_values, 1.0 / np.maximum(_UNIT * std, np.finfo(float).tiny), 0.0
-        )
+        largest = np.maximum(np.abs(X - middle).max(axis=0), np.finfo(float).tiny)
+        std = largest * np.sqrt(np.mean(np.square((X - middle) / largest), axis=0))  # without overflow
+        counts = frequent & ~has_few_values & (std > 0)
+        weights = np.divide(1.0, _UNIT * std, out=np.zeros_like(std), where=counts)
         pca = None
         if (~frequent).sum() > _MAX_DIRECTIONS:
             n_directions = min(_MAX_DIRECTIONS, len(X) - 1)
             pca = PCA(n_directions, svd_solver="randomized", random_state=rng).fit(X[:, ~frequent])
-        return cls(~frequent, pca, X.mean(axis=0), weights)
+        return cls(~frequent, pca, middle, weights)
 
     def reduce(self, X: np.ndarray) -> np.ndarray:
         """Return the features, or the principal components and the norm of the remainder."""
@@ -199,7 +200,7 @@ class _CoreSpace:
 
     def deviations(self, X: np.ndarray) -> np.ndarray:
         """Return the sum of the squared deviations of features that are not in the space, of shape (n,)."""
-        return np.square((X - self.mean) * self.weights).sum(axis=1)
+        return np.square((X - self.middle) * self.weights).sum(axis=1)
 
     def embed(self, clump: Clump) -> Clump:
         """Return a clump in the space of all features."""
@@ -210,6 +211,15 @@ class _CoreSpace:
         embedded = np.zeros((2, len(self.features)))
         embedded[:, self.features] = direction, mean
         return Clump(embedded[0], embedded[1], clump.threshold)
+
+
+def _shortest_windows(ordered: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the width and the middle value of the shortest interval with a fraction of the samples."""
+    n_inside = int(np.ceil(fraction * len(ordered)))
+    widths = ordered[n_inside - 1 :] - ordered[: len(ordered) - n_inside + 1]
+    starts = widths.argmin(axis=0)
+    columns = np.arange(ordered.shape[1])
+    return widths[starts, columns], ordered[starts + n_inside // 2, columns]
 
 
 def _find_clumps(
