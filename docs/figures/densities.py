@@ -82,10 +82,10 @@ def score():
     """Region of inliers for each outlier score."""
     rng = np.random.RandomState(0)
     X = curve(500, 0.08)
-    names = ("reconstruction", "log_likelihood", "mahalanobis", "neighbors")
+    names = ("reconstruction", "log_likelihood", "mahalanobis", "neighbors", "contrast")
     side = np.linspace(-3.6, 3.6, 70)
     points = np.stack(np.meshgrid(side, side * 0.7), axis=-1).reshape(-1, 2)
-    fig, axes = plt.subplots(1, 4, figsize=(11, 3.0), layout="constrained", sharey=True)
+    fig, axes = plt.subplots(1, 5, figsize=(12, 2.8), layout="constrained", sharey=True)
     ae = AutoencoderTransformer(1, hidden_layer_sizes=(64, 32), max_iter=300, batch_size=64)
     for ax, name in zip(axes, names, strict=True):
         detector = AEOutlierDetector(
@@ -96,10 +96,13 @@ def score():
         ax.contourf(side, side * 0.7, decision >= 0, levels=(0.5, 1.5), colors=["#cfe3f1"])
         ax.contour(side, side * 0.7, decision, levels=[0], colors=[BLUE], linewidths=1.2)
         ax.scatter(*X.T, s=4, color="black", linewidth=0, alpha=0.6)
-        ax.set_title(f'outlier_score="{name}"', fontsize=10)
+        ax.set_title(f'"{name}"', fontsize=10)
         ax.set(xlabel="first feature", ylabel="second feature")
         ax.label_outer()
-    fig.suptitle("Region of inliers (blue) after fitting to 500 clean samples (black)", fontsize=11)
+    fig.suptitle(
+        "Region of inliers of five outlier scores (blue) after fitting to 500 clean samples (black)",
+        fontsize=11,
+    )
     return fig
 
 

@@ -127,9 +127,11 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     the distances above the median. If fewer than a quarter are above the median because of
     ties, it is their lower quartile, and if these are at most 11 %, they are the outliers.
 
-    "auto", "neighbors" and scores joined by ``|`` are calibrated and have no unit: 0
-    corresponds to the median of the held-out samples, and -1 to the tenth that is
-    farthest out. The other scores have the unit of their measure.
+    "auto", "neighbors" and scores joined by ``|`` are calibrated and have no unit. For
+    "neighbors", 0 corresponds to the median of the held-out samples, and -1 to the tenth
+    that is farthest out. Joined scores are sums of smooth excesses over these medians: they
+    are negative, and near 0 for samples that are more normal than the median by each score.
+    Other scores have the unit of their measure.
 
     Missing values, NaN, are accepted by all methods, also if there are none in the training
     samples. The features are treated as jointly normal: training samples are completed by
@@ -394,10 +396,10 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             Mean over the ensemble; features with larger values make the sample more of an
             outlier. "reconstruction" and "mahalanobis": parts of the squared error or
             distance, which add up to ``-score_samples(X)``. "auto", "neighbors" and
-            scores joined by ``|``: parts of the squared distance that ranks the sample
-            farthest out, divided by that of a typical sample, so that they add up to
-            about 1 for samples with a score near 0. "log_likelihood": gain in nats when
-            the value of the feature is replaced by its reconstruction.
+            scores joined by ``|``: parts of the score that ranks the sample farthest out;
+            squared distances are divided by that of a typical sample, the share of "contrast"
+            by its spread. "log_likelihood": gain in nats when the value of the feature is
+            replaced by its reconstruction.
         """
         check_is_fitted(self)
         X = validate_samples(self, X, allow_nan=True)
