@@ -29,11 +29,12 @@ References
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import norm
 from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.tree._tree import Tree
 
 _COPIES = 2  # corrupted copies for each sample
 _MIN_LEAF = 5
@@ -159,7 +160,7 @@ class CorruptionTrees:
         return np.concatenate([X, self.normal_scores(X)], axis=1).astype(np.float32)
 
 
-def _gains(tree: Tree, n_features: int) -> csr_array:
+def _gains(tree: Any, n_features: int) -> csr_array:
     """Return by how much the share at each node differs from its parent's, at the feature of the split.
 
     Of shape (n_nodes, n_features); values and normal scores belong to the same feature.
