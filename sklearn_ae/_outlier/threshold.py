@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_ae._outlier.ensemble import FoldDetector
+from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector
 
 _WHISKER = 3.0  # Half-widths of the upper half of the box between the median and the fence
 
@@ -18,7 +18,8 @@ def automatic_threshold(scores: np.ndarray, fold_detectors: list[FoldDetector]) 
 
     The farther of two fences counts, because training samples have other scores than new
     samples: the fence of the training samples, and the median over the folds of those of
-    the held-out samples. Squared distances are replaced by distances.
+    the held-out samples. Scores with a unit are squared distances or like these (nats), up
+    to the highest score; their square roots have shorter tails.
 
     Parameters
     ----------
@@ -31,24 +32,28 @@ def automatic_threshold(scores: np.ndarray, fold_detectors: list[FoldDetector]) 
     -------
     threshold : float
     """
-    power = 2 if fold_detectors[0].has_squared_unit else 1
     groups = [scores] + [fold_detector.held_out_scores for fold_detector in fold_detectors]
-    fences = [_fence_of_scores(group[np.isfinite(group)], power) for group in groups]
+    fences = [_fence_of_scores(group[np.isfinite(group)], fold_detectors[0]) for group in groups]
     return min(fences[0], float(np.median(fences[1:])))
 
 
-def _fence_of_scores(scores: np.ndarray, power: int) -> float:
-    values = -scores if power == 1 else np.sqrt(np.maximum(-scores, 0.0))
-    return -(upper_fence(values) ** power)
+def _fence_of_scores(scores: np.ndarray, detector: FoldDetector) -> float:
+    """Return the score at the fence of calibrated scores, or of distances if scores have a unit."""
+    if not detector.has_unit:
+        return -upper_fence(-scores)
+    best = 0.0 if detector.has_squared_unit else float(scores.max())
+    squares = best - scores
+    squares[squares <= ROUNDING * abs(best)] = 0.0
+    return best - upper_fence(np.sqrt(squares)) ** 2
 
 
 def upper_fence(values: np.ndarray) -> float:
     """Return the upper fence of the semi-interquartile range box plot [1]_, adapted to ties.
 
     The fence is ``median + 3 (upper - median)``, where ``upper`` is the median of the
-    values above the median: the upper quartile if there are no ties. At least 11 % of the
-    values are beyond ``upper``, as they may be outliers. If fewer exceed the median because
-    of ties, ``upper`` is the median, and all of them are beyond the fence.
+    values above the median: the upper quartile if there are no ties. With ties, at least
+    11 % of the values are above ``upper``, as they may be outliers; if at most 11 % exceed
+    the median, all of them are beyond the fence.
 
     References
     ----------
