@@ -72,9 +72,9 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     contamination : "auto" or float in (0, 0.5], default="auto"
         Fraction of the training samples that ``predict`` labels as outliers. With "auto",
         the threshold is the fence of a box plot for skewed distributions [3]_: the median
-        distance plus 4 times its difference to the upper quartile. It labels up to a few
-        per cent of clean samples, more if the tails are heavy. Outliers are found among up
-        to about a fifth of them. See the notes for tied distances.
+        plus 3 times its difference to the upper quartile. It labels up to a few per cent
+        of clean samples, more if the tails are heavy. Outliers are found if they are at
+        most about a tenth of the samples. See the notes for details.
     robust : bool, default=True
         If True, the training samples may contain up to a quarter of outliers, scattered or
         in one or two clumps. A clump is a group of samples close to each other that is
@@ -119,13 +119,13 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     Standardise the features first, as for PCA or nearest neighbors:
     ``make_pipeline(StandardScaler(), AEOutlierDetector())``.
 
-    The distances of ``contamination="auto"`` are the square roots of squared distances, the
-    exponentials of calibrated scores (which are logarithms), and otherwise the square
-    roots of the differences to the highest score. The fence is computed from the scores of
-    the training samples and, for each fold, of the held-out samples; the farther one of
-    the first and of the median over the folds counts. The upper quartile is the median of
-    the distances above the median. If fewer than a quarter are above the median because of
-    ties, it is their lower quartile, and if these are at most 11 %, they are the outliers.
+    The fence of ``contamination="auto"`` is that of the calibrated scores, or of distances:
+    the square roots of squared distances, and of the differences of other scores with a
+    unit to the highest score. It is computed for the training samples and, for each fold,
+    for the held-out samples; the farther one of the first and of the median over the folds
+    counts. The upper quartile is the median of the values above the median. If fewer than
+    22 % are above the median because of ties, it is their value that 11 % exceed, and if
+    these are at most 11 %, they are the outliers.
 
     "auto", "neighbors" and scores joined by ``|`` are calibrated and have no unit. For
     "neighbors", 0 corresponds to the median of the held-out samples, and -1 to the tenth

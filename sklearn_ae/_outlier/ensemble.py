@@ -206,13 +206,6 @@ class FoldDetector:
         """True if scores are negated squared distances."""
         return self.has_unit and self.fitted_scores[0].squared
 
-    @property
-    def log_scale(self) -> float:
-        """Factor c such that ``exp(-c * score)`` is a relative distance; 0 unless scores are logarithms."""
-        if self.has_unit or not all(calibration.squared for calibration in self.calibrations):
-            return 0.0
-        return min(calibration.spread for calibration in self.calibrations) / 2
-
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the score of each sample, of shape (n,); higher is more normal."""
         return self._scores(*self._values(X))

@@ -112,7 +112,7 @@ def test_the_threshold_is_the_farther_fence_of_training_and_held_out_samples(sco
     for scores in (detector.score_samples(X), *held_out):
         distances = np.sqrt(-scores)
         median = np.median(distances)
-        fences.append(median + 4 * (np.median(distances[distances > 1.001 * median]) - median))
+        fences.append(median + 3 * (np.quantile(distances, 0.75, method="higher") - median))
     expected = max(fences[0], np.median(fences[1:]))
     assert np.sqrt(-detector.offset_) == pytest.approx(expected, rel=1e-6)
 
@@ -474,7 +474,8 @@ def check_finite(kind, score, robust, n_estimators):
     assert np.isfinite(detector.offset_)
     assert ((p > 0) & (p <= 1)).all()
     if kind != "one feature" or score != "reconstruction":  # reconstructed exactly by one component
-        assert scores[len(few) :].max() < scores[: len(few)].min()
+        outer, inner = scores[len(few) :].max(), scores[: len(few)].min()
+        assert outer < inner or (score == "contrast" and outer == inner)  # a share ends at 1
     assert np.mean(detector.predict(X) == -1) <= 0.5
 
 
