@@ -62,7 +62,7 @@ def upper_fence(values: np.ndarray) -> float:
     """
     median = float(np.median(values))
     rounding = _SAME * float(np.median(np.abs(values)))
-    share_above = np.mean(values > median + rounding)
+    share_above = float(np.mean(values > median + rounding))
     if share_above <= _FEW:
         return median + rounding
     upper = float(np.quantile(values, 1 - max(share_above / 2, _FEW), method="higher"))
