@@ -1,21 +1,27 @@
 """Outlier detection on labelled tabular data: AEOutlierDetector and other detectors.
 
-One class: detectors are fitted on a random half of the normal samples and evaluated on the other half and
-all outliers (``robust=False``). Unsupervised: they are fitted and evaluated on all samples, including the
-outliers (``robust=True``). Features are standardised by the training set. The tables give means of ROC AUC
-and average precision (in per cent) over datasets and seeds, and the total seconds of fitting and scoring.
+One class: detectors are fitted on normal samples and evaluated on others and the outliers
+(``robust=False``). Unsupervised: they are fitted and evaluated on all samples, including the outliers
+(``robust=True``, as in the following). 5 % and 10 % outliers: that share of the training samples are
+outliers. Training samples are those of the dataset or, if it has no such part, a random half of the normal
+ones; at most half of the outliers are for training, and there are fewer normal samples if these are too few,
+but at least 50. All others are for evaluation. Features are standardised by the training samples.
 
-Part ``sets``: comparison of the methods. Neighbour methods exclude a training sample from its own
-neighbourhood. PCA keeps half as many components as there are features; "Mahalanobis" uses the empirical
-covariance, "MCD" a robust one. AutoEncoder and VAE of pyod are included if pyod is installed. Part
-``scores``: the scores of AEOutlierDetector, with the same networks. Part ``contamination``: gain of
-``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Half of the normal samples (fewer if
-there are too few outliers) and at most half of the outliers are for training, the others for evaluation.
-Part ``speed``: CPU time to fit 1,000 and 10,000 samples of 30 features, and to score 10,000 and one,
-compared with IsolationForest.
+The tables give means over the datasets of a collection and seeds of ROC AUC and average precision (in per
+cent) and of the rank among the methods by ROC AUC, and the total seconds of fitting and scoring.
 
-Datasets: adbench/*.npz in the folder given by --data (X, and y with 1 for outliers); without it,
-scikit-learn's breast_cancer, wine and digits, each with a few samples of one class as outliers.
+Part ``sets``: comparison of the methods. "networks" is AEOutlierDetector with small nonlinear autoencoders
+instead of linear ones. Neighbour methods exclude a training sample from its own neighbourhood. PCA keeps
+half as many components as there are features; "Mahalanobis" uses the empirical covariance, "MCD" a robust
+one. "Mean rank" scores a sample by the mean of its ranks by three methods; "best of each case" is the best of
+five methods according to the labels. AutoEncoder and VAE of pyod are included if pyod is installed. Part
+``scores``: the scores of AEOutlierDetector, with the same autoencoders. Part ``contamination``: gain of
+``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Part ``speed``: CPU time to fit 1,000
+and 10,000 samples of 30 features, and to score 10,000 and one, compared with IsolationForest.
+
+Datasets in the folder given by --data: adbench/*.npz (X, and y with 1 for outliers) and oddbench/*.npz of
+the collections OddBench and OvRBench (X_train, which has only normal samples, X_test and y_test); without a
+folder, scikit-learn's breast_cancer, wine and digits, each with a few samples of one class as outliers.
 
     python examples/benchmarks/outliers.py --data DIR --jobs 2      # all parts
     python examples/benchmarks/outliers.py --data DIR --quick       # datasets up to 2,000 samples, one seed
@@ -32,10 +38,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from scipy.stats import rankdata
 from sklearn import datasets
 from sklearn.covariance import EmpiricalCovariance, MinCovDet
 from sklearn.decomposition import PCA
@@ -44,23 +52,48 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ae import AEOutlierDetector
+from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
 from sklearn_ae.outlier_scores import OUTLIER_SCORES
 
-SETTINGS = ("one class", "unsupervised")
+# Shares of outliers among the training samples in part sets; None for all samples, including the outliers.
+SETTINGS = {"ADBench": (0.0, None), "scikit-learn": (0.0, None)}
+SETTINGS |= dict.fromkeys(["OddBench", "OvRBench"], (0.0, 0.05, 0.1))
+SHARES = (0.0, 0.05, 0.1, 0.2)  # those of part contamination
 QUICK_SAMPLES = 2_000
 MAX_LIKELIHOOD_SAMPLES = 2_000  # the log-likelihood takes milliseconds per sample
-SHARES = (0.0, 0.05, 0.1, 0.2)  # shares of outliers among the training samples
 WITHOUT_DATA = {"breast_cancer": 0, "wine": 2, "digits": 8}  # dataset, and its class of outliers
 MIN_OUTLIERS = 15  # of a dataset in part contamination
+MIN_NORMAL = 50  # training samples
+BEST_OF = (
+    "5 nearest neighbours",
+    "LocalOutlierFactor",
+    "IsolationForest",
+    "Mahalanobis",
+    "PCA reconstruction",
+)
 
 
 # -- data --------------------------------------------------------------------------------
 
 
+class Dataset(NamedTuple):
+    """Samples, labels (1 for outliers), and indices of the training part or None."""
+
+    X: np.ndarray
+    y: np.ndarray
+    train: np.ndarray | None = None
+
+
 def load_adbench(path):
     with np.load(path) as file:
-        return file["X"].astype(float), file["y"].astype(int)
+        return Dataset(file["X"].astype(float), file["y"].astype(int))
+
+
+def load_oddbench(path):
+    with np.load(path) as file:
+        X = np.concatenate([file["X_train"], file["X_test"]]).astype(float)
+        n = len(file["X_train"])
+        return Dataset(X, np.concatenate([np.zeros(n, dtype=int), file["y_test"]]), np.arange(n))
 
 
 def load_bundled(name, outlier_class):
@@ -68,43 +101,53 @@ def load_bundled(name, outlier_class):
     X, target = getattr(datasets, f"load_{name}")(return_X_y=True)
     outliers = np.random.RandomState(0).permutation(np.flatnonzero(target == outlier_class))
     index = np.concatenate([np.flatnonzero(target != outlier_class), outliers[: len(outliers) // 10 + 1]])
-    return X[index].astype(float), (target[index] == outlier_class).astype(int)
+    return Dataset(X[index].astype(float), (target[index] == outlier_class).astype(int))
 
 
 def find_sets(folder):
-    """Return a loader for each dataset, as {name: function}."""
+    """Return collection, name and loader of each dataset."""
     if folder is None:
-        return {name: partial(load_bundled, name, label) for name, label in WITHOUT_DATA.items()}
-    paths = sorted((folder / "adbench").glob("*.npz"))
-    return {path.stem.partition("_")[2] or path.stem: partial(load_adbench, path) for path in paths}
+        return [
+            ("scikit-learn", name, partial(load_bundled, name, label)) for name, label in WITHOUT_DATA.items()
+        ]
+    sources = {
+        "ADBench": ("adbench/*.npz", load_adbench),
+        "OddBench": ("oddbench/oddbench_*.npz", load_oddbench),
+        "OvRBench": ("oddbench/ovrbench_*.npz", load_oddbench),
+    }
+    return [
+        (collection, path.stem.partition("_")[2] or path.stem, partial(load, path))
+        for collection, (pattern, load) in sources.items()
+        for path in sorted(folder.glob(pattern))
+    ]
 
 
-def prepare(X, y, setting, seed):
+def describe(share):
+    """Return the name of a setting."""
+    return {None: "unsupervised", 0.0: "one class"}.get(share) or f"{share:.0%} outliers"
+
+
+def prepare(data, share, seed):
     """Return standardised training and test samples, and the labels of the latter."""
-    if setting == "unsupervised":
-        X = StandardScaler().fit_transform(X)
-        return X, X, y
-    normal = np.random.RandomState(seed).permutation(np.flatnonzero(y == 0))
-    train, rest = np.array_split(normal, 2)
-    return standardised(X, y, train, np.concatenate([rest, np.flatnonzero(y == 1)]))
+    if share is None:
+        X = StandardScaler().fit_transform(data.X)
+        return X, X, data.y
+    train = training_part(data, share, seed)
+    test = np.setdiff1d(np.arange(len(data.y)), train)
+    X = StandardScaler().fit(data.X[train]).transform(data.X)
+    return X[train], X[test], data.y[test]
 
 
-def standardised(X, y, train, test):
-    """Return training and test samples, standardised by the former, and the labels of the latter."""
-    scaler = StandardScaler().fit(X[train])
-    return scaler.transform(X[train]), scaler.transform(X[test]), y[test]
-
-
-def contaminate(X, y, share, seed):
-    """Return half of the normal samples with a share of outliers, all other samples, and their labels."""
+def training_part(data, share, seed):
+    """Return the indices of normal samples with a share of outliers."""
     rng = np.random.RandomState(seed)
-    train, rest = np.array_split(rng.permutation(np.flatnonzero(y == 0)), 2)
-    outliers = rng.permutation(np.flatnonzero(y == 1))
-    n_outliers = min(round(share / (1 - share) * len(train)), len(outliers) // 2)
+    normal = rng.permutation(np.flatnonzero(data.y == 0) if data.train is None else data.train)
+    normal = np.array_split(normal, 2)[0] if data.train is None else normal
+    outliers = rng.permutation(np.flatnonzero(data.y == 1))
+    n_outliers = min(round(share / (1 - share) * len(normal)), len(outliers) // 2)
     # Fewer normal samples keep the share where there are few outliers.
-    n_normal = round((1 - share) / share * n_outliers) if n_outliers else len(train)
-    train = np.concatenate([train[:n_normal], outliers[:n_outliers]])
-    return standardised(X, y, train, np.concatenate([rest, outliers[len(outliers) // 2 :]]))
+    n_normal = max(MIN_NORMAL, round((1 - share) / share * n_outliers)) if n_outliers else len(normal)
+    return np.concatenate([normal[:n_normal], outliers[:n_outliers]])
 
 
 # -- methods -----------------------------------------------------------------------------
@@ -163,6 +206,21 @@ class Distance:
         return -self.covariance.mahalanobis(X[:, self.varies])
 
 
+class MeanRank:
+    """Mean of the ranks of the samples by several detectors."""
+
+    def __init__(self, *detectors):
+        self.detectors = detectors
+
+    def fit(self, X):
+        for detector in self.detectors:
+            detector.fit(X)
+        return self
+
+    def score_samples(self, X):
+        return np.mean([rankdata(detector.score_samples(X)) for detector in self.detectors], axis=0)
+
+
 class Pyod:
     """Detector of pyod, fitted without side effects on the global random states."""
 
@@ -182,16 +240,32 @@ class Pyod:
         return -self.model.decision_function(X)
 
 
-def methods(setting, seed, with_pyod):
+def networks(n_samples, n_features):
+    """Return a small nonlinear autoencoder, trained for about 350 steps."""
+    return AutoencoderTransformer(
+        min(16, -(-n_features // 4), max(1, n_samples // 4)),
+        hidden_layer_sizes=(64,),
+        batch_size=128,
+        learning_rate_init=0.008,
+        max_iter=min(150, -(-350 // -(-n_samples // 128))),
+    )
+
+
+def methods(X, robust, seed, with_pyod):
     """Return the detectors of part sets, as {name: detector}."""
+    n_samples = 4 * len(X) // 5  # training samples of an autoencoder
     detectors = {
-        "AEOutlierDetector": AEOutlierDetector(robust=setting == "unsupervised", random_state=seed),
+        "AEOutlierDetector": AEOutlierDetector(robust=robust, random_state=seed),
+        "networks": AEOutlierDetector(networks(n_samples, X.shape[1]), robust=robust, random_state=seed),
         "IsolationForest": IsolationForest(random_state=seed),
         "LocalOutlierFactor": LocalFactor(),
         "5 nearest neighbours": NearestFive(),
         "PCA reconstruction": Reconstruction(),
         "Mahalanobis": Distance(EmpiricalCovariance()),
         "MCD": Distance(MinCovDet(random_state=seed)),
+        "mean rank of 5-NN, IsolationForest, Mahalanobis": MeanRank(
+            NearestFive(), IsolationForest(random_state=seed), Distance(EmpiricalCovariance())
+        ),
     }
     if with_pyod:
         detectors["pyod AutoEncoder"] = Pyod("auto_encoder", "AutoEncoder", seed)
@@ -199,12 +273,17 @@ def methods(setting, seed, with_pyod):
     return detectors
 
 
-def scores(setting, seed):
+def scores(X, robust, seed):
     """Return a detector for each outlier score, as {name: detector}."""
     return {
-        name: AEOutlierDetector(outlier_score=name, robust=setting == "unsupervised", random_state=seed)
+        name: AEOutlierDetector(outlier_score=name, robust=robust, random_state=seed)
         for name in OUTLIER_SCORES
     }
+
+
+def robust_or_not(X, robust, seed):
+    """Return detectors with both values of robust, as {name: detector}."""
+    return {f"robust={value}": AEOutlierDetector(robust=value, random_state=seed) for value in (True, False)}
 
 
 # -- runs --------------------------------------------------------------------------------
@@ -229,27 +308,24 @@ def quietly(task):
         return task()
 
 
-def run_case(name, load, setting, seed, make):
-    """Evaluate all detectors on one dataset."""
-    train, test, y = prepare(*load(), setting, seed)
-    return [
-        (setting, method, name, *evaluate(model, train, test, y))
-        for method, model in make(setting, seed).items()
+def run_case(collection, name, load, share, seed, make):
+    """Evaluate all detectors on one dataset; return a row per detector."""
+    train, test, y = prepare(load(), share, seed)
+    results = {
+        method: evaluate(model, train, test, y)
+        for method, model in make(train, share != 0, seed).items()
         if method != "log_likelihood" or len(test) <= MAX_LIKELIHOOD_SAMPLES
+    }
+    ranks = rankdata([-result[0] for result in results.values()])
+    setting = f"{collection}, {describe(share)}"
+    rows = [
+        (setting, method, name, auc, precision, rank, fit, score)
+        for (method, (auc, precision, fit, score)), rank in zip(results.items(), ranks, strict=True)
     ]
-
-
-def run_contaminated(name, load, share, seed):
-    """Evaluate both values of robust on one dataset with a share of outliers."""
-    X, y = load()
-    if y.sum() < MIN_OUTLIERS:
-        return []
-    train, test, labels = contaminate(X, y, share, seed)
-    return [
-        (f"{share:.0%}", f"robust={robust}", name, *evaluate(model, train, test, labels))
-        for robust in (True, False)
-        for model in [AEOutlierDetector(robust=robust, random_state=seed)]
-    ]
+    if results.keys() >= set(BEST_OF):
+        best = np.max([results[method][:2] for method in BEST_OF], axis=0)
+        rows.append((setting, "best of each case", name, *best, np.nan, np.nan, np.nan))
+    return rows
 
 
 def run_all(tasks, jobs):
@@ -260,29 +336,28 @@ def run_all(tasks, jobs):
 # -- tables ------------------------------------------------------------------------------
 
 
-def print_means(rows, first):
-    """Print a line per setting and method: means over datasets and seeds."""
-    print(f"\n{first:14} {'method':22} {'ROC AUC':>8} {'AP':>6} {'fit s':>8} {'score s':>8} {'cases':>6}")
-    for setting in dict.fromkeys(row[0] for row in rows):
-        for method in dict.fromkeys(row[1] for row in rows):
-            values = np.array([row[3:] for row in rows if row[:2] == (setting, method)])
-            if len(values):
-                auc, precision = values[:, :2].mean(axis=0)
-                fit, score = values[:, 2:].sum(axis=0)
-                print(
-                    f"{setting:14} {method:22} {auc:8.2f} {precision:6.1f} "
-                    f"{fit:8.1f} {score:8.1f} {len(values):6}"
-                )
+def print_means(rows):
+    """Print a line per setting and method: means and total seconds over datasets and seeds."""
+    header = f"{'ROC AUC':>8} {'AP':>6} {'rank':>6} {'fit s':>8} {'score s':>8} {'cases':>6}"
+    print(f"\n{'setting':28} {'method':48} {header}")
+    for setting, method in dict.fromkeys(row[:2] for row in rows):
+        values = np.array([row[3:] for row in rows if row[:2] == (setting, method)])
+        auc, precision, rank = values[:, :3].mean(axis=0)
+        fit, score = values[:, 3:].sum(axis=0)
+        print(
+            f"{setting:28} {method:48} {auc:8.2f} {precision:6.1f} {rank:6.2f} "
+            f"{fit:8.1f} {score:8.1f} {len(values):6}".replace("nan", "  -")
+        )
 
 
 def print_by_set(rows):
     """Print a line per setting and dataset: mean ROC AUC of each method over the seeds."""
     names = list(dict.fromkeys(row[1] for row in rows))
     print("\nROC AUC by dataset:", ", ".join(f"{i} = {name}" for i, name in enumerate(names)))
-    for setting in dict.fromkeys(row[0] for row in rows):
-        for case in dict.fromkeys(row[2] for row in rows):
-            cells = [np.mean([r[3] for r in rows if r[:3] == (setting, name, case)]) for name in names]
-            print(f"{setting:14} {case:14}" + "".join(f"{cell:7.1f}" for cell in cells))
+    for setting, case in dict.fromkeys((row[0], row[2]) for row in rows):
+        cells = [[row[3] for row in rows if row[:3] == (setting, name, case)] for name in names]
+        values = "".join(f"{np.mean(cell):7.1f}" if cell else "      -" for cell in cells)
+        print(f"{setting:28} {case:32}{values}")
 
 
 def print_speed():
@@ -316,7 +391,7 @@ def seconds(task):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with adbench/*.npz")
+    parser.add_argument("--data", type=Path, help="folder with adbench/*.npz and oddbench/*.npz")
     parser.add_argument("--part", choices=["sets", "scores", "contamination", "speed"], action="append")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
@@ -333,21 +408,24 @@ def main():
     parts = args.part or ["sets", "scores", "contamination", "speed"]
     sets = find_sets(args.data)
     if args.quick:
-        sets = {name: load for name, load in sets.items() if len(load()[1]) <= QUICK_SAMPLES}
+        sets = [data for data in sets if len(data[2]().y) <= QUICK_SAMPLES]
     seeds = range(1 if args.quick else args.seeds)
     print(f"{len(sets)} datasets, {len(seeds)} seeds")
+    cases = [(*data, share) for data in sets for share in SETTINGS[data[0]]]
+    many = [data for data in sets if data[2]().y.sum() >= MIN_OUTLIERS]
     with_pyod = find_spec("pyod") is not None and not args.without_pyod
-    for part, make in (("sets", partial(methods, with_pyod=with_pyod)), ("scores", scores)):
+    for part, part_cases, make in (
+        ("sets", cases, partial(methods, with_pyod=with_pyod)),
+        ("scores", [case for case in cases if not case[-1]], scores),
+        ("contamination", [(*data, share) for data in many for share in SHARES], robust_or_not),
+    ):
         if part not in parts:
             continue
-        cases = [(*item, setting, seed) for seed in seeds for item in sets.items() for setting in SETTINGS]
-        rows = run_all([partial(run_case, *case, make) for case in cases], args.jobs)
-        print_means(rows, "setting")
+        tasks = [partial(run_case, *case, seed, make) for seed in seeds for case in part_cases]
+        rows = run_all(tasks, args.jobs)
+        print_means(rows)
         if args.by_set:
             print_by_set(rows)
-    if "contamination" in parts:
-        cases = [(*item, share, seed) for seed in seeds for item in sets.items() for share in SHARES]
-        print_means(run_all([partial(run_contaminated, *case) for case in cases], args.jobs), "outliers")
     if "speed" in parts:
         quietly(print_speed)
 

@@ -52,7 +52,8 @@ FIGURES = {
     ],
     "ordered": [r"geometric mean +(?P<full_rate_05>N) +(?P<full_rate_08>N)$"],
     "outliers": [
-        r"(?P<case>(?:one class|unsupervised) +\S.*\S)  +(?P<roc_auc>N) +(?P<ap>N) +N +N +\d+$",
+        r"(?P<case>\S+, (?:one class|unsupervised|\d+% outliers) +\S.*\S)  +(?P<roc_auc>N) +(?P<ap>N) "
+        r"+(?P<rank>N|-) +(?:N|-) +(?:N|-) +\d+$",
         r"(?P<case>(?:normal|curved), \S.*\S)  +(?P<fit_1000>N) +(?P<fit_10000>N) "
         r"+(?P<score>N) +(?P<one_ms>N)$",
     ],

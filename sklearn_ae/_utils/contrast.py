@@ -118,7 +118,10 @@ class CorruptionTrees:
         inputs = self._inputs(np.concatenate([X, copies]))
         is_copy = np.repeat([0.0, 1.0], [len(X), n_copies])
         forest = ExtraTreesRegressor(
-            n_estimators=n_trees, min_samples_leaf=min(_MIN_LEAF, 1 + len(X) // 40), max_features="sqrt", random_state=rng
+            n_estimators=n_trees,
+            min_samples_leaf=min(_MIN_LEAF, 1 + len(X) // 40),
+            max_features="sqrt",
+            random_state=rng,
         )
         forest.fit(inputs, is_copy, sample_weight=np.where(is_copy, 1.0 / _COPIES, 1.0))
         self.trees = [tree.tree_ for tree in forest.estimators_]

@@ -176,13 +176,48 @@ def test_outliers_benchmark(tmp_path):
         SHARES=(0.0, 0.1),
     )
     out = run(tmp_path, "-c", code)
-    line = r"^unsupervised +(\S.*\S)  +([\d.]+) +[\d.]+ +[\d.]+ +[\d.]+ +2$"
-    means = dict(re.findall(line, out, re.MULTILINE))
-    assert len(means) == 7
-    assert float(means["AEOutlierDetector"]) > float(means["PCA reconstruction"])
-    aucs = re.findall(r"^(\d+%) +robust=(True|False) +([\d.]+)", out, re.MULTILINE)
-    assert [auc[:2] for auc in aucs] == [("0%", "True"), ("0%", "False"), ("10%", "True"), ("10%", "False")]
-    assert float(aucs[2][2]) > float(aucs[3][2])  # robust with contamination
+    line = r"^scikit-learn, (one class|unsupervised) +(\S.*?\S)  +([\d.]+) +([\d.]+) +([\d.]+|-) .* 2$"
+    means = {case[:2]: case[2:] for case in re.findall(line, out, re.MULTILINE)}
+    assert len(means) == 2 * 10
+    means = {method: values for (setting, method), values in means.items() if setting == "unsupervised"}
+    auc = {method: float(values[0]) for method, values in means.items()}
+    assert auc["AEOutlierDetector"] > auc["PCA reconstruction"]
+    ceiling = auc.pop("best of each case")
+    single = ("IsolationForest", "LocalOutlierFactor", "5 nearest neighbours", "Mahalanobis")
+    assert ceiling >= max(auc[method] for method in single)
+    ranks = [float(rank) for _, _, rank in means.values() if rank != "-"]
+    assert np.mean(ranks) == pytest.approx(5, abs=0.01)  # of nine methods
+    aucs = re.findall(r"^scikit-learn, 10% outliers +robust=(True|False) +([\d.]+)", out, re.MULTILINE)
+    assert [auc[0] for auc in aucs] == ["True", "False"]
+    assert float(aucs[0][1]) > float(aucs[1][1])  # robust with contamination
+
+
+def test_outliers_benchmark_of_published_splits(tmp_path):
+    """Outliers are mixed into a training part of normal samples, which are fewer if the outliers are few."""
+    rng = np.random.RandomState(0)
+    (tmp_path / "oddbench").mkdir()
+    X = rng.normal(size=(230, 3))
+    X[200:] += 8
+    y = (np.arange(130) >= 100).astype(int)
+    np.savez(tmp_path / "oddbench" / "oddbench_shifted.npz", X_train=X[:100], X_test=X[100:], y_test=y)
+    sys_path = f"import sys; sys.path.insert(0, {str(EXAMPLES / 'benchmarks')!r})"
+    code = "\n".join(
+        [
+            sys_path,
+            "import outliers",
+            "from pathlib import Path",
+            f"(_, _, load), = outliers.find_sets(Path({str(tmp_path)!r}))",
+            "for share in (0.0, 0.1, 0.2):",
+            "    train, test, y = outliers.prepare(load(), share, 0)",
+            "    print(len(train), len(test), y.sum(), abs(train.mean()) < 1e-6)",
+        ]
+    )
+    sizes = [line.split() for line in run(tmp_path, "-c", code).splitlines()]
+    assert sizes == [
+        ["100", "130", "30", "True"],
+        ["110", "120", "19", "True"],
+        ["75", "155", "15", "True"],
+    ]
 
 
 def test_latent_size_benchmark(data):
