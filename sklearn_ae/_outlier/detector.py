@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -248,6 +249,8 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         """
         X = validate_samples(self, X, reset=True, allow_nan=True)
         X, weights = with_positive_weights(X, sample_weight)
+        if not sparse.issparse(X) and np.isnan(X).all():
+            raise ValueError("X contains NaN only. At least one value must be known.")
         score = resolve(self.outlier_score, OUTLIER_SCORES, "outlier_score", OutlierScore)
         score = score.resolve_auto(robust=self.robust)
         seeds = private_random_state(self.random_state).randint(MAX_SEED, size=1 + self.n_estimators)

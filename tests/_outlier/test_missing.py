@@ -184,12 +184,22 @@ def test_a_feature_without_training_values_is_ignored(score, robust):
 
 @pytest.mark.parametrize("shape", [(2, 3), (4, 3), (12, 40), (30, 3)])
 @pytest.mark.parametrize("robust", [True, False])
-def test_few_wide_and_empty_samples_are_accepted(shape, robust):
+def test_few_wide_and_nearly_empty_samples_are_accepted(shape, robust):
     X = np.random.RandomState(0).normal(size=shape)
-    for samples in (incomplete(X, 0.5), np.full(shape, np.nan), incomplete(np.ones(shape))):
+    nearly_empty = np.full(shape, np.nan)
+    nearly_empty[0, 1] = 1.0
+    for samples in (incomplete(X, 0.5), nearly_empty, incomplete(np.ones(shape))):
         detector = quick(autoencoder=linear(1), robust=robust).fit(samples)
         for method in METHODS:
             assert np.isfinite(getattr(detector, method)(incomplete(X))).all()
+
+
+@pytest.mark.parametrize("weights", [None, [0.0, 1.0, 1.0]])
+def test_samples_without_any_value_are_refused(weights):
+    X = np.full((3, 2), np.nan)
+    X[0] = 1.0 if weights else np.nan
+    with pytest.raises(ValueError, match="X contains NaN only"):
+        quick(autoencoder=linear(1)).fit(X, sample_weight=weights)
 
 
 # -- unusual gaps -----------------------------------------------------------------------------------
