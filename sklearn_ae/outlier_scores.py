@@ -151,13 +151,27 @@ class OutlierScore(Option):
     def __or__(self, other: OutlierScore) -> Either:
         return Either(self, other)
 
+    def __add__(self, other: OutlierScore) -> Sum:
+        return Sum(self, other)
+
 
 def fit_parts(
     score: OutlierScore, samples: ReconstructedSamples, rng: np.random.RandomState
 ) -> list[list[FittedScore]]:
-    """Return the fitted scores of each score that is joined by ``|``, after a check of their members."""
-    if isinstance(score, Either):
-        return fit_parts(score.first, samples, rng) + fit_parts(score.second, samples, rng)
+    """Return the fitted scores of each term of a sum, after a check of their members.
+
+    Of the fitted scores of a term, the largest calibrated value counts.
+    """
+    if isinstance(score, Pair):
+        first, second = (fit_parts(part, samples, rng) for part in (score.first, score.second))
+        if isinstance(score, Sum):
+            return first + second
+        if len(first) > 1 or len(second) > 1:
+            raise TypeError(
+                f"A sum of scores cannot be joined by |; got {score!r}. Add the sum last, as in "
+                "Contrast() + (Neighbors() | Mahalanobis())."
+            )
+        return [first[0] + second[0]]
     name = type(score).__name__
     fitted = score.fit_scores(samples, rng)
     if not isinstance(fitted, list) or not fitted:
@@ -175,11 +189,21 @@ def fit_parts(
     return [fitted]
 
 
-class Either(Pair, OutlierScore):
-    """Two calibrated scores, built by ``first | second``: samples far out by either of them are outliers.
+class _Joined(Pair, OutlierScore):
+    """Base of two scores that are joined into one."""
 
-    What exceeds a typical value is added up over the scores, so that a sample far out by
-    both is farther out.
+    _slot = OutlierScore
+    _refusal = "Scores are joined with scores such as Mahalanobis()"
+
+    def resolve_auto(self, *, robust: bool) -> OutlierScore:
+        return type(self)(self.first.resolve_auto(robust=robust), self.second.resolve_auto(robust=robust))
+
+    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
+        return [fitted for part in fit_parts(self, samples, rng) for fitted in part]
+
+
+class Either(_Joined):
+    """Larger of two calibrated scores, built by ``first | second``.
 
     Parameters
     ----------
@@ -194,34 +218,46 @@ class Either(Pair, OutlierScore):
     Either(first=Neighbors(n_neighbors=3), second=Mahalanobis())
     """
 
-    _slot = OutlierScore
-    _refusal = "Scores are joined with scores such as Mahalanobis()"
 
-    def resolve_auto(self, *, robust: bool) -> Either:
-        return Either(self.first.resolve_auto(robust=robust), self.second.resolve_auto(robust=robust))
+class Sum(_Joined):
+    """Sum of two calibrated scores, as far as they exceed those of typical samples.
 
-    def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        return [fitted for part in fit_parts(self, samples, rng) for fitted in part]
+    Built by ``first + second``. A sample that is far out by one score is an outlier, one
+    that is far out by both is farther out. Sums suit scores that differ, whereas the
+    sum of similar scores counts the same deviation twice; join these by ``|``.
+
+    Parameters
+    ----------
+    first, second : OutlierScore
+        Scores to add. Their parameters are reached as
+        ``outlier_score__first__n_neighbors``.
+
+    Examples
+    --------
+    >>> from sklearn_ae.outlier_scores import Contrast, Neighbors
+    >>> Neighbors(n_neighbors=1) + Contrast()
+    Sum(first=Neighbors(n_neighbors=1), second=Contrast())
+    """
 
 
 class Auto(OutlierScore):
     """Score with the best average results over many datasets.
 
     ``Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)`` for a
-    robust detector, ``Neighbors(n_neighbors=1) | Contrast()`` for a detector that is fitted
+    robust detector, ``Neighbors(n_neighbors=1) + Contrast()`` for a detector that is fitted
     on clean samples.
 
     Examples
     --------
     >>> from sklearn_ae.outlier_scores import Auto
     >>> Auto().resolve_auto(robust=False)
-    Either(first=Neighbors(n_neighbors=1), second=Contrast())
+    Sum(first=Neighbors(n_neighbors=1), second=Contrast())
     """
 
     def resolve_auto(self, *, robust: bool) -> OutlierScore:
         if robust:
             return Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)
-        return Neighbors(n_neighbors=1) | Contrast()
+        return Neighbors(n_neighbors=1) + Contrast()
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
         return self.resolve_auto(robust=False).fit_scores(samples, rng)

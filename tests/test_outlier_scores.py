@@ -307,18 +307,35 @@ def test_nested_parameters_are_set_by_name():
     assert model.fit(correlated(60)).outlier_score_.first.n_neighbors == 2
 
 
-def test_either_finds_what_one_of_the_scores_finds():
+def test_either_is_the_larger_calibrated_score():
+    X, new = correlated(200), correlated(50, seed=1)
+    neighbors, mahalanobis = Neighbors(), Mahalanobis()
+    combinations = (neighbors | mahalanobis, neighbors | neighbors, mahalanobis | mahalanobis)
+    either, only_neighbors, only_mahalanobis = (
+        detector(score, n_estimators=1, robust=False).fit(X).score_samples(new) for score in combinations
+    )
+    np.testing.assert_allclose(either, np.minimum(only_neighbors, only_mahalanobis), rtol=1e-9)
+    assert 0 < (either == only_neighbors).sum() < 50
+
+
+def test_a_sum_finds_what_one_of_the_scores_finds():
     """A curve, and samples off it that are near the mean; and samples on it beyond its ends."""
     t = np.random.RandomState(0).uniform(-2, 2, 400)
     X = np.column_stack([t, t**2]) + 0.05 * np.random.RandomState(1).normal(size=(400, 2))
     off, beyond = np.array([[0.0, 1.0], [0.2, 1.2]]), np.array([[3.0, 9.0], [-3.0, 9.0]])
-    model = detector(Neighbors() | Mahalanobis(residuals=False), robust=False).fit(X)
+    model = detector(Neighbors() + Mahalanobis(residuals=False), robust=False).fit(X)
     assert model.score_samples(np.vstack([off, beyond])).max() < np.quantile(model.score_samples(X), 0.02)
     assert detector(Mahalanobis(residuals=False), robust=False).fit(X).predict(off).min() == 1
 
 
+def test_a_sum_is_joined_last():
+    with pytest.raises(TypeError, match="Add the sum last"):
+        detector(Neighbors() + Mahalanobis() | Reconstruction()).fit(correlated(60))
+    detector(Reconstruction() + (Neighbors() | Mahalanobis())).fit(correlated(60))
+
+
 def test_auto_is_neighbors_combined_with_mahalanobis_if_robust_and_with_contrast_if_not():
-    clean_choice = Neighbors(n_neighbors=1) | Contrast()
+    clean_choice = Neighbors(n_neighbors=1) + Contrast()
     assert repr(Auto().resolve_auto(robust=False)) == repr(clean_choice)
     robust_choice = Neighbors(n_neighbors=5, max_references=500) | Mahalanobis(residuals=False)
     assert repr(Auto().resolve_auto(robust=True)) == repr(robust_choice)

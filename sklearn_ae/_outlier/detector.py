@@ -67,9 +67,9 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             "contrast"} or OutlierScore, default="auto"
         Measure of how far out a sample is, given its reconstruction. "auto" gave the
         best results over many datasets: ``Neighbors(n_neighbors=5, max_references=500) |
-        Mahalanobis(residuals=False)`` if robust, else ``Neighbors(n_neighbors=1) |
-        Contrast()``. A sample that is far out by one of the scores joined by ``|`` is an
-        outlier.
+        Mahalanobis(residuals=False)`` if robust, else ``Neighbors(n_neighbors=1) +
+        Contrast()``. Of scores joined by ``|`` the one that ranks the sample farther out
+        counts; those joined by ``+`` are added up.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Fraction of the training samples that ``predict`` labels as outliers. With "auto",
         the threshold is the fence of a box plot for skewed distributions [3]_: the median
@@ -128,11 +128,9 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     22 % are above the median because of ties, it is their value that 11 % exceed, and if
     these are at most 11 %, they are the outliers.
 
-    "auto", "neighbors" and scores joined by ``|`` are calibrated and have no unit. For
-    "neighbors", 0 corresponds to the median of the held-out samples, and -1 to the tenth
-    that is farthest out. Joined scores are sums of smooth excesses over these medians: they
-    are negative, and near 0 for samples that are more normal than the median by each score.
-    Other scores have the unit of their measure.
+    "auto", "neighbors" and scores joined by ``|`` or ``+`` are calibrated and have no unit: 0
+    corresponds to the median of the held-out samples, and -1 to the tenth that is farthest
+    out. The other scores have the unit of their measure.
 
     Missing values, NaN, are accepted by all methods, also if there are none in the training
     samples. The features are treated as jointly normal: training samples are completed by
@@ -399,7 +397,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             Mean over the ensemble; features with larger values make the sample more of an
             outlier. "reconstruction" and "mahalanobis": parts of the squared error or
             distance, which add up to ``-score_samples(X)``. "auto", "neighbors" and
-            scores joined by ``|``: parts of the score that ranks the sample farthest out;
+            joined scores: parts of the score that ranks the sample farthest out;
             squared distances are divided by that of a typical sample, the share of "contrast"
             by its spread. "log_likelihood": gain in nats when the value of the feature is
             replaced by its reconstruction.

@@ -15,9 +15,15 @@ from sklearn_ae._outlier.ensemble import (
     make_folds,
     training_ranks,
 )
-from sklearn_ae.outlier_scores import LogLikelihood, Mahalanobis, Neighbors, Reconstruction
+from sklearn_ae.outlier_scores import LogLikelihood, Mahalanobis, Neighbors, Reconstruction, Sum
 
-SCORES = [Neighbors(), Neighbors(1) | Mahalanobis(), LogLikelihood() | Reconstruction()]
+SCORES = [
+    Neighbors(),
+    Neighbors(1) | Mahalanobis(),
+    LogLikelihood() | Reconstruction(),
+    Neighbors(1) + Mahalanobis(),
+    LogLikelihood() + Reconstruction(),
+]
 
 
 class Recording(AutoencoderTransformer):
@@ -182,19 +188,19 @@ def test_held_out_scores_are_the_sorted_scores_of_all_held_out_samples(robust):
 
 @pytest.mark.parametrize("score", SCORES, ids=str)
 def test_calibrated_values_are_joined_and_the_largest_is_explained(score):
-    """The larger one of the two spaces of neighbors counts; scores joined by ``|`` are added up."""
+    """The largest value counts, or the sum of how far the terms exceed 0, calibrated again."""
     X, new = normal(300), normal(60, seed=1)
     fold_detector = fit_fold(X, split(200, 100), score)
     values = np.stack(standardised(fold_detector, new))
 
     def total(values):
-        if isinstance(score, Neighbors):
+        if not isinstance(score, Sum):
             return values.max(axis=0)
         parts = [values[:2].max(axis=0), values[2]] if len(values) == 3 else values
         return np.sum([np.log1p(np.exp(4 * part)) / 4 for part in parts], axis=0)
 
     expected = total(values)
-    if not isinstance(score, Neighbors):
+    if isinstance(score, Sum):
         centre, upper = np.quantile(total(np.stack(standardised(fold_detector, X[200:]))), [0.5, 0.9])
         expected = (expected - centre) / (upper - centre)
     np.testing.assert_allclose(fold_detector.score_samples(new), -expected, rtol=1e-9, atol=1e-9)
