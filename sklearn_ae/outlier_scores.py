@@ -155,23 +155,17 @@ class OutlierScore(Option):
         return Sum(self, other)
 
 
-def fit_parts(
-    score: OutlierScore, samples: ReconstructedSamples, rng: np.random.RandomState
-) -> list[list[FittedScore]]:
-    """Return the fitted scores of each term of a sum, after a check of their members.
+#: Terms of a sum, of whose fitted scores the largest calibrated one counts
+Terms = list[list["FittedScore"]]
 
-    Of the fitted scores of a term, the largest calibrated value counts.
-    """
+
+def fit_alternatives(
+    score: OutlierScore, samples: ReconstructedSamples, rng: np.random.RandomState
+) -> list[Terms]:
+    """Return fitted scores, after a check of their members: sums, of which the largest counts."""
     if isinstance(score, Pair):
-        first, second = (fit_parts(part, samples, rng) for part in (score.first, score.second))
-        if isinstance(score, Sum):
-            return first + second
-        if len(first) > 1 or len(second) > 1:
-            raise TypeError(
-                f"A sum of scores cannot be joined by |; got {score!r}. Add the sum last, as in "
-                "Contrast() + (Neighbors() | Mahalanobis())."
-            )
-        return [first[0] + second[0]]
+        first, second = (fit_alternatives(part, samples, rng) for part in (score.first, score.second))
+        return [_as_terms(first) + _as_terms(second)] if isinstance(score, Sum) else first + second
     name = type(score).__name__
     fitted = score.fit_scores(samples, rng)
     if not isinstance(fitted, list) or not fitted:
@@ -186,7 +180,16 @@ def fit_parts(
                     f"{name}.fit_scores returned a {type(part).__name__} without {member}, which is "
                     "described in sklearn_ae.outlier_scores.FittedScore."
                 )
-    return [fitted]
+    return [[fitted]]
+
+
+def _as_terms(alternatives: list[Terms]) -> Terms:
+    """Return terms of a sum: those of a sum, or one that is the largest of some scores."""
+    if len(alternatives) == 1:
+        return alternatives[0]
+    if any(len(terms) > 1 for terms in alternatives):
+        raise TypeError("Scores joined by | cannot be added if one of them is a sum: (a + b | c) + d.")
+    return [[fitted for (term,) in alternatives for fitted in term]]
 
 
 class _Joined(Pair, OutlierScore):
@@ -199,7 +202,8 @@ class _Joined(Pair, OutlierScore):
         return type(self)(self.first.resolve_auto(robust=robust), self.second.resolve_auto(robust=robust))
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        return [fitted for part in fit_parts(self, samples, rng) for fitted in part]
+        alternatives = fit_alternatives(self, samples, rng)
+        return [fitted for terms in alternatives for term in terms for fitted in term]
 
 
 class Either(_Joined):

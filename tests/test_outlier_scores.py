@@ -328,10 +328,16 @@ def test_a_sum_finds_what_one_of_the_scores_finds():
     assert detector(Mahalanobis(residuals=False), robust=False).fit(X).predict(off).min() == 1
 
 
-def test_a_sum_is_joined_last():
-    with pytest.raises(TypeError, match="Add the sum last"):
-        detector(Neighbors() + Mahalanobis() | Reconstruction()).fit(correlated(60))
-    detector(Reconstruction() + (Neighbors() | Mahalanobis())).fit(correlated(60))
+def test_sums_and_larger_scores_are_combined():
+    X, new = correlated(200), correlated(50, seed=1)
+    a, b, c = Reconstruction(), Neighbors(), Mahalanobis()
+    given = {"n_estimators": 1, "robust": False}
+    of_sum, total, single = (
+        detector(score, **given).fit(X).score_samples(new) for score in (a + b | c, a + b, c | c)
+    )
+    np.testing.assert_allclose(of_sum, np.minimum(total, single), rtol=1e-9)
+    with pytest.raises(TypeError, match="cannot be added"):
+        detector((a + b | c) + a).fit(X)
 
 
 def test_auto_is_neighbors_combined_with_mahalanobis_if_robust_and_with_contrast_if_not():

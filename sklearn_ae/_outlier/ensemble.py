@@ -24,7 +24,7 @@ from sklearn_ae._utils.clumps import Clump
 from sklearn_ae._utils.covariance import InlierCore
 from sklearn_ae._utils.missing import Completion, completed
 from sklearn_ae._utils.runtime import MAX_SEED
-from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, fit_parts
+from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, Terms, fit_alternatives
 
 _MIN_FOLDS = 5
 
@@ -131,11 +131,10 @@ class FoldDetector:
     ----------
     autoencoder : BaseAutoencoder
         Fitted autoencoder.
-    parts : list of list of FittedScore
-        A single fitted score is used in its own unit. Of the calibrated scores of each
-        part, the largest counts; what exceeds a typical value is added up over the parts.
-    deviations : list of FittedScore
-        Deviations towards clumps, of which the largest counts if it exceeds the sum.
+    alternatives : list of list of list of FittedScore
+        A single fitted score is used in its own unit. Of each term, the largest calibrated
+        score counts; what exceeds a typical value is added up over the terms, and
+        calibrated again; the largest of the alternatives counts.
     completion : Completion
         Conditional distribution of missing values in the training samples.
     X : {ndarray, sparse array} of shape (n_samples, n_features)
@@ -147,25 +146,22 @@ class FoldDetector:
     def __init__(
         self,
         autoencoder: Any,
-        parts: list[list[FittedScore]],
-        deviations: list[FittedScore],
+        alternatives: list[Terms],
         completion: Completion,
         X: Any,
         calibrates: np.ndarray,
     ) -> None:
         self.autoencoder = autoencoder
-        self.fitted_scores = [fitted for part in parts for fitted in part] + deviations
-        self.n_parts = len(parts)
-        self.starts = np.cumsum([0] + [len(part) for part in parts])[: len(parts) + bool(deviations)]
+        self.fitted_scores = [fitted for terms in alternatives for term in terms for fitted in term]
+        self.sizes = [[len(term) for term in terms] for terms in alternatives]
         self.completion = completion
         values, oddity = self._values(X)
         self.calibrations = [
             Calibration.fit(v[calibrates], squared=fitted.squared)
             for fitted, v in zip(self.fitted_scores, values, strict=True)
         ]
-        if self.n_parts > 1:
-            standardised = self._standardised(self._with_oddity(values, oddity))
-            self.joint = Calibration.fit(self._sum_of_excesses(standardised)[calibrates], squared=False)
+        standardised = self._standardised(self._with_oddity(values, oddity))[:, calibrates]
+        self.joint = [Calibration.fit(v, squared=False) for v in self._alternatives(standardised)]
         self.held_out_scores = np.sort(self._scores(values, oddity))
 
     @classmethod
@@ -191,10 +187,11 @@ class FoldDetector:
             deviations = [FittedDeviation(clump) for clump in core.clumps]
         model = _fit_clone(autoencoder, samples, rng.randint(MAX_SEED))
         origin = train if len(np.unique(train)) < len(train) else None
-        parts = fit_parts(score, _reconstructed(model, dense(samples), origin=origin), rng)
-        if len(parts) == len(parts[0]) == 1:  # A single score keeps its unit.
-            deviations = []
-        return cls(model, parts, deviations, completion, X[fold.held_out], calibrates)
+        reconstructed = _reconstructed(model, dense(samples), origin=origin)
+        alternatives = fit_alternatives(score, reconstructed, rng)
+        if sum(len(term) for terms in alternatives for term in terms) > 1:  # A single score keeps its unit.
+            alternatives += [[[deviation]] for deviation in deviations]
+        return cls(model, alternatives, completion, X[fold.held_out], calibrates)
 
     @property
     def has_unit(self) -> bool:
@@ -264,16 +261,22 @@ class FoldDetector:
         return np.array([c.typical_value / d if c.squared else 0.5 for c in self.calibrations])
 
     def _joined(self, standardised: np.ndarray) -> np.ndarray:
-        """Return the calibrated sum over the parts, or a larger deviation towards a clump, of shape (n,)."""
-        largest = np.maximum.reduceat(standardised, self.starts, axis=0)
-        if self.n_parts > 1:
-            largest[0] = self.joint.standardise(self._sum_of_excesses(standardised))
-        return np.delete(largest, slice(1, self.n_parts), axis=0).max(axis=0)
+        """Return the largest of the alternatives, of which sums are calibrated again, of shape (n,)."""
+        alternatives = self._alternatives(standardised)
+        for i, sizes in enumerate(self.sizes):
+            if len(sizes) > 1:
+                alternatives[i] = self.joint[i].standardise(alternatives[i])
+        return np.max(alternatives, axis=0)
 
-    def _sum_of_excesses(self, standardised: np.ndarray) -> np.ndarray:
-        """Return the sum over the parts of how far the largest value exceeds 0, with a smooth transition."""
-        largest = np.maximum.reduceat(standardised, self.starts, axis=0)[: self.n_parts]
-        return (np.logaddexp(0.0, _SHARPNESS * largest) / _SHARPNESS).sum(axis=0)
+    def _alternatives(self, standardised: np.ndarray) -> list[np.ndarray]:
+        """Return the value of the only term, or the sum of how far terms exceed 0, each of shape (n,)."""
+        rows = iter(standardised)
+        out = []
+        for sizes in self.sizes:
+            terms = [np.max([next(rows) for _ in range(size)], axis=0) for size in sizes]
+            smooth = [np.logaddexp(0.0, _SHARPNESS * term) / _SHARPNESS for term in terms]
+            out.append(terms[0] if len(terms) == 1 else np.sum(smooth, axis=0))
+        return out
 
     def _standardised(self, values: np.ndarray) -> np.ndarray:
         pairs = zip(self.calibrations, values, strict=True)

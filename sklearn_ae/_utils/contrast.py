@@ -135,7 +135,7 @@ class CorruptionTrees:
         Z = self._standardised(X)
         inputs = self._inputs(Z)
         share = np.mean([tree.predict(inputs)[:, 0] for tree in self.trees], axis=0)
-        return np.where(self._is_beyond(Z).any(axis=1), 1.0, share)
+        return np.where((self._excess(Z) > 0).any(axis=1), 1.0, share)
 
     def contributions(self, X: np.ndarray) -> np.ndarray:
         """Return the changes of the share at the splits of each feature [4]_, of shape (n, d).
@@ -146,13 +146,13 @@ class CorruptionTrees:
         inputs = self._inputs(Z)
         pairs = zip(self.trees, self.gains, strict=True)
         gains = np.mean([(tree.decision_path(inputs) @ gains).toarray() for tree, gains in pairs], axis=0)
-        beyond = self._is_beyond(Z)
-        n_beyond = beyond.sum(axis=1, keepdims=True)
-        return np.where(n_beyond > 0, 0.5 * beyond / np.maximum(n_beyond, 1), gains)
+        excess = np.minimum(self._excess(Z), _LARGEST)
+        total = excess.sum(axis=1, keepdims=True)
+        return np.where(total > 0, 0.5 * excess / np.where(total > 0, total, 1.0), gains)
 
-    def _is_beyond(self, Z: np.ndarray) -> np.ndarray:
-        """Return a mask of standardised values beyond all samples and copies, of shape (n, d)."""
-        return (self.low > Z) | (self.high < Z)
+    def _excess(self, Z: np.ndarray) -> np.ndarray:
+        """Return how far standardised values are beyond all samples and copies, of shape (n, d)."""
+        return np.maximum(np.maximum(self.low - Z, Z - self.high), 0.0)
 
     def _standardised(self, X: np.ndarray) -> np.ndarray:
         return (X - self.mean) / self.std
