@@ -625,21 +625,23 @@ class FittedNeighbors:
         """
         shape = len(points), min(self.n_neighbors + 1, len(self.x))
         candidates, distances = np.empty(shape, dtype=np.intp), np.empty(shape)
-        mask = None if observed is None else np.tile(observed, points.shape[1] // observed.shape[1])
+        if observed is not None:
+            mask = np.tile(observed, points.shape[1] // observed.shape[1])
+            squares = np.square(self.points).T
         for start in range(0, len(points), _BATCH_SIZE):
             batch = slice(start, start + _BATCH_SIZE)
-            if mask is None:
+            if observed is None:
                 product = -2.0 * points[batch] @ self.points.T
                 product += self.squared_norms
             else:
                 product = -2.0 * np.where(mask[batch], points[batch], 0.0) @ self.points.T
-                product += mask[batch].astype(float) @ np.square(self.points).T
+                product += mask[batch].astype(float) @ squares
             rows = np.arange(len(product))
             for nearest in candidates[batch].T:  # a few passes are faster than a partial sort
                 nearest[:] = product.argmin(axis=1)
                 product[rows, nearest] = np.inf
             differences = points[batch, None] - self.points[candidates[batch]]
-            if mask is not None:
+            if observed is not None:
                 differences *= mask[batch, None]
             np.einsum("ijk,ijk->ij", differences, differences, out=distances[batch])
         distances[distances <= self.negligible] = 0.0

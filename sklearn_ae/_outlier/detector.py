@@ -298,8 +298,11 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             units of X. "mahalanobis": negated squared distance. "log_likelihood": nats.
             Other scores: see the notes of the class.
         """
+        return self._fold_scores(self._validated(X)).mean(axis=0)
+
+    def _validated(self, X: Any) -> Any:
         check_is_fitted(self)
-        return self._fold_scores(validate_samples(self, X, allow_nan=True)).mean(axis=0)
+        return validate_samples(self, X, allow_nan=True)
 
     def _fold_scores(self, X: Any) -> np.ndarray:
         """Return the scores by the detector of each fold, of shape (n_estimators, n_samples)."""
@@ -374,8 +377,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         >>> np.flatnonzero(false_discovery_control(p) <= 0.1)
         array([50, 51, 52, 53, 54])
         """
-        check_is_fitted(self)
-        X = validate_samples(self, X, allow_nan=True)
+        X = self._validated(X)
         # NOTE[DIFF]: The mean of p-values that differ is concentrated around 1/2; its rank is uniform.
         pairs = zip(self._fold_detectors, self._fold_scores(X), strict=True)
         rank = np.mean([fold_detector.rank(scores) for fold_detector, scores in pairs], axis=0)
@@ -402,8 +404,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             by its spread. "log_likelihood": gain in nats when the value of the feature is
             replaced by its reconstruction.
         """
-        check_is_fitted(self)
-        X = validate_samples(self, X, allow_nan=True)
+        X = self._validated(X)
         mean = np.mean([fold_detector.contributions(X) for fold_detector in self._fold_detectors], axis=0)
         return np.where(np.isnan(mean), 0.0, mean)  # infinite contributions of opposite signs cancel
 
@@ -422,8 +423,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         X_new : ndarray of shape (n_samples, n_components)
             Codes.
         """
-        check_is_fitted(self)
-        X = validate_samples(self, X, allow_nan=True)
+        X = self._validated(X)
         completion = self._fold_detectors[0].completion
         return self.autoencoder_._transform(completion.fill(X)[0])
 

@@ -172,15 +172,16 @@ class FoldDetector:
         """Fit a clone of the autoencoder, or the default one, and the score without the held-out samples."""
         rng = np.random.RandomState(seed)
         draws = np.random.RandomState(seed)  # a second generator, as complete samples need no draws
-        train = fold.train
+        train, samples = fold.train, X[fold.train]
         calibrates = np.ones(len(fold.held_out), dtype=bool)
         deviations: list[FittedScore] = []
         if robust:
-            samples = _as_double(completed(X[train], draws))
-            core = InlierCore.fit(samples, rng)
-            train = train[core.contains(samples)]
-        completion = Completion.fit(X[train], draws)
-        samples = completion.draw(X[train], draws)
+            complete = _as_double(completed(samples, draws))
+            core = InlierCore.fit(complete, rng)
+            inside = core.contains(complete)
+            train, samples = train[inside], samples[inside]
+        completion = Completion.fit(samples, draws)
+        samples = completion.draw(samples, draws)
         if robust:
             inside = core.contains(_as_double(completion.draw(X[fold.held_out], draws)))
             calibrates = inside if inside.any() else calibrates

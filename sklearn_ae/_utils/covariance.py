@@ -83,7 +83,11 @@ class ShrunkCovariance:
     def contributions(self, X: np.ndarray) -> np.ndarray:
         """Return the signed contribution of each feature to the squared distance, of shape (n, d)."""
         A = (X - self.mean) / self.scale
-        return A * (self.rest * A + ((A @ self.axes.T) * self.weights) @ self.axes)
+        return A * self.precision_times(A)
+
+    def precision_times(self, A: np.ndarray) -> np.ndarray:
+        """Return ``R^-1 a`` for each standardised sample a, of shape (n, d)."""
+        return self.rest * A + ((A @ self.axes.T) * self.weights) @ self.axes
 
     def squared_distance(self, X: np.ndarray) -> np.ndarray:
         """Return the squared Mahalanobis distance of each sample, of shape (n,)."""

@@ -76,14 +76,15 @@ class Completion:
         """Estimate the distribution from samples of shape (n, d)."""
         values = _values(X)
         n, d = values.shape
-        limit = _MAX_VALUES if has_missing(values) else _MAX_COMPLETE_VALUES
+        missing = np.isnan(values)
+        is_complete = not missing.any()
+        limit = _MAX_COMPLETE_VALUES if is_complete else _MAX_VALUES
         n_used = int(np.clip(limit // d, _MIN_SAMPLES, _MAX_SAMPLES))
         used = values if n <= n_used else values[np.random.RandomState(0).permutation(n)[:n_used]]
-        missing = np.isnan(values)
         known = ~missing.all(axis=0)
         low, high = (np.where(known, bound.reduce(values, axis=0), 0.0) for bound in (np.fmin, np.fmax))
         surprisal = surprisal_of_missing(missing)
-        if not missing.any():
+        if is_complete:
             return cls(ShrunkCovariance.fit(used), low, high, known, surprisal)
         missing = np.isnan(used)
         used = _with_random_values(used, missing, rng)
@@ -146,7 +147,7 @@ class Completion:
         covariance = self.covariance
         diagonal = covariance.rest + covariance.weights @ np.square(covariance.axes)
         A = A.copy()
-        residual = np.where(missing, -self._precision_times(A), 0.0)
+        residual = np.where(missing, -covariance.precision_times(A), 0.0)
         direction = residual / diagonal
         size = (residual * direction).sum(axis=1)
         end = _TOLERANCE**2 * size
@@ -155,7 +156,7 @@ class Completion:
         for _ in range(_MAX_ITERATIONS):
             if not len(active):
                 break
-            product = np.where(missing[active], self._precision_times(direction), 0.0)
+            product = np.where(missing[active], covariance.precision_times(direction), 0.0)
             step = (size / (direction * product).sum(axis=1))[:, None]
             A[active] += step * direction
             residual = residual - step * product
@@ -164,10 +165,6 @@ class Completion:
             going = size > end[active]
             active, direction, residual, size = active[going], direction[going], residual[going], size[going]
         return A
-
-    def _precision_times(self, A: np.ndarray) -> np.ndarray:
-        covariance = self.covariance
-        return covariance.rest * A + ((A @ covariance.axes.T) * covariance.weights) @ covariance.axes
 
 
 def surprisal_of_missing(missing: np.ndarray) -> np.ndarray:
