@@ -126,16 +126,31 @@ class CorruptionTrees:
         forest.fit(inputs, is_copy, sample_weight=np.where(is_copy, 1.0 / _COPIES, 1.0))
         self.trees = [tree.tree_ for tree in forest.estimators_]
         self.gains = [_gains(tree, X.shape[1]) for tree in self.trees]
+        self.offsets = np.cumsum([0] + [tree.node_count for tree in self.trees[:-1]])
+        self.shares = np.concatenate([tree.value[:, 0, 0] for tree in self.trees])
+        weights = np.concatenate([tree.weighted_n_node_samples for tree in self.trees])
+        others = np.maximum(weights - 1.0, 1.0 / _COPIES)
+        self.shares_of_others = np.minimum(self.shares * weights / others, 1.0)
+        self.factors = rng.randint(np.iinfo(np.int64).max, size=n_trees)
+        self.known = np.unique(self._leaves(inputs[: len(X)]) @ self.factors)
 
     def share(self, X: np.ndarray) -> np.ndarray:
         """Return the estimated share of corrupted copies at each sample, of shape (n,).
 
-        It is 1 if a value is beyond those of all samples and copies.
+        It is 1 if a value is beyond those of all samples and copies. A training sample does
+        not count itself: it is known by its leaves, all of which no other sample shares
+        that is not almost equal.
         """
         Z = self._standardised(X)
-        inputs = self._inputs(Z)
-        share = np.mean([tree.predict(inputs)[:, 0] for tree in self.trees], axis=0)
+        leaves = self._leaves(self._inputs(Z))
+        codes = leaves @ self.factors
+        is_known = self.known[np.searchsorted(self.known[:-1], codes)] == codes
+        share = np.where(is_known, self.shares_of_others[leaves].T, self.shares[leaves].T).mean(axis=0)
         return np.where((self._excess(Z) > 0).any(axis=1), 1.0, share)
+
+    def _leaves(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the index of the leaf in each tree, of shape (n, n_trees)."""
+        return np.stack([tree.apply(inputs) for tree in self.trees], axis=1) + self.offsets
 
     def contributions(self, X: np.ndarray) -> np.ndarray:
         """Return the changes of the share at the splits of each feature [4]_, of shape (n, d).
