@@ -132,21 +132,27 @@ class CorruptionTrees:
         others = np.maximum(weights - 1.0, 1.0 / _COPIES)
         self.shares_of_others = np.minimum(self.shares * weights / others, 1.0)
         self.factors = rng.randint(np.iinfo(np.int64).max, size=n_trees)
-        self.known = np.unique(self._leaves(inputs[: len(X)]) @ self.factors)
+        self.known = [np.unique(codes) for codes in self._codes(self._leaves(inputs[: len(X)]))]
 
     def share(self, X: np.ndarray) -> np.ndarray:
         """Return the estimated share of corrupted copies at each sample, of shape (n,).
 
         It is 1 if a value is beyond those of all samples and copies. A training sample does
-        not count itself: it is known by its leaves, all of which no other sample shares
-        that is not almost equal.
+        not count itself: it is known by the leaves of half of the trees, as other samples
+        share all of them only if they are almost equal.
         """
         Z = self._standardised(X)
         leaves = self._leaves(self._inputs(Z))
-        codes = leaves @ self.factors
-        is_known = self.known[np.searchsorted(self.known[:-1], codes)] == codes
+        pairs = zip(self._codes(leaves), self.known, strict=True)
+        is_known = np.any(
+            [known[np.searchsorted(known[:-1], codes)] == codes for codes, known in pairs], axis=0
+        )
         share = np.where(is_known, self.shares_of_others[leaves].T, self.shares[leaves].T).mean(axis=0)
         return np.where((self._excess(Z) > 0).any(axis=1), 1.0, share)
+
+    def _codes(self, leaves: np.ndarray) -> list[np.ndarray]:
+        """Return a hash of the leaves of each half of the trees; one is needed if rounding changes a leaf."""
+        return [leaves[:, half::2] @ self.factors[half::2] for half in (0, 1)]
 
     def _leaves(self, inputs: np.ndarray) -> np.ndarray:
         """Return the index of the leaf in each tree, of shape (n, n_trees)."""
