@@ -58,15 +58,22 @@ class NormalScores:
     """
 
     def __init__(self, X: np.ndarray) -> None:
-        self.knots = [_knots(np.sort(x)) for x in X.T]
+        knots = [_knots(np.sort(x)) for x in X.T]
+        self.low = np.array([values[0] for values, _ in knots])
+        self.high = np.array([values[-1] for values, _ in knots])
+        width = self.high - self.low
+        self.width = np.where(width > 0, width, 1.0)
+        # The knots of all features are on one line, where feature j lies between 2j and 2j + 1.
+        self.starts = 2.0 * np.arange(len(knots))
+        each = zip(knots, self.starts, self.low, self.width, strict=True)
+        self.positions = np.concatenate([start + (x - low) / width for (x, _), start, low, width in each])
+        self.scores = np.concatenate([scores for _, scores in knots])
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Return the normal scores of samples, of shape (n, d)."""
-        low, high = ([values[end] for values, _ in self.knots] for end in (0, -1))
-        out = X - np.clip(X, low, high)
-        for x, scores, knots in zip(X.T, out.T, self.knots, strict=True):
-            scores += np.interp(x, *knots)
-        return out
+        inside = np.clip(X, self.low, self.high)
+        scaled = (inside - self.low) / self.width
+        return X - inside + np.interp(self.starts + scaled, self.positions, self.scores)
 
 
 def _knots(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
