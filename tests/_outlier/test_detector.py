@@ -256,6 +256,20 @@ def test_a_corrupted_feature_contributes_most(data, robust):
     assert np.mean(detector.score_samples(odd) < detector.score_samples(new)) >= 0.95
 
 
+@pytest.mark.parametrize("robust", [True, False])
+def test_a_corrupted_pixel_of_a_usual_image_contributes_most(robust):
+    X = load_digits().data
+    X = StandardScaler().fit_transform(X[:, np.mean(X != X[:1], axis=0) > 0.05])
+    X, new = X[:1350], X[1350:]
+    detector = AEOutlierDetector(robust=robust, random_state=0).fit(X)
+    new = new[detector.predict(new) == 1]
+    rng = np.random.RandomState(0)
+    pixel = rng.randint(X.shape[1], size=len(new))
+    odd = new.copy()
+    odd[np.arange(len(odd)), pixel] += rng.choice([-8, 8], len(odd))
+    assert np.mean(detector.explain(odd).argmax(axis=1) == pixel) >= 0.95
+
+
 @pytest.mark.parametrize("score", OUTLIER_SCORES)
 @pytest.mark.parametrize("value", [np.float32(-3.4e38), 1e155, -1e300], ids=str)
 def test_values_whose_square_overflows_are_outliers(value, score):
