@@ -16,7 +16,7 @@ from sklearn_ae.likelihoods import LIKELIHOODS, Gaussian
 from sklearn_ae.losses import LOSSES
 from sklearn_ae.metrics import explained_variance_scorer
 from sklearn_ae.networks import NETWORKS
-from sklearn_ae.outlier_scores import OUTLIER_SCORES, Mahalanobis, Neighbors
+from sklearn_ae.outlier_scores import OUTLIER_SCORES, Contrast, Mahalanobis, Neighbors
 from sklearn_ae.penalties import L1, PENALTIES, Contractive
 from sklearn_ae.priors import PRIORS, Mixture
 
@@ -93,6 +93,7 @@ SLOW_ESTIMATORS = [
         robust=False,
         n_estimators=2,
     ),
+    AEOutlierDetector(outlier_score=Neighbors(1) + Contrast(n_trees=5), robust=False, n_estimators=2),
 ]
 
 

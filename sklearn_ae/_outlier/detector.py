@@ -20,10 +20,9 @@ from sklearn_ae._options import check_nested, resolve
 from sklearn_ae._outlier.ensemble import (
     ROUNDING,
     FoldDetector,
-    count_at_most,
+    TrainingRanks,
     make_folds,
     repeated_folds,
-    training_ranks,
 )
 from sklearn_ae._outlier.sample_weights import copies_by_weight, with_positive_weights
 from sklearn_ae._outlier.threshold import automatic_threshold
@@ -73,7 +72,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     contamination : "auto" or float in (0, 0.5], default="auto"
         Fraction of the training samples that ``predict`` labels as outliers. With "auto",
         the threshold is the fence of a box plot for skewed distributions [3]_: the median
-        plus 3 times its difference to the upper quartile. It labels up to a few per cent
+        plus 3.5 times its difference to the upper quartile. It labels up to a few per cent
         of clean samples, more if the tails are heavy. Outliers are found if they are at
         most about a tenth of the samples. See the notes for details.
     robust : bool, default=True
@@ -178,8 +177,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     # Set by fit
     offset_: float
     _fold_detectors: list[FoldDetector]
-    _training_ranks: np.ndarray
-    _expected_copies: float  # of a new sample, if it were a training sample
+    _training_ranks: TrainingRanks
 
     def __init__(
         self,
@@ -263,8 +261,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         self.estimators_ = [fold_detector.autoencoder for fold_detector in self._fold_detectors]
         self.autoencoder_ = self.estimators_[0]
         scores = self._fold_scores(X)
-        self._training_ranks = training_ranks(scores, folds, copies)
-        self._expected_copies = float(n_copies[copies].mean())
+        self._training_ranks = TrainingRanks(scores, folds, n_copies)
         self.offset_ = self._threshold(scores.mean(axis=0)[copies])
         return self
 
@@ -378,10 +375,10 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         """
         X = self._validated(X)
         # NOTE[DIFF]: The mean of p-values that differ is concentrated around 1/2; its rank is uniform.
-        pairs = zip(self._fold_detectors, self._fold_scores(X), strict=True)
-        rank = np.mean([fold_detector.rank(scores) for fold_detector, scores in pairs], axis=0)
-        own = self._expected_copies
-        return (own + count_at_most(rank, self._training_ranks)) / (own + len(self._training_ranks))
+        scores = self._fold_scores(X)
+        pairs = zip(self._fold_detectors, scores, strict=True)
+        ranks = np.mean([fold_detector.rank(values) for fold_detector, values in pairs], axis=0)
+        return self._training_ranks.pvalues(scores.mean(axis=0), ranks)
 
     @np.errstate(over="ignore", invalid="ignore")
     def explain(self, X: Any) -> np.ndarray:

@@ -302,25 +302,29 @@ class FoldDetector:
 
 
 def count_at_most(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Return the number of ordered values that do not exceed each value, up to rounding.
+    """Return the number of ordered values that do not exceed each value, up to rounding."""
+    return np.searchsorted(ordered, values + _rounding(values, ordered), side="right")
+
+
+def _rounding(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the difference from each value that may be rounding.
 
     Rounding is relative to the value, and to most of the others, since a value may be a difference.
     """
-    finite = np.abs(ordered[np.isfinite(ordered)])
+    finite = np.abs(others[np.isfinite(others)])
     scale = np.quantile(finite, 0.9) if len(finite) else 0.0
-    tolerance = np.where(np.isfinite(values), ROUNDING * np.maximum(np.abs(values), scale), 0.0)
-    return np.searchsorted(ordered, values + tolerance, side="right")
+    return np.where(np.isfinite(values), ROUNDING * np.maximum(np.abs(values), scale), 0.0)
 
 
-def training_ranks(
-    scores: np.ndarray, folds: list[Fold], copies: np.ndarray | slice = slice(None)
-) -> np.ndarray:
-    """Return the sorted mean ranks of the training samples, distributed like the ranks of new samples.
+class TrainingRanks:
+    """Mean ranks of the training samples, distributed like those of new samples, for p-values.
 
     A fold's detector ranks its training samples among themselves, and the held-out
     samples among themselves, each without the sample itself. Both ranks are uniform,
     as those of new samples are, even if the fold's detector overfits its training
-    samples.
+    samples. A new sample with the score of training samples, such as a combination of
+    categories, is at most as far out as these: the ranks alone, which are taken among
+    other samples, would decide by chance whether it is beyond all of them.
 
     Parameters
     ----------
@@ -328,20 +332,35 @@ def training_ranks(
         Scores of the training samples by the detector of each fold.
     folds : list of Fold
         Samples that are repeated by weight have repeated indices.
-    copies : ndarray of shape (n_copies,) or slice
-        Indices of the samples, repeated by weight.
-
-    Returns
-    -------
-    ranks : ndarray of shape (n_copies,)
+    n_copies : ndarray of shape (n_samples,)
+        Number of copies of each sample.
     """
-    ranks = np.zeros_like(scores)
-    for fold_ranks, fold_scores, fold in zip(ranks, scores, folds, strict=True):
-        for group in fold:
-            values = fold_scores[group]
-            own = np.bincount(group)[group]
-            fold_ranks[group] = (count_at_most(values, np.sort(values)) - own) / len(group)
-    return np.sort(ranks.mean(axis=0)[copies])
+
+    def __init__(self, scores: np.ndarray, folds: list[Fold], n_copies: np.ndarray) -> None:
+        ranks = np.zeros_like(scores)
+        for fold_ranks, fold_scores, fold in zip(ranks, scores, folds, strict=True):
+            for group in fold:
+                values = fold_scores[group]
+                own = np.bincount(group)[group]
+                fold_ranks[group] = (count_at_most(values, np.sort(values)) - own) / len(group)
+        mean_ranks, mean_scores = ranks.mean(axis=0), scores.mean(axis=0)
+        self.ordered = np.sort(np.repeat(mean_ranks, n_copies))
+        self.expected_copies = float(np.average(n_copies, weights=n_copies))
+        order = np.argsort(mean_scores)
+        self.scores = mean_scores[order]
+        before, after = self.scores[:-1], self.scores[1:]
+        differ = after > before + _rounding(before, self.scores)
+        starts = np.append(0, 1 + np.flatnonzero(differ))
+        highest = np.maximum.reduceat(mean_ranks[order], starts)
+        self.highest = np.repeat(highest, np.diff(np.append(starts, len(order))))
+
+    def pvalues(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+        """Return p-values of samples with the given mean scores and mean ranks, of shape (n,)."""
+        last = count_at_most(scores, self.scores) - 1
+        equal = (last >= 0) & (self.scores[last] >= scores - _rounding(scores, self.scores))
+        ranks = np.where(equal, np.maximum(ranks, self.highest[last]), ranks)
+        at_most = self.expected_copies + count_at_most(ranks, self.ordered)
+        return at_most / (self.expected_copies + len(self.ordered))
 
 
 def _fit_clone(autoencoder: Any, X: Any, seed: int) -> Any:

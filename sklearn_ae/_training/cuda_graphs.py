@@ -94,6 +94,7 @@ class Recorder:
 
     def _capture(self, key: Hashable, function: Callable[[], None]) -> None:
         """Capture a function without running it; a failure leaves everything unchanged."""
+        assert self.stream is not None
         graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream(self.device)
         default = torch.cuda.default_generators[current.device.index]  # torch adds it to every capture
@@ -111,6 +112,8 @@ class Recorder:
         except RuntimeError as error:
             self._recover(error, generators, states)
         else:
+            # The begin of a capture resets random numbers on its stream, after which a replay may set them.
+            current.wait_stream(self.stream)
             self.graphs[key] = graph
 
     def _register(self, graph: Any, generators: Sequence[Generator]) -> None:

@@ -58,15 +58,22 @@ class NormalScores:
     """
 
     def __init__(self, X: np.ndarray) -> None:
-        self.knots = [_knots(np.sort(x)) for x in X.T]
+        knots = [_knots(np.sort(x)) for x in X.T]
+        self.low = np.array([values[0] for values, _ in knots])
+        self.high = np.array([values[-1] for values, _ in knots])
+        width = self.high - self.low
+        self.width = np.where(width > 0, width, 1.0)
+        # The knots of all features are on one line, where feature j lies between 2j and 2j + 1.
+        self.starts = 2.0 * np.arange(len(knots))
+        each = zip(knots, self.starts, self.low, self.width, strict=True)
+        self.positions = np.concatenate([start + (x - low) / width for (x, _), start, low, width in each])
+        self.scores = np.concatenate([scores for _, scores in knots])
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Return the normal scores of samples, of shape (n, d)."""
-        low, high = ([values[end] for values, _ in self.knots] for end in (0, -1))
-        out = X - np.clip(X, low, high)
-        for x, scores, knots in zip(X.T, out.T, self.knots, strict=True):
-            scores += np.interp(x, *knots)
-        return out
+        inside = np.clip(X, self.low, self.high)
+        scaled = (inside - self.low) / self.width
+        return X - inside + np.interp(self.starts + scaled, self.positions, self.scores)
 
 
 def _knots(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,16 +133,37 @@ class CorruptionTrees:
         forest.fit(inputs, is_copy, sample_weight=np.where(is_copy, 1.0 / _COPIES, 1.0))
         self.trees = [tree.tree_ for tree in forest.estimators_]
         self.gains = [_gains(tree, X.shape[1]) for tree in self.trees]
+        self.offsets = np.cumsum([0] + [tree.node_count for tree in self.trees[:-1]])
+        self.shares = np.concatenate([tree.value[:, 0, 0] for tree in self.trees])
+        weights = np.concatenate([tree.weighted_n_node_samples for tree in self.trees])
+        others = np.maximum(weights - 1.0, 1.0 / _COPIES)
+        self.shares_of_others = np.minimum(self.shares * weights / others, 1.0)
+        self.factors = rng.randint(np.iinfo(np.int64).max, size=n_trees)
+        self.known = [np.unique(codes) for codes in self._codes(self._leaves(inputs[: len(X)]))]
 
     def share(self, X: np.ndarray) -> np.ndarray:
         """Return the estimated share of corrupted copies at each sample, of shape (n,).
 
-        It is 1 if a value is beyond those of all samples and copies.
+        It is 1 if a value is beyond those of all samples and copies. A training sample does
+        not count itself: it is known by the leaves of half of the trees, as other samples
+        share all of them only if they are almost equal.
         """
         Z = self._standardised(X)
-        inputs = self._inputs(Z)
-        share = np.mean([tree.predict(inputs)[:, 0] for tree in self.trees], axis=0)
+        leaves = self._leaves(self._inputs(Z))
+        pairs = zip(self._codes(leaves), self.known, strict=True)
+        is_known = np.any(
+            [known[np.searchsorted(known[:-1], codes)] == codes for codes, known in pairs], axis=0
+        )
+        share = np.where(is_known, self.shares_of_others[leaves].T, self.shares[leaves].T).mean(axis=0)
         return np.where((self._excess(Z) > 0).any(axis=1), 1.0, share)
+
+    def _codes(self, leaves: np.ndarray) -> list[np.ndarray]:
+        """Return a hash of the leaves of each half of the trees; one is needed if rounding changes a leaf."""
+        return [leaves[:, half::2] @ self.factors[half::2] for half in (0, 1)]
+
+    def _leaves(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the index of the leaf in each tree, of shape (n, n_trees)."""
+        return np.stack([tree.apply(inputs) for tree in self.trees], axis=1) + self.offsets
 
     def contributions(self, X: np.ndarray) -> np.ndarray:
         """Return the changes of the share at the splits of each feature [4]_, of shape (n, d).

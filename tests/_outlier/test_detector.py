@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
 from sklearn_ae._outlier import ensemble
+from sklearn_ae._outlier.threshold import upper_fence
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, Mahalanobis, Neighbors
 
 WITHOUT_UNIT = [Neighbors() | Mahalanobis(), "auto", "neighbors"]
@@ -109,11 +110,7 @@ def test_the_threshold_is_the_farther_fence_of_training_and_held_out_samples(sco
     X = correlated(201)
     detector = quick(score, robust=False, n_estimators=3).fit(X)
     held_out = [fold_detector.held_out_scores for fold_detector in detector._fold_detectors]
-    fences = []
-    for scores in (detector.score_samples(X), *held_out):
-        distances = np.sqrt(-scores)
-        median = np.median(distances)
-        fences.append(median + 3 * (np.quantile(distances, 0.75, method="higher") - median))
+    fences = [upper_fence(np.sqrt(-scores)) for scores in (detector.score_samples(X), *held_out)]
     expected = max(fences[0], np.median(fences[1:]))
     assert np.sqrt(-detector.offset_) == pytest.approx(expected, rel=1e-6)
 
@@ -254,6 +251,20 @@ def test_a_corrupted_feature_contributes_most(data, robust):
     detector = AEOutlierDetector(robust=robust, n_estimators=1, random_state=0).fit(X)
     assert np.mean(detector.explain(odd).argmax(axis=1) == feature) >= 0.95
     assert np.mean(detector.score_samples(odd) < detector.score_samples(new)) >= 0.95
+
+
+@pytest.mark.parametrize("robust", [True, False])
+def test_a_corrupted_pixel_of_a_usual_image_contributes_most(robust):
+    X = load_digits().data
+    X = StandardScaler().fit_transform(X[:, np.mean(X[:1] != X, axis=0) > 0.05])
+    X, new = X[:1350], X[1350:]
+    detector = AEOutlierDetector(robust=robust, random_state=0).fit(X)
+    new = new[detector.predict(new) == 1]
+    rng = np.random.RandomState(0)
+    pixel = rng.randint(X.shape[1], size=len(new))
+    odd = new.copy()
+    odd[np.arange(len(odd)), pixel] += rng.choice([-8, 8], len(odd))
+    assert np.mean(detector.explain(odd).argmax(axis=1) == pixel) >= 0.95
 
 
 @pytest.mark.parametrize("score", OUTLIER_SCORES)

@@ -11,9 +11,9 @@ from sklearn_ae._outlier.ensemble import (
     Calibration,
     Fold,
     FoldDetector,
+    TrainingRanks,
     default_autoencoder,
     make_folds,
-    training_ranks,
 )
 from sklearn_ae.outlier_scores import LogLikelihood, Mahalanobis, Neighbors, Reconstruction, Sum
 
@@ -270,8 +270,23 @@ def test_training_ranks_compare_training_and_held_out_samples_separately():
     # Fractions of the group, without the sample itself, that are at most as normal
     first = [2 / 3, 0.0, 1 / 3, 0.0, 1 / 2]
     second = [0.0, 1 / 2, 0.0, 1 / 3, 2 / 3]
-    expected = np.sort(np.mean([first, second], axis=0))
-    np.testing.assert_allclose(training_ranks(scores, folds), expected)
+    expected = np.mean([first, second], axis=0)
+    ranks = TrainingRanks(scores, folds, np.array([1, 1, 1, 2, 1]))
+    np.testing.assert_allclose(ranks.ordered, np.sort([*expected, expected[3]]))
+    assert ranks.expected_copies == pytest.approx(8 / 6)
+
+
+@pytest.mark.parametrize("n_equal", [1, 4])
+def test_a_sample_is_at_most_as_far_out_as_training_samples_of_the_same_score(n_equal):
+    rng = np.random.RandomState(0)
+    scores = np.tile(np.append(rng.normal(size=16), [[-np.inf]] + [[-3.0]] * n_equal), (2, 1))
+    n = scores.shape[1]
+    ranks = TrainingRanks(scores, [Fold(*np.array_split(np.arange(n), 2))] * 2, np.ones(n, dtype=int))
+    p = ranks.pvalues(np.array([-3.0 * (1 + 1e-9), -2.9999, -np.inf, -5.0]), np.zeros(4))
+    highest = [ranks.highest[ranks.scores == score][0] for score in (-3.0, -np.inf)]
+    expected = [np.sum(ranks.ordered <= rank) for rank in (highest[0], 0.0, highest[1], 0.0)]
+    np.testing.assert_allclose(p * (n + 1) - 1, expected)
+    assert expected[0] >= n_equal
 
 
 def test_training_depends_on_the_seed():

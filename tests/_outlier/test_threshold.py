@@ -102,6 +102,8 @@ HEAVY_TAILED = {
 # The inlier core excludes a category or some of the repeated samples, as it would a clump of outliers.
 OUTSIDE_OF_CORE = ["binary", "one-hot", "duplicates"]
 
+EQUALLY_SPACED = ["evenly spaced line", "grid"]
+
 BUNDLED = ["breast cancer", "diabetes", "digits", "wine"]  # with a few outliers
 
 
@@ -129,22 +131,22 @@ def test_a_few_per_cent_of_clean_samples_are_labelled_as_outliers(kind, robust):
         pytest.skip("the inlier core excludes a category")
     X = draw(kind)
     # A doubled distance between equally spaced samples is far out after calibration by equal ones.
-    calibrated_by_ties = kind == "evenly spaced line" and not robust
+    calibrated_by_ties = kind in EQUALLY_SPACED and not robust
     scores = [score for score in SCORES if not (calibrated_by_ties and score == "auto")]
     shares = [flagged(quick(X, score, robust=robust).fit(X), X) for score in scores]
-    assert np.mean(shares) <= (0.08 if kind in BUNDLED else 0.05)
-    assert max(shares) <= (0.13 if kind in BUNDLED else 0.11)
+    assert np.mean(shares) <= (0.11 if kind in BUNDLED else 0.05)
+    assert max(shares) <= (0.15 if kind in BUNDLED else 0.11)
 
 
 @pytest.mark.parametrize("robust", [True, False])
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"evenly spaced line", "grid", "wine", "digits"}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {*EQUALLY_SPACED, "wine", "digits"}))
 def test_a_few_per_cent_of_new_clean_samples_are_labelled_as_outliers(kind, robust):
     if robust and kind in OUTSIDE_OF_CORE:
         pytest.skip("the inlier core excludes a category")
     samples = draw(kind, 1000)
     X, new = np.array_split(samples, 2)
     shares = [flagged(quick(X, score, robust=robust).fit(X), new) for score in SCORES]
-    assert np.mean(shares) <= 0.07
+    assert np.mean(shares) <= (0.1 if kind in BUNDLED else 0.07)
     assert max(shares) <= 0.22
 
 
@@ -159,9 +161,11 @@ def test_few_samples_of_heavy_tailed_distributions_are_labelled_as_outliers(kind
 @pytest.mark.slow
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"circle", "one-hot"}))  # poor reconstructions
-def test_a_few_per_cent_are_labelled_as_outliers_by_trained_networks(kind, robust):
+def test_a_few_per_cent_are_labelled_as_outliers_by_default_autoencoders(kind, robust):
     if robust and kind in OUTSIDE_OF_CORE:
         pytest.skip("the inlier core excludes a category")
+    if not robust and kind in EQUALLY_SPACED:
+        pytest.skip("a doubled distance is far out after calibration by equal ones")
     X = draw(kind)
     assert flagged(AEOutlierDetector(robust=robust, random_state=0).fit(X), X) <= 0.08
 
@@ -255,9 +259,9 @@ def test_pvalues_of_tied_samples_are_valid(kind):
 
 @pytest.mark.parametrize(
     ("distribution", "fence"),
-    [(stats.norm, 3 * stats.norm.ppf(0.75)), (stats.expon, 4 * np.log(2)), (stats.uniform, 1.25)],
+    [(stats.norm, 3.5 * stats.norm.ppf(0.75)), (stats.expon, 4.5 * np.log(2)), (stats.uniform, 1.375)],
 )
-def test_without_ties_the_fence_is_three_half_widths_from_the_median(distribution, fence):
+def test_without_ties_the_fence_is_three_and_a_half_half_widths_from_the_median(distribution, fence):
     distances = distribution.ppf((np.arange(10_000) + 0.5) / 10_000)
     assert upper_fence(distances) == pytest.approx(fence, rel=3e-3)
     assert upper_fence(7 * distances) == pytest.approx(7 * fence, rel=3e-3)
@@ -265,7 +269,7 @@ def test_without_ties_the_fence_is_three_half_widths_from_the_median(distributio
 
 @pytest.mark.parametrize(
     ("n_above", "fence"),
-    [(0, 1), (11, 1), (12, 1 + 3 * 2), (24, 1 + 3 * 13), (40, 1 + 3 * 21)],
+    [(0, 1), (11, 1), (12, 1 + 3.5 * 2), (24, 1 + 3.5 * 13), (40, 1 + 3.5 * 21)],
 )
 def test_the_fence_of_tied_distances_depends_on_how_many_exceed_the_median(n_above, fence):
     """The distances above the median are 2, 3, 4, ..., of which the median counts, or the 11 % quantile."""
