@@ -78,9 +78,10 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     robust : bool, default=True
         If True, the training samples may contain up to a quarter of outliers, scattered or
         in one or two clumps. A clump is a group of samples close to each other that is
-        separated from all others along a direction. A group that is about as wide as the
-        others is a cluster of normal samples, and so are more than two groups. Single
-        scores, which have a unit, exclude the clump but may not detect it with many features.
+        separated from all others along a direction. More than a tenth of the samples in a
+        group that is about as wide as the others are a cluster of normal samples, and so are
+        more than two groups. Single scores, which have a unit, exclude the clump but may not
+        detect it with many features.
     n_estimators : int, default=5
         Number of autoencoders. With fewer than 5, each is still trained without a fifth
         of the samples.

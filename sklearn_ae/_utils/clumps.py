@@ -1,6 +1,4 @@
-"""Clumps: small tight groups of samples that are separated from all others along one direction.
-
-A group that is about as wide as all others is regarded as a cluster of normal samples.
+"""Clumps: small groups of samples that are separated from all others along one direction.
 
 With many features, distances do not detect clumps. At six standard deviations from the
 centre in 60 dimensions, a clump is closer to the centre than most samples, and its
@@ -17,6 +15,7 @@ from scipy.stats import median_abs_deviation, norm
 
 _N_STARTS = 300  # Number of samples from whose neighbourhoods the search starts
 _N_NEIGHBORS = 10
+_N_AXES = 5  # Number of principal axes from which it starts in addition
 _N_ITERATIONS = 6
 _N_REFINEMENTS = 3
 _CAP = 3.5  # Projections beyond, in standard deviations, count no more.
@@ -28,13 +27,19 @@ _MIN_SIZE = 3
 _MIN_FRACTION = 0.005
 _MIN_SEPARATION = 4.5  # Distance of the medians, in standard deviations
 _MAX_STD = 1.5  # Standard deviation along the direction
-_MAX_VARIANCE = 0.5  # Mean variance, relative to that of the other samples: wider groups are clusters
+_MAX_VARIANCE = 1.3  # Mean variance, relative to that of the other samples
 _MAX_GAP = 0.2  # Density in the gap, relative to that of the clump
 _MIN_ROOT_GAP = (
     1.4  # Difference of the roots of the numbers of samples, whose standard deviation is about 0.7
 )
 
-_MARGIN = 2.0  # Required gain in log-likelihood, in multiples of the penalty of the BIC
+# Loose clumps resemble clusters and tails of normal samples. A clump is tight below this relative variance.
+_TIGHT = 0.5
+_MAX_LOOSE_FRACTION = 0.1  # Larger groups are clusters of normal samples unless they are tight.
+_MARGIN_TIGHT, _MARGIN_LOOSE = (
+    2.0,
+    4.0,
+)  # Required gain in log-likelihood, in multiples of the penalty of the BIC
 
 _RIDGE = 1e-6  # Lower bound of variances, relative to the largest or mean one
 
@@ -111,7 +116,7 @@ def find_clump(X: np.ndarray, core: np.ndarray, max_size: int, rng: np.random.Ra
 
 
 def _whiten(X: np.ndarray) -> np.ndarray:
-    """Return the principal components with variance 1."""
+    """Return the principal components with variance 1, in the order of their variances."""
     A = X - X.mean(axis=0)
     variances, axes = np.linalg.eigh(A.T @ A / len(A))
     kept = variances > max(_RIDGE * variances[-1], np.finfo(float).tiny)
@@ -119,11 +124,17 @@ def _whiten(X: np.ndarray) -> np.ndarray:
 
 
 def _directions(Z: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return unit vectors with large skewness, found from the means of neighbourhoods, of shape (d, n)."""
-    W = _unit(_local_means(Z, rng))
+    """Return unit vectors with large skewness, of shape (d, n_directions).
+
+    Starts are the means of neighbourhoods, and the principal axes. The variance of loose
+    clumps makes the latter good enough without maximisation, which noise may mislead.
+    """
+    axes = np.eye(Z.shape[1])[:, -_N_AXES:]
+    axes = np.concatenate([axes, -axes], axis=1)
+    W = _unit(np.concatenate([_local_means(Z, rng), axes], axis=1))
     for _ in range(_N_ITERATIONS):
         W = _unit(Z.T @ np.square(np.clip(Z @ W, 0.0, _CAP)))
-    return W
+    return np.concatenate([W, axes], axis=1)
 
 
 def _local_means(Z: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -170,13 +181,14 @@ def _best_group(Z: np.ndarray, projections: np.ndarray, max_size: int, *, signif
     # Others follow the direction of their own noise: their standard deviation along it is too small.
     shrinkage = np.maximum(1.0 - d / (n - size), 0.1)
     variance = _relative_variance(Z, inside)
-    tightness = variance - 1.0 - np.log(variance)
+    tightness = np.where(variance < 1.0, variance - 1.0 - np.log(variance), 0.0)
     gains = 0.5 * size * (shrinkage * separations**2 + d * tightness + 2.0 * np.log(size / n))
-    penalty = _MARGIN * 0.5 * (d + 2) * np.log(n)
+    penalty = 0.5 * (d + 2) * np.log(n) * np.where(variance < _TIGHT, _MARGIN_TIGHT, _MARGIN_LOOSE)
     is_clump = (separations >= _MIN_SEPARATION) & (variance <= _MAX_VARIANCE)
+    is_clump &= (variance < _TIGHT) | (size <= _MAX_LOOSE_FRACTION * n)
     gains[~is_clump | (stds * np.sqrt(shrinkage) > _MAX_STD)] = 0.0
-    best = int(np.argmax(gains))
-    if significant and gains[best] <= penalty:
+    best = int(np.argmax(gains - penalty))
+    if significant and gains[best] <= penalty[best]:
         return None
     return _Group(inside[:, best], float(thresholds[best]), float(gains[best]))
 

@@ -31,7 +31,7 @@ _MAX_CLUMPS = 2
 _MAX_CLUMP_FRACTION = 0.27  # A quarter, and room for the random share in a fold
 
 _FEW_VALUES = 10
-_UNIT = 0.2  # of deviations from a frequent value, in standard deviations of the feature
+_UNIT = 0.125  # of deviations from a frequent value, in standard deviations of the feature
 _SAME = 1e-6  # Values are equal if they differ less, relative to the range of most samples.
 _USUAL_FRACTION = 0.95  # These samples are most; others may be extreme.
 
@@ -120,7 +120,7 @@ class InlierCore:
     A feature in which 60 % of the samples have the same value would have no scale if all
     selected samples had that value. It is ignored if it has few values, such as an
     indicator, whose rare values are no outliers. Otherwise, such as for counts that are
-    mostly 0, its squared deviation in fifths of the standard deviation of all samples is
+    mostly 0, its squared deviation in eighths of the standard deviation of all samples is
     added to the squared distance.
 
     The result is deterministic up to 5,000 samples; more are subsampled. With more
