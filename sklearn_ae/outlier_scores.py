@@ -404,8 +404,8 @@ class Contrast(OutlierScore):
     between samples, drawn uniformly, or noisy [1]_ [2]_. The score does not use the
     autoencoder and does not depend on the units of the features. It finds unusual
     combinations of values that are not far from others, and adapts to skewed features
-    and to regions of different density. The contribution of a feature is the sum of the
-    changes of the share at its splits.
+    and to regions of different density. A training sample does not count itself. The
+    contribution of a feature is the sum of the changes of the share at its splits.
 
     Parameters
     ----------

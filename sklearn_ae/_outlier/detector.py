@@ -340,11 +340,11 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         Each autoencoder ranks a sample among its held-out fold [1]_, and the mean rank is
         compared with the mean ranks of the training samples. For samples from the same
         distribution as the training samples, the p-values are uniform on (0, 1) in steps
-        of ``1 / (n_samples + 1)``. Ties count as equally far out, so that the p-values of
-        discrete samples are not uniform but conservative: at most a with probability at most
-        a. Outliers among the training samples make them larger, too.
-        After adjustment by ``scipy.stats.false_discovery_control``, the false discovery
-        rate is below its nominal level [2]_.
+        of ``1 / (n_samples + 1)``. Ties count as equally far out, also with training
+        samples of the same score, so that the p-values of discrete samples are not uniform but
+        conservative: at most a with probability at most a. Outliers among the training samples
+        make them larger, too. After adjustment by ``scipy.stats.false_discovery_control``, the
+        false discovery rate is below its nominal level [2]_.
 
         Parameters
         ----------
