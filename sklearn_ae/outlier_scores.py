@@ -34,6 +34,8 @@ _N_TYPICAL = 1000  # Number of samples that show how far out a typical one is
 _SHARE_OBSERVED = 0.6  # of the references' values, to see how distances depend on the observed features
 _MAX_EXPONENT = 4.0
 
+_MAX_VALUES, _MIN_SAMPLES = 2**21, 200  # size of the training set of wide data
+
 _N_PRIOR = 2  # Number of typical features that are averaged with the observed ones to predict missing ones
 
 
@@ -412,7 +414,8 @@ class Contrast(OutlierScore):
     n_trees : int, default=20
         Number of trees for each autoencoder of the ensemble.
     max_samples : int, default=2000
-        Maximum number of training samples for each autoencoder of the ensemble.
+        Maximum number of training samples for each autoencoder of the ensemble. With more
+        than 1,000 features there are fewer, inversely proportional to the number of features.
 
     References
     ----------
@@ -438,7 +441,8 @@ class Contrast(OutlierScore):
         self.max_samples = max_samples
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        x = samples.x[np.sort(rng.permutation(len(samples.x))[: self.max_samples])]
+        n = min(self.max_samples, max(_MIN_SAMPLES, _MAX_VALUES // samples.x.shape[1]))
+        x = samples.x[np.sort(rng.permutation(len(samples.x))[:n])]
         return [FittedContrast(CorruptionTrees(x, self.n_trees, rng))]
 
 

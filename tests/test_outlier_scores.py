@@ -641,3 +641,13 @@ def test_the_likelihood_is_that_of_the_filled_sample():
     np.testing.assert_array_equal(fitted.outlyingness(samples), fitted.outlyingness(new))
     expected = np.where(observed, fitted.contributions(new), 0.0)
     np.testing.assert_array_equal(fitted.contributions(samples), expected)
+
+
+@pytest.mark.parametrize(("n_features", "n_expected"), [(4, 120), (20, 50), (60, 40)])
+def test_contrast_of_wide_data_has_fewer_training_samples(n_features, n_expected, monkeypatch):
+    monkeypatch.setattr(outlier_scores, "_MAX_VALUES", 1000)
+    monkeypatch.setattr(outlier_scores, "_MIN_SAMPLES", 40)
+    X = np.random.RandomState(0).normal(size=(150, n_features))
+    samples = ReconstructedSamples(X, X, lambda x: x[:, 0])
+    (fitted,) = Contrast(n_trees=2, max_samples=120).fit_scores(samples, np.random.RandomState(0))
+    assert fitted.trees.trees[0].n_node_samples[0] == 3 * n_expected
