@@ -129,6 +129,11 @@ class OutlierScore(Option):
 
     _required = ("fit_scores",)
 
+    @property
+    def needs_network(self) -> bool:
+        """Whether the default autoencoder is a network, because what it has learned matters."""
+        return True
+
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
         """Return one or more fitted scores, of which the largest calibrated value counts.
 
@@ -199,6 +204,10 @@ class _Joined(Pair, OutlierScore):
 
     _slot = OutlierScore
     _refusal = "Scores are joined with scores such as Mahalanobis()"
+
+    @property
+    def needs_network(self) -> bool:
+        return self.first.needs_network or self.second.needs_network
 
     def resolve_auto(self, *, robust: bool) -> OutlierScore:
         return type(self)(self.first.resolve_auto(robust=robust), self.second.resolve_auto(robust=robust))
@@ -342,6 +351,10 @@ class Mahalanobis(OutlierScore):
     def __init__(self, residuals: bool = True):
         self.residuals = residuals
 
+    @property
+    def needs_network(self) -> bool:
+        return self.residuals
+
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
         space = attrgetter("joint" if self.residuals else "x")
         fitted = FittedMahalanobis(space, ShrunkCovariance.fit(space(samples)))
@@ -379,6 +392,7 @@ class Neighbors(OutlierScore):
     AEOutlierDetector(outlier_score=Neighbors(n_neighbors=3))
     """
 
+    needs_network = False
     _parameter_constraints = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "max_references": [Interval(Integral, 2, None, closed="left")],
@@ -431,6 +445,7 @@ class Contrast(OutlierScore):
     AEOutlierDetector(outlier_score='contrast')
     """
 
+    needs_network = False
     _parameter_constraints = {
         "n_trees": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [Interval(Integral, 2, None, closed="left")],

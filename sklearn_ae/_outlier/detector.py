@@ -58,10 +58,11 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     Parameters
     ----------
     autoencoder : AutoencoderTransformer, VAETransformer or None, default=None
-        Autoencoder to clone for each fold, with another ``random_state``. None is a linear
-        one, which equals PCA, with ``min(16, ceil(n_features / 4))`` components (at most a
-        quarter of its samples). Networks did not improve the scores of "auto" on 82 datasets;
-        they matter for "reconstruction" and "log_likelihood".
+        Autoencoder to clone for each fold, with another ``random_state``. None has
+        ``min(16, ceil(n_features / 4))`` components (at most a quarter of its samples). It
+        is linear, which equals PCA, for "auto", "neighbors" and "contrast", which networks did
+        not improve on 82 datasets. For "reconstruction", "log_likelihood" and "mahalanobis",
+        it has a hidden layer of 64 units and a short training of about 350 steps.
     outlier_score : {"auto", "reconstruction", "log_likelihood", "mahalanobis", "neighbors", \
             "contrast"} or OutlierScore, default="auto"
         Measure of how far out a sample is, given its reconstruction. "auto" gave the

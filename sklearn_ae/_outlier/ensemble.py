@@ -24,6 +24,7 @@ from sklearn_ae._utils.clumps import Clump
 from sklearn_ae._utils.covariance import InlierCore
 from sklearn_ae._utils.missing import Completion, completed
 from sklearn_ae._utils.runtime import MAX_SEED
+from sklearn_ae._utils.warnings import without_convergence_warnings
 from sklearn_ae.outlier_scores import FittedScore, OutlierScore, ReconstructedSamples, Terms, fit_alternatives
 
 _MIN_FOLDS = 5
@@ -32,6 +33,10 @@ _BLOCK_VALUES = 2**18  # number of entries of X that are scored at a time, in bl
 _MIN_WIDTH = 256  # that number divided by this, or by the number of features if larger
 
 _MAX_COMPONENTS = 16  # of a default autoencoder
+_N_STEPS = 350  # Training budget of a default network
+_BATCH_SIZE = 128
+_LEARNING_RATE = 0.008  # higher than that of AutoencoderTransformer, because there are few steps
+_MAX_EPOCHS = 150
 
 ROUNDING = 1e-7  # Scores with a smaller relative difference are regarded as equal.
 
@@ -51,13 +56,22 @@ class Fold(NamedTuple):
     held_out: np.ndarray
 
 
-def default_autoencoder(n_samples: int, n_features: int) -> AutoencoderTransformer:
-    """Return a linear autoencoder, which equals PCA.
+def default_autoencoder(n_samples: int, n_features: int, *, linear: bool) -> AutoencoderTransformer:
+    """Return a linear autoencoder, or a small network with a short training, as there are several.
 
-    NOTE[DIFF]: Networks in its place did not improve the default scores on the benchmark's datasets.
+    NOTE[DIFF]: Networks did not improve scores by neighbours and contrast on the benchmark's datasets.
     """
     n_components = min(_MAX_COMPONENTS, -(-n_features // 4), max(1, n_samples // 4))
-    return AutoencoderTransformer(n_components, hidden_layer_sizes=())
+    if linear:
+        return AutoencoderTransformer(n_components, hidden_layer_sizes=())
+    steps_per_epoch = -(-n_samples // _BATCH_SIZE)
+    return AutoencoderTransformer(
+        n_components,
+        hidden_layer_sizes=(64,),
+        batch_size=_BATCH_SIZE,
+        learning_rate_init=_LEARNING_RATE,
+        max_iter=min(_MAX_EPOCHS, -(-_N_STEPS // steps_per_epoch)),
+    )
 
 
 def make_folds(n_samples: int, n_estimators: int, seed: int) -> list[Fold]:
@@ -186,7 +200,7 @@ class FoldDetector:
             inside = core.contains(_as_double(completion.draw(X[fold.held_out], draws)))
             calibrates = inside if inside.any() else calibrates
             deviations = [FittedDeviation(clump) for clump in core.clumps]
-        model = _fit_clone(autoencoder, samples, rng.randint(MAX_SEED))
+        model = _fit_autoencoder(autoencoder, score, samples, rng.randint(MAX_SEED))
         origin = train if len(np.unique(train)) < len(train) else None
         reconstructed = _reconstructed(model, dense(samples), origin=origin)
         alternatives = fit_alternatives(score, reconstructed, rng)
@@ -363,10 +377,13 @@ class TrainingRanks:
         return at_most / (self.expected_copies + len(self.ordered))
 
 
-def _fit_clone(autoencoder: Any, X: Any, seed: int) -> Any:
-    """Fit a clone, or the default autoencoder."""
-    model = default_autoencoder(*X.shape) if autoencoder is None else clone(autoencoder)
-    return model.set_params(random_state=seed).fit(X)
+def _fit_autoencoder(autoencoder: Any, score: OutlierScore, X: Any, seed: int) -> Any:
+    """Fit a clone, or the default autoencoder without a ConvergenceWarning: its budget is not a parameter."""
+    if autoencoder is not None:
+        return clone(autoencoder).set_params(random_state=seed).fit(X)
+    default = default_autoencoder(*X.shape, linear=not score.needs_network)
+    with without_convergence_warnings():
+        return default.set_params(random_state=seed).fit(X)
 
 
 def repeated_folds(folds: list[Fold], copies: np.ndarray) -> list[Fold]:

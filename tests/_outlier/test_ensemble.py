@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
 from sklearn_ae._outlier import ensemble
@@ -15,7 +16,7 @@ from sklearn_ae._outlier.ensemble import (
     default_autoencoder,
     make_folds,
 )
-from sklearn_ae.outlier_scores import LogLikelihood, Mahalanobis, Neighbors, Reconstruction, Sum
+from sklearn_ae.outlier_scores import Contrast, LogLikelihood, Mahalanobis, Neighbors, Reconstruction, Sum
 
 SCORES = [
     Neighbors(),
@@ -328,17 +329,50 @@ def test_results_with_very_few_samples_are_finite(n, robust):
 
 @pytest.mark.parametrize(("d", "k"), [(1, 1), (4, 1), (5, 2), (30, 8), (64, 16), (1000, 16)])
 def test_the_default_has_one_component_per_four_features_and_at_most_sixteen(d, k):
-    assert default_autoencoder(1000, d).n_components == k
-    assert default_autoencoder(20, d).n_components == min(5, k)
-    assert default_autoencoder(3, d).n_components == 1
+    for linear in (True, False):
+        assert default_autoencoder(1000, d, linear=linear).n_components == k
+        assert default_autoencoder(20, d, linear=linear).n_components == min(5, k)
+        assert default_autoencoder(3, d, linear=linear).n_components == 1
 
 
-def test_the_default_is_linear(curve):
-    """It equals PCA with the same number of components."""
-    fold_detector = FoldDetector.fit(None, Reconstruction(), curve, split(480, 120), robust=False, seed=0)
+@pytest.mark.parametrize(
+    ("score", "linear"),
+    [
+        (Neighbors(1) + Contrast(), True),
+        (Neighbors() | Mahalanobis(residuals=False), True),
+        (Reconstruction(), False),
+        (Neighbors() | LogLikelihood(), False),
+        (Mahalanobis(), False),
+    ],
+    ids=str,
+)
+def test_the_default_is_linear_unless_the_score_needs_a_network(score, linear, curve):
+    """A linear autoencoder equals PCA with the same number of components."""
+    fold_detector = FoldDetector.fit(None, score, curve, split(480, 120), robust=False, seed=0)
     pca = PCA(2).fit(curve[:480])
     expected = np.square(curve - pca.inverse_transform(pca.transform(curve))).sum(axis=1)
-    np.testing.assert_allclose(-fold_detector.score_samples(curve), expected, rtol=1e-3, atol=1e-6)
+    model = fold_detector.autoencoder
+    errors = np.square(curve - model.inverse_transform(model.transform(curve))).sum(axis=1)
+    assert np.allclose(errors, expected, rtol=1e-3, atol=1e-6) == linear
+    assert linear or errors.mean() < 0.7 * expected.mean()
+
+
+@pytest.mark.parametrize("n", [10, 300, 2000, 10**5])
+def test_the_default_network_is_trained_for_about_350_steps(n):
+    model = default_autoencoder(n, 8, linear=False)
+    steps = model.max_iter * -(-n // model.batch_size)
+    assert steps == 150 if n < model.batch_size else 350 <= steps < 351 + n / model.batch_size
+
+
+def test_the_default_emits_no_convergence_warning(curve, monkeypatch):
+    monkeypatch.setattr(ensemble, "_N_STEPS", 20)
+    given = Reconstruction(), curve, split(480, 120)
+    default = FoldDetector.fit(None, *given, robust=False, seed=0)
+    network = default_autoencoder(480, 5, linear=False)
+    with pytest.warns(ConvergenceWarning, match="max_iter"):
+        explicit = FoldDetector.fit(network, *given, robust=False, seed=0)
+    np.testing.assert_array_equal(default.score_samples(curve), explicit.score_samples(curve))
+    assert default.autoencoder.uses_network_
 
 
 @pytest.mark.parametrize("d", [2, 30, 300])
