@@ -15,7 +15,7 @@ instead of linear ones. Neighbour methods exclude a training sample from its own
 half as many components as there are features; "Mahalanobis" uses the empirical covariance, "MCD" a robust
 one. "Mean rank" scores a sample by the mean of its ranks by three methods; "best of each case" is the best of
 five methods according to the labels. AutoEncoder and VAE of pyod are included if pyod is installed. Part
-``scores``: the scores of AEOutlierDetector, with the same autoencoders. Part ``contamination``: gain of
+``scores``: the scores of AEOutlierDetector, with default autoencoders. Part ``contamination``: gain of
 ``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Part ``speed``: CPU time to fit 1,000
 and 10,000 samples of 30 features, and to score 10,000 and one, compared with IsolationForest.
 
