@@ -73,7 +73,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     contamination : "auto" or float in (0, 0.5], default="auto"
         Fraction of the training samples that ``predict`` labels as outliers. With "auto",
         the threshold is the fence of a box plot for skewed distributions [3]_: the median
-        plus 3.5 times its difference to the upper quartile. It labels up to a few per cent
+        plus 3 times its difference to the upper quartile. It labels up to a few per cent
         of clean samples, more if the tails are heavy. Outliers are found if they are at
         most about a tenth of the samples. See the notes for details.
     robust : bool, default=True

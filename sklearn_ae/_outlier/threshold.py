@@ -6,8 +6,7 @@ import numpy as np
 
 from sklearn_ae._outlier.ensemble import ROUNDING, FoldDetector
 
-# Half-widths of the upper half of the box between the median and the fence; 3 label 5 % of clean samples.
-_WHISKER = 3.5
+_WHISKER = 3.0  # Half-widths of the upper half of the box between the median and the fence
 
 _FEW = 0.11  # Samples above equal ones are the outliers up to this share, a tenth with a margin
 
@@ -51,7 +50,7 @@ def _fence_of_scores(scores: np.ndarray, detector: FoldDetector) -> float:
 def upper_fence(values: np.ndarray) -> float:
     """Return the upper fence of the semi-interquartile range box plot [1]_, adapted to ties.
 
-    The fence is ``median + 3.5 (upper - median)``, where ``upper`` is the median of the
+    The fence is ``median + 3 (upper - median)``, where ``upper`` is the median of the
     values above the median: the upper quartile if there are no ties. With ties, at least
     11 % of the values are above ``upper``, as they may be outliers; if at most 11 % exceed
     the median, all of them are beyond the fence.

@@ -43,6 +43,7 @@ _MIN_NOISE, _MAX_NOISE = 0.05, 2.0  # in standard deviations of a feature
 _MAX_KNOTS = 200  # of the piecewise linear normal scores
 
 _SAME = 1e-6  # difference, in standard deviations, up to which values are ties
+_DIGITS = 6  # the same as a number of decimals
 _LARGEST = 1e30  # standardised value, which fits in single precision
 
 _SAME_DIGITS = 1e-7  # the same in multiples of the value, for the rounding of single precision
@@ -183,11 +184,11 @@ class CorruptionTrees:
         return np.maximum(np.maximum(self.low - Z, Z - self.high), 0.0)
 
     def _standardised(self, X: np.ndarray) -> np.ndarray:
-        return (X - self.mean) / self.std
+        """Return standardised values, rounded because ties and constants matter to the draws of trees."""
+        return np.round(np.clip((X - self.mean) / self.std, -_LARGEST, _LARGEST), _DIGITS)
 
     def _inputs(self, X: np.ndarray) -> np.ndarray:
         """Return standardised values and normal scores side by side, in the precision of the trees."""
-        X = np.clip(X, -_LARGEST, _LARGEST)
         return np.concatenate([X, self.normal_scores(X)], axis=1).astype(np.float32)
 
 

@@ -167,7 +167,8 @@ def test_a_few_per_cent_are_labelled_as_outliers_by_default_autoencoders(kind, r
     if not robust and kind in EQUALLY_SPACED:
         pytest.skip("a doubled distance is far out after calibration by equal ones")
     X = draw(kind)
-    assert flagged(AEOutlierDetector(robust=robust, random_state=0).fit(X), X) <= 0.08
+    most = 0.13 if kind in BUNDLED else 0.11
+    assert flagged(AEOutlierDetector(robust=robust, random_state=0).fit(X), X) <= most
 
 
 # -- outliers ----------------------------------------------------------------------------------
@@ -259,9 +260,9 @@ def test_pvalues_of_tied_samples_are_valid(kind):
 
 @pytest.mark.parametrize(
     ("distribution", "fence"),
-    [(stats.norm, 3.5 * stats.norm.ppf(0.75)), (stats.expon, 4.5 * np.log(2)), (stats.uniform, 1.375)],
+    [(stats.norm, 3 * stats.norm.ppf(0.75)), (stats.expon, 4 * np.log(2)), (stats.uniform, 1.25)],
 )
-def test_without_ties_the_fence_is_three_and_a_half_half_widths_from_the_median(distribution, fence):
+def test_without_ties_the_fence_is_three_half_widths_from_the_median(distribution, fence):
     distances = distribution.ppf((np.arange(10_000) + 0.5) / 10_000)
     assert upper_fence(distances) == pytest.approx(fence, rel=3e-3)
     assert upper_fence(7 * distances) == pytest.approx(7 * fence, rel=3e-3)
@@ -269,7 +270,7 @@ def test_without_ties_the_fence_is_three_and_a_half_half_widths_from_the_median(
 
 @pytest.mark.parametrize(
     ("n_above", "fence"),
-    [(0, 1), (11, 1), (12, 1 + 3.5 * 2), (24, 1 + 3.5 * 13), (40, 1 + 3.5 * 21)],
+    [(0, 1), (11, 1), (12, 1 + 3 * 2), (24, 1 + 3 * 13), (40, 1 + 3 * 21)],
 )
 def test_the_fence_of_tied_distances_depends_on_how_many_exceed_the_median(n_above, fence):
     """The distances above the median are 2, 3, 4, ..., of which the median counts, or the 11 % quantile."""

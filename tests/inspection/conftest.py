@@ -62,5 +62,5 @@ def convolutional(digits):
 @pytest.fixture(scope="session")
 def detector(wine):
     linear = AutoencoderTransformer(4, hidden_layer_sizes=())
-    steps = StandardScaler(), AEOutlierDetector(linear, contamination=0.05, n_estimators=1, random_state=0)
+    steps = StandardScaler(), AEOutlierDetector(linear, n_estimators=1, random_state=0)
     return make_pipeline(*steps).fit(wine)
