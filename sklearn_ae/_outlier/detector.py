@@ -252,7 +252,6 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         score = score.resolve_auto(robust=self.robust)
         seeds = private_random_state(self.random_state).randint(MAX_SEED, size=1 + self.n_estimators)
         n_copies = copies_by_weight(weights, int(seeds[0]))
-        copies = np.repeat(np.arange(X.shape[0]), n_copies)
         folds = repeated_folds(make_folds(X.shape[0], self.n_estimators, int(seeds[0])), n_copies)
         calls = (
             partial(FoldDetector.fit, self.autoencoder, score, X, fold, robust=self.robust, seed=seed)
@@ -264,7 +263,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         self.autoencoder_ = self.estimators_[0]
         scores = self._fold_scores(X)
         self._training_ranks = TrainingRanks(scores, folds, n_copies)
-        self.offset_ = self._threshold(scores.mean(axis=0)[copies])
+        self.offset_ = self._threshold(np.repeat(scores.mean(axis=0), n_copies))
         return self
 
     def _threshold(self, scores: np.ndarray) -> float:

@@ -169,7 +169,7 @@ class CorruptionTrees:
     def contributions(self, X: np.ndarray) -> np.ndarray:
         """Return the changes of the share at the splits of each feature [4]_, of shape (n, d).
 
-        Together with one half, the share at the root, they add up to the share.
+        Together with one half, the share at the root, they add up to the share of a new sample.
         """
         Z = self._standardised(X)
         inputs = self._inputs(Z)
