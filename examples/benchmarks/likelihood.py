@@ -35,7 +35,9 @@ from joblib import Parallel, delayed
 from scipy.io import loadmat
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
 from sklearn import datasets
+from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -270,6 +272,8 @@ def prepare(load, seed, quick):
 # Each function fits a model to the training samples and returns the log-density of the test samples.
 
 GRID = np.geomspace(0.03, 10, 24)  # bandwidths
+FLOW_SECONDS = 60
+FLOW_PATIENCE = 100  # epochs
 
 
 def pca(train, test, k, seed):
@@ -280,8 +284,46 @@ def factor_analysis(train, test, k, seed):
     return FactorAnalysis(k, random_state=seed).fit(train).score_samples(test)
 
 
+def shrunk_normal(train, test, k, seed):
+    """The shrinkage is that of Ledoit and Wolf."""
+    normal = LedoitWolf().fit(train)
+    return multivariate_normal(normal.location_, normal.covariance_, allow_singular=True).logpdf(test)
+
+
 def mixture(train, test, k, seed):
-    return GaussianMixture(k, random_state=seed).fit(train).score_samples(test)
+    """Use the number of components from 1 to 10 with the least BIC."""
+    sizes = [c for c in range(1, 11) if c <= len(train)]
+    mixtures = [GaussianMixture(c, random_state=seed).fit(train) for c in sizes]
+    return min(mixtures, key=lambda fitted: fitted.bic(train)).score_samples(test)
+
+
+def flow(train, test, k, seed):
+    """Train a neural spline flow for a minute, and use the step with the best density of a tenth held out."""
+    import zuko
+
+    torch.manual_seed(seed)
+    order = torch.from_numpy(np.random.RandomState(seed).permutation(len(train)))
+    samples = torch.from_numpy(train).float()[order]
+    n_valid = max(2, len(train) // 10)
+    valid, samples = samples[:n_valid], samples[n_valid:]
+    model = zuko.flows.NSF(train.shape[1], transforms=3, hidden_features=(64, 64))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    best, weights, waited = -math.inf, model.state_dict(), 0
+    start = time.perf_counter()
+    while time.perf_counter() - start < FLOW_SECONDS and waited < FLOW_PATIENCE:
+        for batch in samples[torch.randperm(len(samples))].split(256):
+            optimizer.zero_grad()
+            (-model().log_prob(batch).mean()).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+            optimizer.step()
+        with torch.no_grad():
+            nats = float(model().log_prob(valid).mean())
+        waited += 1
+        if nats > best:
+            best, weights, waited = nats, copy.deepcopy(model.state_dict()), 0
+    model.load_state_dict(weights)
+    with torch.no_grad():
+        return model().log_prob(torch.from_numpy(test).float()).double().numpy()
 
 
 def kernel_density(train, test, k, seed):
@@ -314,8 +356,10 @@ def vae_mixture_prior(train, test, k, seed):
 METHODS = {
     "PCA": pca,
     "FactorAnalysis": factor_analysis,
+    "shrunk normal": shrunk_normal,
     "GaussianMixture": mixture,
     "KernelDensity": kernel_density,
+    "neural spline flow": flow,
     "AutoencoderTransformer": autoencoder,
     "VAETransformer": vae,
     "VAE, mixture prior": vae_mixture_prior,

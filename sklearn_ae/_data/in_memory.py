@@ -67,6 +67,10 @@ class ArraySamples:
         """Return the first n samples as a dense array."""
         return _dense(self[np.arange(min(n, self.shape[0]))])
 
+    def of(self, X: np.ndarray) -> ArraySamples:
+        """Return the same rows of another array."""
+        return ArraySamples(X, self.indices, self.lazy)
+
     def hold_out(self, n_valid: int, rng: np.random.RandomState) -> tuple[ArraySamples, ArraySamples]:
         """Return training and validation samples of a random split."""
         order = rng.permutation(self.n_places)

@@ -98,7 +98,7 @@ class FittedVAE:
 
     def elbo(self, X: Any, n_draws: int) -> np.ndarray:
         """Return E_q log p(x | z) - KL of each sample."""
-        return self._map(X, lambda x: (self._elbo(x, n_draws),), n_draws)[0]
+        return self._map(X, lambda x: (self._elbo(x, n_draws),), n_draws)[0] + self._log_slopes(X)
 
     def score_samples(self, X: Any, codes: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
         """Return log p(x) of each sample and its standard error; exact if x and z are jointly normal.
@@ -110,11 +110,15 @@ class FittedVAE:
         """
         if self._is_linear_gaussian():
             log_p = self._map(X, lambda x: (self._closed_form(x),))[0]
-            return log_p, np.zeros_like(log_p)
+            return log_p + self._log_slopes(X), np.zeros_like(log_p)
         latent = LatentModel.standard(torch.from_numpy(codes), self.module.prior)
         decoded = DecodedDistribution.of(self.module, self._observation())
         log_p, std = self._map(X, lambda x: decoded.log_likelihood(x, latent, n_draws=n_draws))
-        return log_p - self.module.log_jacobian, std
+        return log_p - self.module.log_jacobian + self._log_slopes(X), std
+
+    def _log_slopes(self, X: Any) -> Any:
+        """Return the log-determinant of the derivative of the normal scores by X."""
+        return 0.0 if self.module.scores is None else self.module.scores.log_slopes(X)
 
     def _map(
         self, X: Any, function: Callable[[Tensor], tuple[Tensor, ...]], n_draws: int = 1

@@ -161,8 +161,12 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             if valid is not None:
                 check_values(spec.loss, valid, "X_val")
             previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
-            self._take_over(fit(data, valid, spec, self._training_config(), rng, previous))
+            self._take_over(self._fitted(data, valid, spec, rng, previous))
         return self
+
+    def _fitted(self, data: Any, X_val: Any, spec: ModelSpec, rng: Any, previous: Previous | None) -> Fitted:
+        """Return everything that is learned from validated data."""
+        return fit(data, X_val, spec, self._training_config(), rng, previous)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters of this estimator, and of options given as objects.
@@ -281,6 +285,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             raise ValueError(
                 f"n_components={k} is a share of the variance of all samples, which the first chunk does not "
                 "know; pass an integer."
+            )
+        if getattr(spec.loss, "needs_all_samples", False):
+            raise ValueError(
+                f"{spec.loss!r} needs all samples at once, which partial_fit does not have; use fit, or "
+                "Gaussian(noise='full')."
             )
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
         previous = None if first else self._previous()

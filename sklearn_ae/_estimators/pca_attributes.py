@@ -29,7 +29,8 @@ class LinearAttributes:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}: {reason}.")
 
     def _require_linear(self, name: str, instead: str) -> None:
-        self._require(self.module_.has_affine_decoder(), name, f"this model is not linear; {instead}")
+        is_linear = self.module_.scores is None and self.module_.has_affine_decoder()
+        self._require(is_linear, name, f"this model is not linear; {instead}")
 
     def _require_gaussian(self, name: str) -> None:
         """Require a linear model whose noise variance is the variance of x given z."""

@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator, nn
 
+from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.vae import FittedVAE
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
+from sklearn_ae._fitting.densities import fit_density
+from sklearn_ae._fitting.pipeline import Fitted, Previous
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import total_variance
 from sklearn_ae._options import Slot, wrapping
 from sklearn_ae._training.optimization import LONG
+from sklearn_ae._utils.arrays import sample_blocks, stacked
 from sklearn_ae._utils.compat import Interval
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
@@ -316,15 +321,37 @@ class VAETransformer(BaseAutoencoder):
             )
         return spec
 
+    def _fitted(self, data: Any, X_val: Any, spec: ModelSpec, rng: Any, previous: Previous | None) -> Fitted:
+        if not spec.loss.needs_all_samples:
+            return super()._fitted(data, X_val, spec, rng, previous)
+        if type(data) is not ArraySamples or issparse(data.X):
+            raise ValueError(
+                f"likelihood={self.likelihood!r} needs a dense X in memory, without X_clean; "
+                "use Gaussian(noise='full') otherwise."
+            )
+        return fit_density(data, X_val, spec, self._training_config(), rng, previous)
+
     def _take_over(self, fitted: Any) -> None:
         super()._take_over(fitted)
+        self._stacked, self._weight = fitted.stacked, fitted.weight
         self._warn_inactive_units()
 
     @torch.inference_mode(False)
     def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
         self.module_.loss.check(X)
+        if not self._weight:
+            log_p = self._stacked_log_prob(X)
+            return log_p, np.zeros_like(log_p)
         codes = self._statistics.moments.landmarks
-        return self._model.score_samples(X, codes, n_draws)
+        own, std = self._model.score_samples(X, codes, n_draws)
+        if self._stacked is None:
+            return own, std
+        own = own + math.log(self._weight)
+        log_p = np.logaddexp(own, self._stacked_log_prob(X) + math.log1p(-self._weight))
+        return log_p, std * np.exp(own - log_p)
+
+    def _stacked_log_prob(self, X: Any) -> np.ndarray:
+        return stacked((self._stacked.log_prob(x) for x in sample_blocks(X)), X.shape[0])
 
     @property
     def _model(self) -> FittedVAE:
@@ -428,10 +455,19 @@ class VAETransformer(BaseAutoencoder):
         check_is_fitted(self)
         check_positive("n_samples", n_samples)
         rng = private_random_state(random_state)
-        model = self._model
-        codes = model.draw_codes(int(n_samples), rng)
+        model, n = self._model, int(n_samples)
+        n_stacked = 0 if self._stacked is None else n - rng.binomial(n, self._weight)
+        codes = model.draw_codes(n - n_stacked, rng)
         generator = Generator().manual_seed(int(rng.randint(MAX_SEED)))
-        X = model.draw(codes, generator if noise else None).astype(self.mean_.dtype)
+        X = model.draw(codes, generator if noise else None)
+        if n_stacked:
+            more = self._stacked.draw(n_stacked, rng)
+            mean, std = model.moments(more)
+            more_codes = torch.from_numpy(mean + std * rng.standard_normal(mean.shape))
+            more = more if noise else model.draw(more_codes, None)
+            order = rng.permutation(n)
+            X, codes = np.concatenate([X, more])[order], torch.cat([codes, more_codes])[order]
+        X = X.astype(self.mean_.dtype)
         return (X, codes.numpy()) if return_codes else X
 
     # -- attributes ---------------------------------------------------------------------
@@ -441,6 +477,7 @@ class VAETransformer(BaseAutoencoder):
         """Noise variance in squared units of X: a float if shared, otherwise one per feature."""
         check_is_fitted(self)
         noise = self.module_.noise
+        self._require(self.module_.scores is None, "noise_variance_", "it is one of normal scores")
         self._require(noise is not None, "noise_variance_", f"{self.likelihood_!r} has no noise variance")
         self._require(
             noise.network is None,
@@ -449,6 +486,17 @@ class VAETransformer(BaseAutoencoder):
         )
         variance = noise.common.double().exp().numpy() * self.scale_**2
         return float(variance[0]) if self.likelihood_.noise == "shared" else variance.copy()
+
+    @property
+    def density_weights_(self) -> dict[str, float]:
+        """Weights of the densities whose average ``score_samples`` returns, with ``likelihood="auto"``."""
+        check_is_fitted(self)
+        self._require(self._stacked is not None, "density_weights_", "likelihood is not 'auto'")
+        weights = {"autoencoder": self._weight}
+        for candidate, weight in zip(self._stacked.candidates, self._stacked.weights, strict=True):
+            name = str(candidate)
+            weights[name] = weights.get(name, 0.0) + (1.0 - self._weight) * float(weight)
+        return weights
 
     @property
     def n_active_units_(self) -> int:

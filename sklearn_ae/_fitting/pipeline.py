@@ -140,6 +140,8 @@ class Fitted:
     n_iter: int
     best_iter: int
     pca_loss: float | None
+    stacked: Any = None  # StackedDensity, if there is one
+    weight: float = 1.0  # of the density of the autoencoder beside it
 
 
 def fit(
@@ -165,16 +167,23 @@ def fit(
     """
     with fit_context():
         split = hold_out(data, X_val, spec, config, rng)
-        if previous is not None:
-            check_same_shape(previous, spec, data.shape[1])
-        resolved = config.resolved(split.train.shape, spec.init)
-        with forked_global_rng(spec.runs_user_code, split.seed, config.device):
-            start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
-            with threads_for(start.module.n_weights, int(resolved.batch_size)):
-                trained = train(start, split, resolved, previous)
-                accepted = fall_back_to_pca(trained, split, config)
-                accepted = refit_on_all_samples(accepted, split, config)
-                return summarize(accepted, split)
+        return fit_split(split, spec, config, previous)[1]
+
+
+def fit_split(
+    split: Split, spec: ModelSpec, config: TrainingConfig, previous: Previous | None = None
+) -> tuple[Accepted, Fitted]:
+    """Fit a model to samples that have been split."""
+    if previous is not None:
+        check_same_shape(previous, spec, split.whole.shape[1])
+    resolved = config.resolved(split.train.shape, spec.init)
+    with forked_global_rng(spec.runs_user_code, split.seed, config.device):
+        start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
+        with threads_for(start.module.n_weights, int(resolved.batch_size)):
+            trained = train(start, split, resolved, previous)
+            accepted = fall_back_to_pca(trained, split, config)
+            accepted = refit_on_all_samples(accepted, split, config)
+            return accepted, summarize(accepted, split)
 
 
 @contextlib.contextmanager
@@ -332,7 +341,7 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
         if module.noise is not None and accepted.uses_network:
             module.noise.rescale(noise_correction(accepted.validated, split.held_out, split.seed))
         if spec.prior is not None:
-            module = module.with_prior(_fit_prior(accepted, split))
+            module = module.with_prior(fitted_prior(accepted, accepted.module, split))
         if isinstance(spec.n_components, float):
             k = n_components_for_share(statistics, spec.n_components)
             module = module.truncated(k)
@@ -404,15 +413,15 @@ def inference_copy(module: Autoencoder, start: Start, dtype: Any) -> Autoencoder
     return twin.to(torch.float32 if dtype == np.float32 else torch.float64).eval().requires_grad_(False)
 
 
-def _fit_prior(accepted: Accepted, split: Split) -> Any:
-    """Return the prior of the codes, chosen on held-out samples."""
+def fitted_prior(accepted: Accepted, module: Autoencoder, split: Split) -> Any:
+    """Return the prior of the codes of a module, chosen on held-out samples."""
     if isinstance(split.whole, ArraySamples) and split.train is not split.whole:
         samples, X_val, valid = split.whole, None, split.valid.indices
     else:
         samples, X_val, valid = split.train, split.valid, None
     prior = accepted.start.spec.prior
     assert prior is not None
-    return fit_prior(prior, accepted.validated, accepted.module, samples, X_val, valid)
+    return fit_prior(prior, accepted.validated, module, samples, X_val, valid)
 
 
 def n_components_for_share(statistics: CodeStatistics, share: float) -> int:

@@ -208,6 +208,7 @@ class Autoencoder(nn.Module):
         self.copies = copies
         self.is_paired = is_paired
         self.prior: Any = None  # fitted to the codes after training; None is N(0, I)
+        self.scores: Any = None  # normal scores, of which the samples consist; None if it is X itself
         self.n_kept = width  # smaller after truncation
         self.register_buffer("offset", offset)
         for name in FeatureStats._fields:
@@ -247,9 +248,9 @@ class Autoencoder(nn.Module):
         return None if self.noise is None else self.noise(z)
 
     def reconstruct(self, z: Tensor) -> Tensor:
-        """Return the mean of X given the codes, in the units of X."""
+        """Return the mean of X given the codes (the median for normal scores), in the units of X."""
         eta = self.decode(z)
-        return self.loss.inverse_link(eta) if self.loss.discrete else self.in_units(eta)
+        return self.loss.inverse_link(eta) if self.loss.discrete else self.from_target(eta)
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> ForwardOutput:
         """Pass samples in working units through the autoencoder; the generator draws the noise.
@@ -285,7 +286,10 @@ class Autoencoder(nn.Module):
 
     def from_target(self, target: Tensor) -> Tensor:
         """Return samples in the units of X, given those in the units of the loss."""
-        return target if self.loss.discrete else self.in_units(target)
+        if self.loss.discrete:
+            return target
+        x = self.in_units(target)
+        return x if self.scores is None else torch.from_numpy(self.scores.inverse(x.numpy())).to(x.dtype)
 
     @property
     def log_jacobian(self) -> float:
@@ -355,6 +359,12 @@ class Autoencoder(nn.Module):
         twin = copy.copy(self)
         twin._modules = dict(self._modules)
         twin.prior = prior
+        return twin
+
+    def with_scores(self, scores: Any) -> Autoencoder:
+        """Return an autoencoder of the normal scores of X, which shares the weights."""
+        twin = self.with_prior(self.prior)
+        twin.scores = scores
         return twin
 
     # -- parameters ---------------------------------------------------------------

@@ -229,7 +229,7 @@ def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
     dtype = module.offset.dtype
     offset = module.offset.numpy().astype(np.float64, copy=False)
     for part in X.blocks() if hasattr(X, "blocks") else sample_blocks(X):
-        x = part - offset
+        x = (part if module.scores is None else module.scores(part)) - offset
         x /= module.scale
         yield torch.from_numpy(x).to(dtype)
 

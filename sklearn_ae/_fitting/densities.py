@@ -1,0 +1,102 @@
+"""``fit`` of models of normal scores, and of densities that held-out samples choose.
+
+scores   = NormalScores.fit(split.train)      monotone maps of single features
+fitted   = fit_split(split in scores)         the pipeline, on normal scores
+stacked  = StackedDensity.fit(split.train)    nested densities without networks
+weight   = share of the autoencoder in the average, from the validation samples
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._density.stacked import StackedDensity, stacking_weights
+from sklearn_ae._density.vae import FittedVAE
+from sklearn_ae._fitting.pipeline import (
+    Fitted,
+    Previous,
+    Split,
+    fit_context,
+    fit_split,
+    fitted_prior,
+    hold_out,
+)
+from sklearn_ae._model.initialization import ModelSpec
+from sklearn_ae._model.module import Autoencoder
+from sklearn_ae._model.statistics import CodeStatistics
+from sklearn_ae._training.optimization import TrainingConfig
+from sklearn_ae._utils.normal_scores import NormalScores
+from sklearn_ae.likelihoods import Auto, Gaussian
+
+_N_DRAWS = 64  # of the log-likelihoods of validation samples
+_MAX_VALIDATION = 2_000
+_LEAST_WEIGHT = 0.01  # of the autoencoder, whose density takes longer to compute than all others
+
+
+def fit_density(
+    data: ArraySamples,
+    X_val: ArraySamples | None,
+    spec: ModelSpec,
+    config: TrainingConfig,
+    rng: np.random.RandomState,
+    previous: Previous | None = None,
+) -> Fitted:
+    """Fit a model whose likelihood is chosen, or one of normal scores.
+
+    Parameters are those of :func:`sklearn_ae._fitting.pipeline.fit`.
+    """
+    with fit_context():
+        split = hold_out(data, X_val, spec, config, rng)
+        if not isinstance(spec.loss, Auto):
+            return _fit(split, spec, config, previous)[0]
+        stacked = StackedDensity.fit(split.train.array, split.seed)
+        use_scores = stacked.prefers_scores if previous is None else previous.module.scores is not None
+        spec = replace(spec, loss=Gaussian(noise="per_column", normal_scores=use_scores))
+        fitted, validated = _fit(split, spec, config, previous)
+        weight = 0.0
+        if fitted.uses_network and split.valid is not None:
+            weight = _weight(validated, fitted.statistics, split.valid.array[:_MAX_VALIDATION], stacked)
+        if split.train is not split.whole:
+            stacked = stacked.refit(split.whole.array, split.seed)
+        return replace(fitted, stacked=stacked, weight=weight)
+
+
+def _fit(
+    split: Split, spec: ModelSpec, config: TrainingConfig, previous: Previous | None
+) -> tuple[Fitted, Autoencoder]:
+    """Fit a model to samples or their normal scores; return the one before any refit on all samples, too."""
+    scores = None
+    if spec.loss.normal_scores:
+        if previous is None:
+            scores = NormalScores.fit(split.train.array, split.seed)
+        else:
+            scores = previous.module.scores
+        split = _in_scores(split, scores)
+    accepted, fitted = fit_split(split, spec, config, previous)
+    module, validated = fitted.module, accepted.validated
+    if validated is accepted.module:
+        validated = module
+    elif spec.prior is not None:
+        validated = validated.with_prior(fitted_prior(accepted, validated, split))
+    return replace(fitted, module=module.with_scores(scores)), validated.with_scores(scores)
+
+
+def _in_scores(split: Split, scores: NormalScores) -> Split:
+    """Return the split with the normal scores of all samples."""
+    whole = split.whole.of(scores(split.whole.X).astype(split.whole.dtype))
+    train = whole if split.train is split.whole else split.train.of(whole.X)
+    valid = split.valid
+    if valid is not None:
+        is_part = valid.X is split.whole.X
+        valid = valid.of(whole.X if is_part else scores(valid.X).astype(valid.dtype))
+    return replace(split, train=train, valid=valid, whole=whole)
+
+
+def _weight(module: Autoencoder, statistics: CodeStatistics, X: np.ndarray, stacked: StackedDensity) -> float:
+    """Return the weight of an autoencoder in the average that is best for samples not seen by any model."""
+    own, _ = FittedVAE(module).score_samples(X, statistics.moments.landmarks, _N_DRAWS)
+    weight = float(stacking_weights(np.stack([own, stacked.log_prob(X)], axis=1))[0])
+    return weight if weight >= _LEAST_WEIGHT else 0.0
