@@ -29,14 +29,15 @@ _MAX_SAMPLES = 10_000  # to which candidates are fitted
 _MAX_HELD_OUT = 2_000
 _MAX_DIRECTIONS = 100  # principal directions in which the components of a mixture differ
 _PER_COMPONENT = 5  # samples, at least
-_FOLDS = ((600, 5), (2_000, 3))  # numbers of folds up to a number of samples; one beyond
+_FEW = 10
+_FOLDS = ((600, 5), (3_000, 3))  # numbers of folds up to a number of samples; one beyond
 
 _SHRINKAGES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # multiples of that of Ledoit and Wolf
-_SIZES = (2, 4, 8, 16, 32, 64)
+_SIZES = (2, 4, 8, 16, 32, 64, 128)
 _STRENGTHS = (0.5, 2.0, 0.125)  # the first one is used to choose the size
 _TAILS = (4.0, 32.0, 256.0)  # standard deviations
 _PATIENCE = 2  # sizes without a gain
-_N_KEPT = 4  # mixtures in each space
+_N_KEPT = 6  # mixtures in each space
 _TAIL_WEIGHT = 1e-3
 
 _MAX_ITER = 200
@@ -191,8 +192,11 @@ def _shuffled(X: np.ndarray, seed: int) -> np.ndarray:
 def _cross_validated(X: np.ndarray, seed: int) -> tuple[StackedDensity, np.ndarray]:
     """Return candidates with equal weights, and log-densities of held-out samples (n_held_out, n_candidates).
 
-    The first fold chooses the candidates.
+    The first fold chooses the candidates. Very few samples cannot choose.
     """
+    if len(X) < _FEW:
+        candidates = [Candidate(scored, 1.0) for scored in (False, True)]
+        return StackedDensity(candidates, np.ones(2), {}, [], NormalScores.fit(X, seed)), np.zeros((1, 2))
     n_folds = next((folds for size, folds in _FOLDS if len(X) <= size), 1)
     fold = np.arange(len(X)) % max(n_folds, 5)
     train, held_out = X[fold != 0], X[fold == 0][:_MAX_HELD_OUT]

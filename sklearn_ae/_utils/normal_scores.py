@@ -137,7 +137,7 @@ def _best(x: np.ndarray, folds: np.ndarray) -> Feature:
     """Return the map with the fewest knots that is not significantly worse on held-out values than others."""
     best, size = np.full(len(x), -np.inf), 0
     for n_knots in _SIZES:
-        if len(x) < _PER_KNOT * n_knots:
+        if len(x) < max(_PER_KNOT * n_knots, 2 * _N_FOLDS):
             break
         density = np.empty(len(x))
         for i in range(_N_FOLDS):
