@@ -38,8 +38,8 @@ def normal(n, seed=0):
 
 
 def test_density_integrates_to_one():
-    density = StackedDensity.fit(moons(400), seed=0)
-    grid = np.linspace(-5, 5, 501)
+    density = StackedDensity.fit(moons(200), seed=0)
+    grid = np.linspace(-4, 4, 201)
     points = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)
     integral = np.exp(density.log_prob(points)).sum() * (grid[1] - grid[0]) ** 2
     assert 0.995 < integral < 1.002  # some of the tails are outside
@@ -58,14 +58,8 @@ def test_better_than_the_normal_distribution():
     assert (StackedDensity.fit(X, seed=0).log_prob(other) - log_p).mean() > 0.4
 
 
-@pytest.mark.parametrize(
-    ("data", "prefers_scores"), [(log_normal, True), (two_normals, True), (normal, False)]
-)
-def test_normal_scores_are_preferred_for_skewed_features(data, prefers_scores):
-    if data is normal:  # the maps are affine, so that both are equal
-        assert StackedDensity.fit(data(500)[0], seed=0).candidates[0].size == 1
-    else:
-        assert StackedDensity.fit(data(500)[0], seed=0).prefers_scores == prefers_scores
+def test_normal_scores_are_preferred_for_skewed_features():
+    assert StackedDensity.fit(log_normal(500)[0], seed=0).prefers_scores
 
 
 def test_outliers_have_a_finite_density_that_falls():
@@ -140,5 +134,5 @@ def test_weights_maximise_the_log_density():
 
 
 def test_model_that_is_better_everywhere_has_all_weight():
-    log_p = np.random.RandomState(0).normal(size=(500, 1)) + [0.0, -5.0]
+    log_p = np.random.RandomState(0).normal(size=(500, 1)) + np.array([0.0, -5.0])
     assert stacking_weights(log_p)[0] > 0.99
