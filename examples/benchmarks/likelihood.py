@@ -291,14 +291,23 @@ def shrunk_normal(train, test, k, seed):
 
 
 def mixture(train, test, k, seed):
-    """Use the number of components from 1 to 10 with the least BIC."""
+    return fit_mixture(train, seed).score_samples(test)
+
+
+def fit_mixture(train, seed):
+    """Return the mixture with full covariances and 1 to 10 components, those with the least BIC."""
     sizes = [c for c in range(1, 11) if c <= len(train)]
     mixtures = [GaussianMixture(c, random_state=seed).fit(train) for c in sizes]
-    return min(mixtures, key=lambda fitted: fitted.bic(train)).score_samples(test)
+    return min(mixtures, key=lambda fitted: fitted.bic(train))
 
 
 def flow(train, test, k, seed):
-    """Train a neural spline flow for a minute of CPU time, and use the step with the best density of a tenth held out."""
+    with torch.no_grad():
+        return fit_flow(train, seed)().log_prob(torch.from_numpy(test).float()).double().numpy()
+
+
+def fit_flow(train, seed):
+    """Return a flow after a minute of CPU time, or earlier, at its best density of a tenth held out."""
     import zuko
 
     torch.manual_seed(seed)
@@ -322,8 +331,7 @@ def flow(train, test, k, seed):
         if nats > best:
             best, weights, waited = nats, copy.deepcopy(model.state_dict()), 0
     model.load_state_dict(weights)
-    with torch.no_grad():
-        return model().log_prob(torch.from_numpy(test).float()).double().numpy()
+    return model
 
 
 def kernel_density(train, test, k, seed):

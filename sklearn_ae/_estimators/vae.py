@@ -441,7 +441,8 @@ class VAETransformer(BaseAutoencoder):
         noise : bool, default=True
             If True, draw from p(x | z), so that samples follow the density of the
             model. If False, return the means of p(x | z), for example images without
-            pixel noise.
+            pixel noise, which only the autoencoder has if ``likelihood="auto"`` averages
+            it with other densities.
         return_codes : bool, default=False
             If True, also return the codes drawn from the prior.
 
@@ -450,23 +451,24 @@ class VAETransformer(BaseAutoencoder):
         X : ndarray of shape (n_samples, n_features)
             Generated samples, in the units of X.
         codes : ndarray of shape (n_samples, n_components_)
-            Codes of the samples. Only returned if ``return_codes`` is True.
+            Codes of the samples. Only returned if ``return_codes`` is True. For draws
+            from a density without codes, they are drawn from the posterior.
         """
         check_is_fitted(self)
         check_positive("n_samples", n_samples)
         rng = private_random_state(random_state)
         model, n = self._model, int(n_samples)
-        n_stacked = 0 if self._stacked is None else n - rng.binomial(n, self._weight)
-        codes = model.draw_codes(n - n_stacked, rng)
+        has_others = noise and self._stacked is not None
+        n_others = n - rng.binomial(n, self._weight) if has_others else 0
+        codes = model.draw_codes(n - n_others, rng)
         generator = Generator().manual_seed(int(rng.randint(MAX_SEED)))
         X = model.draw(codes, generator if noise else None)
-        if n_stacked:
-            more = self._stacked.draw(n_stacked, rng)
-            mean, std = model.moments(more)
-            more_codes = torch.from_numpy(mean + std * rng.standard_normal(mean.shape))
-            more = more if noise else model.draw(more_codes, None)
+        if n_others:
+            others = self._stacked.draw(n_others, rng)
+            mean, std = model.moments(others)
+            own_codes = torch.from_numpy(mean + std * rng.standard_normal(mean.shape))
             order = rng.permutation(n)
-            X, codes = np.concatenate([X, more])[order], torch.cat([codes, more_codes])[order]
+            X, codes = np.concatenate([X, others])[order], torch.cat([codes, own_codes])[order]
         X = X.astype(self.mean_.dtype)
         return (X, codes.numpy()) if return_codes else X
 

@@ -191,7 +191,7 @@ def test_containers_and_copies(likelihood):
     assert abs(single.score(X) - clone(model).fit(X).score(X)) < 0.5
     with pytest.raises(ValueError, match="needs all samples"):
         vae(likelihood).partial_fit(X)
-    for args in ({"X": sparse.csr_matrix(X)}, {"X": X, "X_clean": X + 1}, {"X": lambda: iter([X, X])}):
+    for args in ({"X": sparse.csr_matrix(X)}, {"X": X, "X_clean": X + 1}):
         with pytest.raises(ValueError, match="dense X in memory"):
             vae(likelihood).fit(**args)
 
