@@ -71,7 +71,7 @@ class Gaussian(Likelihood):
     tensor([[-0.9189, -2.9189]])
     """
 
-    _parameter_constraints = {"noise": [StrOptions({"shared", "per_column", "decoder"})]}
+    _parameter_constraints = {"noise": [StrOptions({"shared", "per_column", "full", "decoder"})]}
 
     def __init__(self, noise: str = "shared"):
         self.noise = noise
