@@ -236,15 +236,14 @@ def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generato
     return weights
 
 
-def _linear_gaussian(
-    spec: ModelSpec, samples: Any, initial: InitialPCA, seed: int
-) -> LinearGaussian | None:
+def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA, seed: int) -> LinearGaussian | None:
     """Return the linear model that a VAE starts from, None without one."""
     if spec.divergence is None:
         return None
     if spec.loss.noise == "full":
         clean = ArraySamples(samples.array) if spec.is_paired else samples
-        return shrunk_normal(clean, initial, seed)
+        k = initial.pca.n_components_ if spec.init == "pca" else 0
+        return shrunk_normal(clean, initial, k, seed)
     if spec.init != "pca":
         return None
     if spec.has_factors and (spec.n_components == 0 or determines_factors(*samples.shape)):

@@ -22,7 +22,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _SHRINKAGES = np.geomspace(1e-6, 1.0, 49)
 
 
-def shrunk_normal(samples: Any, initial: InitialPCA, seed: int) -> LinearGaussian:
+def shrunk_normal(samples: Any, initial: InitialPCA, k: int, seed: int) -> LinearGaussian:
     """Return N(0, S) as a linear model with full noise covariance.
 
     S is the covariance of the samples, shrunk towards a multiple of the identity or towards
@@ -33,21 +33,22 @@ def shrunk_normal(samples: Any, initial: InitialPCA, seed: int) -> LinearGaussia
     ----------
     samples : ArraySamples or Source
     initial : InitialPCA
-        Defines the number of components and the working units.
+        Defines the working units.
+    k : int
+        Number of components that are signal.
     seed : int
         Of randomized solvers and of the held-out samples of wide data.
     """
-    d, k = samples.shape[1], initial.pca.n_components_
+    d = samples.shape[1]
     if d > _MAX_FEATURES:
-        return _divided(*_leading_spectrum(samples, initial, seed), k, min(k + _MAX_DIRECTIONS, d))
+        n_axes = min(initial.pca.n_components_ + _MAX_DIRECTIONS, d)  # does not depend on X, for warm starts
+        return _divided(*_leading_spectrum(samples, initial, seed), k, n_axes)
     S = _shrunk_covariance(Scatter.folds(samples, initial), shared_noise(initial))
     spectrum, axes = linalg.eigh(S, check_finite=False)
-    return _divided(spectrum[::-1].copy(), axes.T[::-1].copy(), None, k, d)
+    return _divided(spectrum[::-1].copy(), axes.T[::-1].copy(), 0.0, k, d)
 
 
-def _divided(
-    spectrum: np.ndarray, axes: np.ndarray, rest: float | None, k: int, n_axes: int
-) -> LinearGaussian:
+def _divided(spectrum: np.ndarray, axes: np.ndarray, rest: float, k: int, n_axes: int) -> LinearGaussian:
     """Divide a covariance into a signal in its k leading directions and noise.
 
     The noise variance in these directions is the mean of all other variances, as in
@@ -60,16 +61,16 @@ def _divided(
         Leading variances in decreasing order.
     axes : ndarray of shape (m, d)
         Their directions.
-    rest : float or None
-        Variance in all other directions, None without others.
+    rest : float
+        Variance in all other directions, if there are others.
     k : int
     n_axes : int
         Number of axes of the whitening, at least m.
     """
     m, d = axes.shape
     spectrum = np.maximum(spectrum, LEAST_NOISE)
-    rest = spectrum[-1] if rest is None else max(rest, LEAST_NOISE)
-    noise = float((spectrum[k:].sum() + (d - m) * rest) / (d - k)) if d > k else float(rest)
+    rest = max(rest, LEAST_NOISE)
+    noise = float((spectrum[k:].sum() + (d - m) * rest) / (d - k)) if d > k else float(spectrum[-1])
     signal = np.maximum(spectrum[:k] - noise, 0.0)
     leading = svd_flip(None, axes[:k], u_based_decision=False)[1]
     # The whitening stretches all axes until the noise along them has the variance `base`.
@@ -77,7 +78,7 @@ def _divided(
     variances = np.concatenate([np.full(k, noise), spectrum[k:]])
     stretch = np.pad(np.sqrt(base / variances) - 1.0, (0, n_axes - m))
     basis = np.pad(axes, ((0, n_axes - m), (0, 0)))
-    whitening = Whitening(torch.from_numpy(basis), torch.from_numpy(stretch), mixes=m == d)
+    whitening = Whitening(torch.from_numpy(basis), torch.from_numpy(stretch), mixes=d <= _MAX_FEATURES)
     return LinearGaussian(
         np.sqrt(signal)[:, None] * leading,
         (np.sqrt(signal) / (signal + noise))[:, None] * leading,
@@ -101,7 +102,9 @@ def _shrunk_covariance(folds: list[Scatter], shared: float) -> np.ndarray:
     for n, C in zip(sizes, covariances, strict=True):
         if 0 < n < sizes.sum():
             others = (sizes.sum() * whole - n * C) / (sizes.sum() - n)
-            likelihoods += n * np.stack([_log_likelihoods(others, C, unit) for unit in _units(others, shared)])
+            likelihoods += n * np.stack(
+                [_log_likelihoods(others, C, unit) for unit in _units(others, shared)]
+            )
     target, i = np.unravel_index(likelihoods.argmax(), likelihoods.shape)
     return _shrunk(whole, _units(whole, shared)[target], _SHRINKAGES[i])
 

@@ -38,6 +38,7 @@ def counts(n=400):
 FITTED = {
     "shared": (Gaussian(), bent()[0], 1),
     "per_column": (Gaussian("per_column"), bent()[0], 1),
+    "full": (Gaussian("full"), bent()[0], 1),
     "decoder": (Gaussian("decoder"), bent()[0], 1),
     "bernoulli": ("bernoulli", binary(), 2),
     "dynamic": (Bernoulli(dynamic_binarization=True), 0.1 + 0.8 * binary(), 2),

@@ -244,6 +244,13 @@ FORMS = {
     "convolutional": {"network": Conv((8, 8), channels=(4,)), "max_iter": 12},
     "tied convolutional": {"network": Conv((8, 8), channels=(4,)), "tied_weights": True, "max_iter": 25},
     "noise of the decoder": {"likelihood": Gaussian("decoder")},
+    "full noise covariance": {"likelihood": Gaussian("full")},
+    "tied, full noise covariance": {"likelihood": Gaussian("full"), "tied_weights": True, "max_iter": 25},
+    "convolutional, full noise covariance": {
+        "likelihood": Gaussian("full"),
+        "network": Conv((8, 8), channels=(4,)),
+        "max_iter": 12,
+    },
 }
 
 
@@ -569,6 +576,7 @@ CHANGES = [
     {"kl_warmup": 1.0},
     {"beta": 1.5},
     {"likelihood": Gaussian("per_column")},
+    {"likelihood": Gaussian("full")},
     {"likelihood": Gaussian("decoder")},
     {"divergence": "beta_tc"},
     {"divergence": "mmd"},
@@ -607,7 +615,7 @@ def test_every_parameter_has_an_effect(change):
     ("params", "grid"),
     [
         ({"divergence": BetaTC()}, {"divergence__beta": [1.0, 10.0]}),
-        ({"likelihood": Gaussian()}, {"likelihood__noise": ["shared", "per_column", "decoder"]}),
+        ({"likelihood": Gaussian()}, {"likelihood__noise": ["shared", "per_column", "full", "decoder"]}),
         ({"max_iter": 20}, {"beta": [1.0, 100.0]}),
         ({}, {"divergence": ["kl", "mmd"]}),
     ],
