@@ -65,6 +65,9 @@ def log_p_given(model, X, z):
         return X @ np.log(mean).T + (1 - X) @ np.log1p(-mean).T
     if isinstance(likelihood, Poisson):
         return np.stack([stats.poisson.logpmf(x, mean).sum(1) for x in X])
+    if likelihood.noise == "full":
+        normal = stats.multivariate_normal(cov=model.noise_covariance_)
+        return np.stack([normal.logpdf(x - mean).reshape(len(z)) for x in X])
     spread = np.sqrt(noise_variance(model, z))
     return np.stack([stats.norm.logpdf(x, mean, spread).sum(1) for x in X])
 
