@@ -244,13 +244,6 @@ FORMS = {
     "convolutional": {"network": Conv((8, 8), channels=(4,)), "max_iter": 12},
     "tied convolutional": {"network": Conv((8, 8), channels=(4,)), "tied_weights": True, "max_iter": 25},
     "noise of the decoder": {"likelihood": Gaussian("decoder")},
-    "full noise covariance": {"likelihood": Gaussian("full")},
-    "tied, full noise covariance": {"likelihood": Gaussian("full"), "tied_weights": True, "max_iter": 25},
-    "convolutional, full noise covariance": {
-        "likelihood": Gaussian("full"),
-        "network": Conv((8, 8), channels=(4,)),
-        "max_iter": 12,
-    },
 }
 
 
@@ -634,7 +627,7 @@ def test_searches_over_options_need_no_scorer(params, grid):
     if name == "beta":
         assert scores[0] > scores[1] + 0.1
     if name == "likelihood__noise":
-        assert len(set(scores)) == 3
+        assert len(set(scores)) == len(search.cv_results_["params"])
 
 
 def test_pipeline_with_scaler_and_classifier():
