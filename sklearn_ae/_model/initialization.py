@@ -227,8 +227,11 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
 def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generator) -> dict[str, Tensor]:
     """Return the weights of a VAE at another linear model."""
     bias = getattr(module.decoder.linear, "bias", None) is not None
-    paths = probabilistic_paths(linear, module.width, tied=False, bias=bias, generator=generator)
+    tied = isinstance(module.decoder.linear, TiedLinear)
+    paths = probabilistic_paths(linear, module.width, tied=tied, bias=bias, generator=generator)
     weights = module.state_dict()
+    if linear.whitening is not None:
+        weights |= {f"whitening.{name}": tensor for name, tensor in linear.whitening.state_dict().items()}
     noise = torch.from_numpy(linear.noise).log()
     weights["noise.log_variance"] = noise.expand_as(weights["noise.log_variance"])
     for part, path in zip(("encoder", "decoder"), paths, strict=True):
@@ -242,8 +245,10 @@ def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA, seed: i
         return None
     if spec.loss.noise == "full":
         clean = ArraySamples(samples.array) if spec.is_paired else samples
-        k = initial.pca.n_components_ if spec.init == "pca" else 0
-        return shrunk_normal(clean, initial, k, seed)
+        if spec.init == "pca":
+            return shrunk_normal(clean, initial, initial.pca.n_components_, seed)
+        start = shrunk_normal(clean, initial, 0, seed)
+        return replace(start.smoother or start, smoother=None)
     if spec.init != "pca":
         return None
     if spec.has_factors and (spec.n_components == 0 or determines_factors(*samples.shape)):

@@ -27,7 +27,7 @@ _MIN_SAMPLES_PER_FEATURE = 2
 
 # Samples up to which networks are trained from factor analysis. With more, they reach a higher likelihood
 # from probabilistic PCA, whose noise leaves them more to learn.
-_FEW = 1_000
+FEW = 1_000
 
 _N_FOLDS = 5
 
@@ -118,7 +118,7 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     W, psi, least = _factor_analysis(train.joined(held_out), k, shared)
     smooth = _rotated(W, np.maximum(psi, least))
     best = smooth if chosen else _rotated(W, psi)
-    return replace(best, smoother=smooth if samples.shape[0] <= _FEW else probabilistic_pca(initial))
+    return replace(best, smoother=smooth if samples.shape[0] <= FEW else probabilistic_pca(initial))
 
 
 def _rotated(W: np.ndarray, psi: np.ndarray) -> LinearGaussian:

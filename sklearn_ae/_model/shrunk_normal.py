@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.extmath import svd_flip
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._data.sources import Source
-from sklearn_ae._model.linear_gaussian import LEAST_NOISE, LinearGaussian, Scatter, shared_noise
+from sklearn_ae._model.linear_gaussian import FEW, LEAST_NOISE, LinearGaussian, Scatter, shared_noise
 from sklearn_ae._model.pca import InitialPCA, fit_pca
 from sklearn_ae._model.whitening import Whitening
 
@@ -45,7 +46,16 @@ def shrunk_normal(samples: Any, initial: InitialPCA, k: int, seed: int) -> Linea
         return _divided(*_leading_spectrum(samples, initial, seed), k, n_axes)
     S = _shrunk_covariance(Scatter.folds(samples, initial), shared_noise(initial))
     spectrum, axes = linalg.eigh(S, check_finite=False)
-    return _divided(spectrum[::-1].copy(), axes.T[::-1].copy(), 0.0, k, d)
+    best = _divided(spectrum[::-1].copy(), axes.T[::-1].copy(), 0.0, k, d)
+    return best if samples.shape[0] <= FEW else replace(best, smoother=_with_isotropic_noise(best))
+
+
+def _with_isotropic_noise(linear: LinearGaussian) -> LinearGaussian:
+    """Return the model with the noise variance along the axes of the signal in all directions."""
+    assert linear.whitening is not None
+    axes, noise = linear.whitening.axes, linear.noise / float(linear.whitening.scale) ** 2
+    isotropic = Whitening(axes, torch.zeros_like(linear.whitening.stretch), mixes=True)
+    return replace(linear, whitening=isotropic, noise=noise)
 
 
 def _divided(spectrum: np.ndarray, axes: np.ndarray, rest: float, k: int, n_axes: int) -> LinearGaussian:
