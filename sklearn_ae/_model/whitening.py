@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_WITH_AUTOCAST = ("cpu", "cuda")  # devices that train in bfloat16
+
 
 class Whitening(nn.Module):
     """Map x to ``u = (I + L) c (I + V' diag(t) V) x``, whose noise is independent, with determinant 1.
@@ -28,6 +30,7 @@ class Whitening(nn.Module):
     axes: Tensor
     stretch: Tensor
     scale: Tensor
+    matrix: Tensor
 
     def __init__(self, axes: Tensor, stretch: Tensor, *, mixes: bool) -> None:
         super().__init__()
@@ -36,13 +39,26 @@ class Whitening(nn.Module):
         self.register_buffer("stretch", stretch)
         self.register_buffer("scale", (-stretch.log1p().sum() / d).exp())
         self.mix = nn.Parameter(axes.new_zeros(d, d)) if mixes else None
+        if mixes:  # one product instead of two
+            self.register_buffer("matrix", self._at_start(torch.eye(d, dtype=axes.dtype, device=axes.device)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return u for x of shape (..., d)."""
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.float() if x.dtype == torch.bfloat16 else x
-            u = self.scale * (x + (x @ self.axes.T * self.stretch) @ self.axes)
-            return u if self.mix is None else u + F.linear(u, self.mix.tril(-1))
+        """Return u for x of shape (..., d), in the precision of x; of bfloat16 in float32."""
+        device = x.device.type
+        if device not in _WITH_AUTOCAST or not torch.is_autocast_enabled(device):
+            return self._whitened(x)
+        with torch.autocast(device, enabled=False):
+            return self._whitened(x.float())
+
+    def _whitened(self, x: Tensor) -> Tensor:
+        if self.mix is None:
+            return self._at_start(x)
+        u = F.linear(x, self.matrix)
+        return u + F.linear(u, self.mix.tril(-1))
+
+    def _at_start(self, x: Tensor) -> Tensor:
+        """Return u without L."""
+        return self.scale * (x + (x @ self.axes.T * self.stretch) @ self.axes)
 
     def inverse(self, u: Tensor) -> Tensor:
         """Return x for u of shape (n, d)."""

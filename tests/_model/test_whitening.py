@@ -49,3 +49,14 @@ def test_gradients_reach_the_strictly_lower_triangle_only():
     above = np.triu(np.ones((3, 3)))
     assert (made.mix.grad.numpy()[above == 1] == 0).all()
     assert (made.mix.grad.numpy()[above == 0] != 0).all()
+
+
+@pytest.mark.parametrize("mixes", [True, False])
+def test_it_is_computed_in_float32_under_autocast(mixes):
+    """Whitened samples are differences of large numbers, of which bfloat16 would keep few digits."""
+    made = whitening(3, 3, mixes).float()
+    x = torch.from_numpy(np.random.RandomState(1).normal(size=(5, 3))).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        result = made(x)
+        assert made(x.bfloat16()).dtype == torch.float32
+    torch.testing.assert_close(result, made(x), rtol=0, atol=0)
