@@ -24,7 +24,8 @@ class Likelihood(losses.Loss):
     targets in working units. With ``discrete = True`` the target is X itself, and
     ``link`` and ``inverse_link`` are defined, too. A ``noise`` of "shared",
     "per_column" or "decoder" lets the model learn a noise variance, whose logarithm
-    is passed as ``log_noise``.
+    is passed as ``log_noise``. With "full", ``eta`` and ``x`` are whitened by a learnt
+    linear map of determinant 1, and ``log_noise`` has an entry per coordinate.
     """
 
     _required = ("log_prob",)
@@ -60,10 +61,12 @@ class Gaussian(Likelihood):
 
     Parameters
     ----------
-    noise : {"shared", "per_column", "decoder"}, default="shared"
+    noise : {"shared", "per_column", "full", "decoder"}, default="shared"
         One variance for all features, as in probabilistic PCA; one for each
-        feature, as in factor analysis; or one for each entry of each sample, given
-        by a second output of the decoder.
+        feature, as in factor analysis; a full covariance; or one variance for each
+        entry of each sample, given by a second output of the decoder. For "full",
+        ``log_prob`` is that of the entries of whitened samples, whose sum is the
+        log-density.
     normal_scores : bool, default=False
         Describe samples by their normal scores: the features are mapped to normal
         distributions by monotone functions of each, learned from the training samples,
@@ -87,7 +90,7 @@ class Gaussian(Likelihood):
     """
 
     _parameter_constraints = {
-        "noise": [StrOptions({"shared", "per_column", "decoder"})],
+        "noise": [StrOptions({"shared", "per_column", "full", "decoder"})],
         "normal_scores": ["boolean"],
     }
 

@@ -46,7 +46,7 @@ class Loss(Option):
     positive_only = False
     #: True if X holds probabilities, from which binary targets are drawn in every training step
     dynamic_binarization = False
-    #: the learnt noise variance: "shared", "per_column", "decoder", or None for no such variance
+    #: the learnt noise variance: "shared", "per_column", "full", "decoder", or None for no such variance
     noise: str | None = None
     #: True if rotations of the feature space do not change the loss of a sample
     rotation_invariant = False

@@ -63,6 +63,7 @@ ESTIMATORS = [
     VAETransformer(),
     VAETransformer(n_components=None, hidden_layer_sizes=()),
     small(VAETransformer, tied_weights=True, n_importance_samples=2),
+    small(VAETransformer, likelihood=Gaussian("full")),
     AEOutlierDetector(small(), n_estimators=2),
     AEOutlierDetector(VAETransformer(hidden_layer_sizes=()), robust=False, n_estimators=2),
 ]

@@ -184,7 +184,7 @@ SLOTS = {
     "whiten": st.booleans(),
 }
 VAE_SLOTS = {
-    "likelihood": values(LIKELIHOODS, [Gaussian("per_column"), Gaussian("decoder")]),
+    "likelihood": values(LIKELIHOODS, [Gaussian("per_column"), Gaussian("full"), Gaussian("decoder")]),
     "divergence": values(DIVERGENCES),
     "prior": values(PRIORS),
     "beta": values([0.0, 6.0]),

@@ -357,6 +357,11 @@ def vae_per_column(train, test, k, seed):
     return VAETransformer(k, likelihood=likelihood, random_state=seed).fit(train).score_samples(test)
 
 
+def vae_full(train, test, k, seed):
+    likelihood = Gaussian(noise="full")
+    return VAETransformer(k, likelihood=likelihood, random_state=seed).fit(train).score_samples(test)
+
+
 def vae_mixture_prior(train, test, k, seed):
     return VAETransformer(k, prior="mixture", random_state=seed).fit(train).score_samples(test)
 
@@ -381,6 +386,7 @@ METHODS = {
     "VAETransformer": vae,
     "VAE, mixture prior": vae_mixture_prior,
     "VAE, per column": vae_per_column,
+    "VAE, full": vae_full,
 }
 DEFAULT = list(METHODS)[:7]
 WITHOUT_K = ("shrunk normal", "GaussianMixture", "KernelDensity", "neural spline flow")

@@ -69,8 +69,8 @@ def latent_model(
 
 def loadings(module: Autoencoder, latent: LatentModel) -> tuple[Tensor, Tensor]:
     """Return b and L of a linear decoder, x = b + u L for u ~ N(0, I), in working units."""
-    b = module.decode(latent.mean[None])
-    return b, module.decode(latent.mean + latent.scale.T) - b
+    b = module.output(latent.mean[None])
+    return b, module.output(latent.mean + latent.scale.T) - b
 
 
 @torch.no_grad()

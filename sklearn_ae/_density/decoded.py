@@ -111,9 +111,12 @@ class OutputSpan:
             zero = origin.new_zeros(layer.in_features)
             factor: Any = gain if name == "network" and gain is not None else 1.0
             origin += factor * layer(zero)
-            weights.append(unit[:, None] * without_bias(layer, torch.diag(zero + 1.0)).T)
-        axes, root = torch.linalg.qr(torch.cat(weights, 1))
+            weights.append(without_bias(layer, torch.diag(zero + 1.0)))
+        moves = torch.cat(weights)
         twin = copy.deepcopy(module)
+        if module.whitening is not None:
+            origin, moves, twin.whitening = module.whitening(origin), module.whitening(moves), None
+        axes, root = torch.linalg.qr((unit * moves).T)
         twin.offset = origin.new_zeros(len(root))
         for name, weight in zip(last, root.split(widths, 1), strict=True):
             _replace_last_layer(twin, name, weight)

@@ -100,6 +100,8 @@ class ModuleDecoder(Decoder):
         super().__init__(self._decode)
         self.has_noise = module.noise is not None and module.noise.network is not None
         least = 1.0 if noise_variance is None else float(np.min(np.asarray(noise_variance)))
+        if module.whitening is not None:
+            least /= module.whitening.gain**2
         is_precise = least >= _MIN_NOISE_STD**2 and not self.has_noise
         self.dtype = torch.float32 if is_precise else torch.float64
         self.module = copy.deepcopy(module).to(self.dtype)
@@ -148,6 +150,10 @@ class ModuleDecoder(Decoder):
             if gain is not None:
                 y = _Dual(gain * y.value, gain * y.columns, bends)
             eta = _Dual(eta.value + y.value, eta.columns + y.columns, bends)
+        if module.whitening is not None:
+            with torch.no_grad():
+                columns = module.whitening(eta.columns)
+            eta = _Dual(module.whitening(eta.value), columns, bends)
         if not self.has_noise:
             return eta
         log_noise = codes.through(module.noise.network).mapped(module.noise.bounded)  # type: ignore[union-attr]

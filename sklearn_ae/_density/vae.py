@@ -162,6 +162,8 @@ class FittedVAE:
         module = self.module
         assert module.noise is not None
         b, W = loadings(module, LatentModel.unit(module.width))
+        if module.whitening is not None:
+            x, b, W = map(module.whitening, (x, b, W))
         unit = (-0.5 * module.noise.common).exp().expand(x.shape[1])
         log_p = gaussian_log_likelihood((x - b) * unit, W * unit, 1.0)
         return log_p + unit.log().sum() - module.log_jacobian

@@ -23,6 +23,7 @@ class LinearAttributes:
     n_components_: int
     scale_: float
     noise_variance_: Any
+    noise_covariance_: Any
 
     def _require(self, condition: bool, name: str, reason: str) -> None:
         if not condition:
@@ -64,7 +65,7 @@ class LinearAttributes:
         raise NotImplementedError
 
     def get_covariance(self) -> np.ndarray:
-        """Compute data covariance with the model, ``W' S W + diag(noise_variance_)``.
+        """Compute data covariance with the model, ``W' S W`` plus that of the noise.
 
         Returns
         -------
@@ -81,7 +82,10 @@ class LinearAttributes:
         self._require_gaussian("get_covariance")
         L = self._signal()
         covariance = L.T @ L
-        covariance.flat[:: len(covariance) + 1] += self.noise_variance_
+        if self.module_.whitening is None:
+            covariance.flat[:: len(covariance) + 1] += self.noise_variance_
+        else:
+            covariance += self.noise_covariance_
         return covariance
 
     def get_precision(self) -> np.ndarray:

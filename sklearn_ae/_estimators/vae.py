@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -12,7 +13,7 @@ import torch
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.vae import FittedVAE
@@ -22,6 +23,7 @@ from sklearn_ae._fitting.densities import fit_density
 from sklearn_ae._fitting.pipeline import Fitted, Previous
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import total_variance
+from sklearn_ae._model.whitening import Whitening
 from sklearn_ae._options import Slot, wrapping
 from sklearn_ae._training.optimization import LONG
 from sklearn_ae._utils.arrays import sample_blocks, stacked
@@ -68,8 +70,10 @@ class VAETransformer(BaseAutoencoder):
         Distribution of a sample given its code. ``Gaussian(noise="per_column")``
         learns one noise variance per feature, "shared" one for all features, and
         "decoder" one for each feature of each sample. With one per feature, factor
-        analysis replaces probabilistic PCA as starting point and fallback. Bernoulli
-        requires X in [0, 1], Poisson requires counts.
+        analysis replaces probabilistic PCA as starting point and fallback; with a full
+        covariance (``noise="full"``), which gives the best densities of most tables, a
+        normal distribution with shrunk covariance does. Bernoulli requires X in
+        [0, 1], Poisson requires counts.
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
         Divergence between the codes and the prior. ``BetaTC(beta=6)`` encourages
         disentangled codes; ``MMD()`` retains more information in them.
@@ -87,8 +91,9 @@ class VAETransformer(BaseAutoencoder):
         from 0 to ``beta``. The warm-up prevents posterior collapse early in training.
     hidden_layer_sizes : array-like of int, default=(256, 128)
         Hidden layer sizes of the encoder; the decoder mirrors them. ``()`` gives a
-        linear VAE, which is equivalent to probabilistic PCA, or to factor analysis
-        with ``Gaussian(noise="per_column")``.
+        linear VAE, which is equivalent to probabilistic PCA, to factor analysis
+        with ``Gaussian(noise="per_column")``, or to a normal distribution with
+        ``Gaussian(noise="full")``.
     activation : {"gelu", "relu", "elu", "silu", "tanh", "logistic", "softplus", \
             "identity"}, default="gelu"
         Activation function of the hidden layers.
@@ -168,8 +173,11 @@ class VAETransformer(BaseAutoencoder):
         Scalar by which X is divided: the square root of the mean feature variance.
     noise_variance_ : float or ndarray of shape (n_features,)
         Noise variance of a Gaussian likelihood, in squared units of X, calibrated on
-        validation samples if there are any. Not defined for other likelihoods and
-        for ``Gaussian(noise="decoder")``.
+        validation samples if there are any; the diagonal of ``noise_covariance_`` for
+        ``Gaussian(noise="full")``. Not defined for other likelihoods and for
+        ``Gaussian(noise="decoder")``.
+    noise_covariance_ : ndarray of shape (n_features, n_features)
+        Covariance of X given the code, diagonal unless ``Gaussian(noise="full")``.
     components_ : ndarray of shape (n_components_, n_features)
         Matrix of the linear decoder, as for ``FactorAnalysis``. Available for linear
         models.
@@ -318,6 +326,10 @@ class VAETransformer(BaseAutoencoder):
             raise ValueError(
                 f"n_importance_samples={self.n_importance_samples} is defined for divergence='kl' only; "
                 f"got {spec.divergence!r}. Set n_importance_samples=1."
+            )
+        if spec.loss.noise == "full" and spec.loss.discrete:
+            raise ValueError(
+                f"{spec.loss!r} has noise='full', which only likelihoods of real values can have."
             )
         return spec
 
@@ -477,17 +489,32 @@ class VAETransformer(BaseAutoencoder):
     @property
     def noise_variance_(self) -> Any:
         """Noise variance in squared units of X: a float if shared, otherwise one per feature."""
+        variance, whitening = self._noise("noise_variance_")
+        if whitening is not None:
+            return whitening.variances(variance).numpy() * self.scale_**2
+        variances = variance.numpy() * self.scale_**2
+        return float(variances[0]) if self.likelihood_.noise == "shared" else variances
+
+    @property
+    def noise_covariance_(self) -> np.ndarray:
+        """Covariance of X given the code, of shape (n_features, n_features), in squared units of X."""
+        variance, whitening = self._noise("noise_covariance_")
+        variance = variance.expand(len(self.mean_))
+        covariance = torch.diag(variance) if whitening is None else whitening.covariance(variance)
+        return covariance.numpy() * self.scale_**2
+
+    def _noise(self, name: str) -> tuple[Tensor, Whitening | None]:
+        """Return the noise variances in working units, whitened if a map is returned as well."""
         check_is_fitted(self)
-        noise = self.module_.noise
-        self._require(self.module_.scores is None, "noise_variance_", "it is one of normal scores")
-        self._require(noise is not None, "noise_variance_", f"{self.likelihood_!r} has no noise variance")
+        noise, whitening = self.module_.noise, self.module_.whitening
+        self._require(self.module_.scores is None, name, "the noise is that of normal scores")
+        self._require(noise is not None, name, f"{self.likelihood_!r} has no noise variance")
         self._require(
             noise.network is None,
-            "noise_variance_",
+            name,
             "the decoder predicts one per sample, which score_samples and sample use",
         )
-        variance = noise.common.double().exp().numpy() * self.scale_**2
-        return float(variance[0]) if self.likelihood_.noise == "shared" else variance.copy()
+        return noise.common.double().exp(), copy.deepcopy(whitening).double() if whitening else None
 
     @property
     def density_weights_(self) -> dict[str, float]:

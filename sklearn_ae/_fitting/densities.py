@@ -54,7 +54,7 @@ def fit_density(
             return _fit(split, spec, config, previous)[0]
         stacked = StackedDensity.fit(split.train.array, split.seed)
         use_scores = stacked.prefers_scores if previous is None else previous.module.scores is not None
-        spec = replace(spec, loss=Gaussian(noise="per_column", normal_scores=use_scores))
+        spec = replace(spec, loss=Gaussian(noise="full", normal_scores=use_scores))
         fitted, validated = _fit(split, spec, config, previous)
         weight = 0.0
         if fitted.uses_network and split.valid is not None:

@@ -26,6 +26,7 @@ from sklearn_ae._model.linear_gaussian import (
 )
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
 from sklearn_ae._model.pca import InitialPCA, initial_pca
+from sklearn_ae._model.shrunk_normal import shrunk_normal
 from sklearn_ae.bottlenecks import Bottleneck, GaussianSampling, Identity
 from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.divergences import KL, Divergence
@@ -198,7 +199,7 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     width = int(initial.pca.n_components_ if is_share else spec.n_components)
     x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
     generator = Generator().manual_seed(seed)
-    linear = _linear_gaussian(spec, samples, initial)
+    linear = _linear_gaussian(spec, samples, initial, seed)
     encoder, decoder = build_residuals(spec, initial, linear, width, x, generator)
     module = Autoencoder(
         encoder,
@@ -211,6 +212,7 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         initial.scale,
         width,
         noise=build_noise(spec, linear, len(initial.offset), width, generator),
+        whitening=None if linear is None else linear.whitening,
         needs_input_grad=spec.penalty is not None and spec.penalty.needs_input_grad,
         copies=spec.runs_user_code,
         is_paired=spec.is_paired,
@@ -225,8 +227,11 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
 def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generator) -> dict[str, Tensor]:
     """Return the weights of a VAE at another linear model."""
     bias = getattr(module.decoder.linear, "bias", None) is not None
-    paths = probabilistic_paths(linear, module.width, tied=False, bias=bias, generator=generator)
+    tied = isinstance(module.decoder.linear, TiedLinear)
+    paths = probabilistic_paths(linear, module.width, tied=tied, bias=bias, generator=generator)
     weights = module.state_dict()
+    if linear.whitening is not None:
+        weights |= {f"whitening.{name}": tensor for name, tensor in linear.whitening.state_dict().items()}
     noise = torch.from_numpy(linear.noise).log()
     weights["noise.log_variance"] = noise.expand_as(weights["noise.log_variance"])
     for part, path in zip(("encoder", "decoder"), paths, strict=True):
@@ -234,9 +239,17 @@ def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generato
     return weights
 
 
-def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA) -> LinearGaussian | None:
+def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA, seed: int) -> LinearGaussian | None:
     """Return the linear model that a VAE starts from, None without one."""
-    if spec.divergence is None or spec.init != "pca":
+    if spec.divergence is None:
+        return None
+    if spec.loss.noise == "full":
+        clean = ArraySamples(samples.array) if spec.is_paired else samples
+        if spec.init == "pca":
+            return shrunk_normal(clean, initial, initial.pca.n_components_, seed)
+        start = shrunk_normal(clean, initial, 0, seed)
+        return replace(start.smoother or start, smoother=None)
+    if spec.init != "pca":
         return None
     if spec.has_factors and (spec.n_components == 0 or determines_factors(*samples.shape)):
         clean = ArraySamples(samples.array) if spec.is_paired else samples
@@ -307,7 +320,8 @@ def probabilistic_paths(
     )
     encoder.bias.data = F.pad(variances.log(), (n_components, rest))
     if tied:
-        gain = F.pad(float(linear.noise[0]) / variances, (0, rest), value=1.0)
+        assert linear.gains is not None
+        gain = F.pad(torch.from_numpy(linear.gains), (0, rest), value=1.0)
         return encoder, TiedLinear(encoder, bias, n_components, gain)
     decoder = Linear(n_components, d, bias=bias, dtype=torch.float64, device="cpu")
     decoder.weight.data = torch.cat([torch.from_numpy(linear.W), torch.zeros_like(extra)]).T.contiguous()

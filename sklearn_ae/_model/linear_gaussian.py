@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.utils.extmath import svd_flip
 
 from sklearn_ae._model.pca import InitialPCA
+from sklearn_ae._model.whitening import Whitening
 from sklearn_ae._utils.runtime import without_foreign_warnings
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
 
@@ -25,11 +27,13 @@ _MIN_SAMPLES_PER_FEATURE = 2
 
 # Samples up to which networks are trained from factor analysis. With more, they reach a higher likelihood
 # from probabilistic PCA, whose noise leaves them more to learn.
-_FEW = 1_000
+FEW = 1_000
+
+_N_FOLDS = 5
 
 _TOL = 1e-2  # smallest difference of log-likelihoods that counts, the default of FactorAnalysis
 
-_LEAST_NOISE = math.exp(LOG_VARIANCE_BOUNDS[0])  # the smallest variance that a VAE can learn
+LEAST_NOISE = math.exp(LOG_VARIANCE_BOUNDS[0])  # the smallest variance that a VAE can learn
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class LinearGaussian:
     """The model z ~ N(0, I), x | z ~ N(z W, diag(noise)), rotated so that W diag(noise)^-1 W' is diagonal.
 
     The posterior N(x B', diag(variances)) then has independent components, so that the ELBO of a
-    VAE with these linear maps is the log-likelihood. All values are in working units.
+    VAE with these linear maps is the log-likelihood. All values are in working units, except that
+    ``noise`` is in whitened ones for a full noise covariance.
     """
 
     W: np.ndarray  # (r, d)
@@ -46,6 +51,8 @@ class LinearGaussian:
     noise: np.ndarray  # (d,), or (1,) if it is shared
     is_pca: bool
     smoother: LinearGaussian | None = None  # from which networks are trained; None is the model itself
+    whitening: Whitening | None = None
+    gains: np.ndarray | None = None  # (r,), W = diag(gains) B if W and B have the same directions
 
 
 def probabilistic_pca(initial: InitialPCA) -> LinearGaussian:
@@ -60,18 +67,23 @@ def probabilistic_pca(initial: InitialPCA) -> LinearGaussian:
     Journal of the Royal Statistical Society B 61(3).
     """
     pca = initial.pca
-    noise = _shared_noise(initial)
+    noise = shared_noise(initial)
     spectrum = np.maximum(pca.explained_variance_ / initial.scale**2, noise).astype(np.float64)
     axes = np.array(pca.components_, dtype=np.float64)
     root = np.sqrt(spectrum - noise)[:, None]
     return LinearGaussian(
-        root * axes, root / spectrum[:, None] * axes, noise / spectrum, np.array([noise]), is_pca=True
+        root * axes,
+        root / spectrum[:, None] * axes,
+        noise / spectrum,
+        np.array([noise]),
+        is_pca=True,
+        gains=spectrum,
     )
 
 
-def _shared_noise(initial: InitialPCA) -> float:
+def shared_noise(initial: InitialPCA) -> float:
     """Return the noise variance of PCA."""
-    return max(float(initial.pca.noise_variance_) / initial.scale**2, _LEAST_NOISE)
+    return max(float(initial.pca.noise_variance_) / initial.scale**2, LEAST_NOISE)
 
 
 def determines_factors(n_samples: int, n_features: int) -> bool:
@@ -93,8 +105,10 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     initial : InitialPCA
         Defines the number of components and the working units.
     """
-    train, held_out = _Scatter.split(samples, initial)
-    k, shared = initial.pca.n_components_, _shared_noise(initial)
+    parts = Scatter.folds(samples, initial)
+    held_out = parts.pop(2)
+    train = functools.reduce(Scatter.joined, parts)
+    k, shared = initial.pca.n_components_, shared_noise(initial)
     W, psi, least = _factor_analysis(train, k, shared)
     candidates = [(W, psi), (W, np.maximum(psi, least)), *([_pca_of(train, k)] if k else [])]
     scores = [held_out.log_likelihood(*candidate) for candidate in candidates]
@@ -104,7 +118,7 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     W, psi, least = _factor_analysis(train.joined(held_out), k, shared)
     smooth = _rotated(W, np.maximum(psi, least))
     best = smooth if chosen else _rotated(W, psi)
-    return replace(best, smoother=smooth if samples.shape[0] <= _FEW else probabilistic_pca(initial))
+    return replace(best, smoother=smooth if samples.shape[0] <= FEW else probabilistic_pca(initial))
 
 
 def _rotated(W: np.ndarray, psi: np.ndarray) -> LinearGaussian:
@@ -117,14 +131,14 @@ def _rotated(W: np.ndarray, psi: np.ndarray) -> LinearGaussian:
     )
 
 
-def _pca_of(scatter: _Scatter, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _pca_of(scatter: Scatter, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return loadings W (k, d) and noise variances (d,) of probabilistic PCA."""
     _, sizes, axes = linalg.svd(scatter.root, full_matrices=False, check_finite=False)
-    noise = max(np.square(sizes[k:]).sum() / max(scatter.d - k, 1), _LEAST_NOISE)
+    noise = max(np.square(sizes[k:]).sum() / max(scatter.d - k, 1), LEAST_NOISE)
     return np.sqrt(np.maximum(sizes[:k] ** 2 - noise, 0.0))[:, None] * axes[:k], np.full(scatter.d, noise)
 
 
-def _factor_analysis(scatter: _Scatter, k: int, shared: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _factor_analysis(scatter: Scatter, k: int, shared: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return loadings W (r, d) and noise variances (d,) of FactorAnalysis, and the least that samples tell.
 
     It is fitted to standardised features: the maximum of the likelihood does not depend on their
@@ -145,11 +159,11 @@ def _factor_analysis(scatter: _Scatter, k: int, shared: float) -> tuple[np.ndarr
         fa = FactorAnalysis(k, tol=_TOL * len(mirrored) / scatter.n, svd_method=solver).fit(mirrored)
     psi = np.where(varies, fa.noise_variance_ * unit**2, shared)
     least = (unit / np.maximum(scatter.n_varied, 1.0)) ** 2
-    return fa.components_ * unit, np.maximum(psi, _LEAST_NOISE), np.where(varies, least, 0.0)
+    return fa.components_ * unit, np.maximum(psi, LEAST_NOISE), np.where(varies, least, 0.0)
 
 
 @dataclass(frozen=True)
-class _Scatter:
+class Scatter:
     """Second moments of samples in working units: R with R'R = X'X / n, and sums of fourth powers."""
 
     n: int
@@ -174,25 +188,27 @@ class _Scatter:
         return np.where(varies, (self.n * second) ** 2 / np.where(varies, self.fourth, 1.0), 0.0)
 
     @classmethod
-    def split(cls, samples: Any, initial: InitialPCA) -> tuple[_Scatter, _Scatter]:
-        """Return the moments of four in five samples, and of the others."""
+    def folds(cls, samples: Any, initial: InitialPCA) -> list[Scatter]:
+        """Return the moments of every fifth sample, from the first five on."""
         d = samples.shape[1]
         rounding = (1e-12 * initial.offset / initial.scale) ** 2
-        parts = [cls(0, np.zeros((0, d)), np.zeros(d), rounding) for _ in range(2)]
+        folds = [cls(0, np.zeros((0, d)), np.zeros(d), rounding) for _ in range(_N_FOLDS)]
+        n = 0
         for block in samples.blocks():
             x = (block - initial.offset) / initial.scale
-            held_out = (parts[0].n + parts[1].n + np.arange(len(x))) % 5 == 2
-            for i, part in enumerate((x[~held_out], x[held_out])):
+            for i in range(_N_FOLDS):
+                part = x[(i - n) % _N_FOLDS :: _N_FOLDS]
                 more = cls(len(part), part / math.sqrt(max(len(part), 1)), (part**4).sum(axis=0), rounding)
-                parts[i] = parts[i].joined(more)
-        return parts[0], parts[1]
+                folds[i] = folds[i].joined(more)
+            n += len(x)
+        return folds
 
-    def joined(self, other: _Scatter) -> _Scatter:
+    def joined(self, other: Scatter) -> Scatter:
         """Return the moments of the samples of both."""
         n = max(self.n + other.n, 1)
         roots = [math.sqrt(part.n / n) * part.root for part in (self, other)]
         root = np.asarray(np.linalg.qr(np.vstack(roots), mode="r"))
-        return _Scatter(self.n + other.n, root, self.fourth + other.fourth, self.rounding)
+        return Scatter(self.n + other.n, root, self.fourth + other.fourth, self.rounding)
 
     def log_likelihood(self, W: np.ndarray, noise: np.ndarray) -> float:
         """Return twice the mean log-density under N(0, W'W + diag(noise)), up to a constant."""

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from sklearn_ae._model.whitening import Whitening
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS, Bottleneck
 from sklearn_ae.corruptions import Corruption, FeatureStats
 from sklearn_ae.losses import Loss
@@ -164,6 +165,8 @@ class Autoencoder(nn.Module):
         Number of components.
     noise : Noise or None
         Of a Gaussian likelihood.
+    whitening : Whitening or None
+        Maps working units to the units of the loss if the noise has a full covariance.
     needs_input_grad : bool
         Whether a penalty differentiates the code with respect to the input.
     copies : bool
@@ -191,6 +194,7 @@ class Autoencoder(nn.Module):
         width: int,
         *,
         noise: Noise | None = None,
+        whitening: Whitening | None = None,
         needs_input_grad: bool = False,
         copies: bool = False,
         is_paired: bool = False,
@@ -204,6 +208,7 @@ class Autoencoder(nn.Module):
         self.scale = scale
         self.width = width
         self.noise = noise
+        self.whitening = whitening
         self.needs_input_grad = needs_input_grad
         self.copies = copies
         self.is_paired = is_paired
@@ -232,7 +237,12 @@ class Autoencoder(nn.Module):
         return self.bottleneck(a, generator)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the decoder output ``eta``; truncated components are zero."""
+        """Return the decoder output ``eta`` in the units of the loss; truncated components are zero."""
+        eta = self.output(z)
+        return eta if self.whitening is None else self.whitening(eta)
+
+    def output(self, z: Tensor) -> Tensor:
+        """Return the decoder output in working units, or in those of the loss if it is discrete."""
         if z.shape[1] < self.width:
             z = F.pad(z, (0, self.width - z.shape[1]))
         if not self.loss.discrete:
@@ -249,8 +259,8 @@ class Autoencoder(nn.Module):
 
     def reconstruct(self, z: Tensor) -> Tensor:
         """Return the mean of X given the codes (the median for normal scores), in the units of X."""
-        eta = self.decode(z)
-        return self.loss.inverse_link(eta) if self.loss.discrete else self.from_target(eta)
+        eta = self.output(z)
+        return self.loss.inverse_link(eta) if self.loss.discrete else self._in_X(eta)
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> ForwardOutput:
         """Pass samples in working units through the autoencoder; the generator draws the noise.
@@ -281,15 +291,25 @@ class Autoencoder(nn.Module):
         return torch.add(self.offset, x, alpha=self.scale)
 
     def target(self, x: Tensor) -> Tensor:
-        """Return samples in the units of the loss: those of X if it is discrete, else working units."""
-        return self.in_units(x) if self.loss.discrete else x
+        """Return samples in the units of the loss.
+
+        They are those of X if it is discrete, and working units otherwise, whitened for a full
+        noise covariance.
+        """
+        if self.loss.discrete:
+            return self.in_units(x)
+        return x if self.whitening is None else self.whitening(x)
 
     def from_target(self, target: Tensor) -> Tensor:
         """Return samples in the units of X, given those in the units of the loss."""
         if self.loss.discrete:
             return target
-        x = self.in_units(target)
-        return x if self.scores is None else torch.from_numpy(self.scores.inverse(x.numpy())).to(x.dtype)
+        return self._in_X(target if self.whitening is None else self.whitening.inverse(target))
+
+    def _in_X(self, x: Tensor) -> Tensor:
+        """Return samples in the units of X, given those in working units, which may be normal scores."""
+        X = self.in_units(x)
+        return X if self.scores is None else torch.from_numpy(self.scores.inverse(X.numpy())).to(X.dtype)
 
     @property
     def log_jacobian(self) -> float:

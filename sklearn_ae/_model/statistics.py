@@ -248,7 +248,7 @@ def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
         z = module.bottleneck.evaluate(module.encoder(x), generator)
         log_noise = module.log_noise(z)
         assert log_noise is not None
-        parts.append(misfit(module.decode(z), x, log_noise).double())
+        parts.append(misfit(module.decode(z), module.target(x), log_noise).double())
     misfits = torch.cat(parts)
     factor = float(misfits.mean())
     error = float(misfits.std(correction=0)) / math.sqrt(len(misfits))

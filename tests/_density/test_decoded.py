@@ -25,6 +25,9 @@ MODELS = {
     "VAE, noise of each feature": VAETransformer(
         2, hidden_layer_sizes=(8,), likelihood=Gaussian(noise="per_column")
     ),
+    "VAE, full noise covariance": VAETransformer(
+        2, hidden_layer_sizes=(8,), likelihood=Gaussian(noise="full")
+    ),
 }
 
 

@@ -38,6 +38,7 @@ def counts(n=400):
 FITTED = {
     "shared": (Gaussian(), bent()[0], 1),
     "per_column": (Gaussian("per_column"), bent()[0], 1),
+    "full": (Gaussian("full"), bent()[0], 1),
     "decoder": (Gaussian("decoder"), bent()[0], 1),
     "bernoulli": ("bernoulli", binary(), 2),
     "dynamic": (Bernoulli(dynamic_binarization=True), 0.1 + 0.8 * binary(), 2),
@@ -64,6 +65,9 @@ def log_p_given(model, X, z):
         return X @ np.log(mean).T + (1 - X) @ np.log1p(-mean).T
     if isinstance(likelihood, Poisson):
         return np.stack([stats.poisson.logpmf(x, mean).sum(1) for x in X])
+    if likelihood.noise == "full":
+        normal = stats.multivariate_normal(cov=model.noise_covariance_)
+        return np.stack([normal.logpdf(x - mean).reshape(len(z)) for x in X])
     spread = np.sqrt(noise_variance(model, z))
     return np.stack([stats.norm.logpdf(x, mean, spread).sum(1) for x in X])
 

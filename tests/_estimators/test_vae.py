@@ -569,6 +569,7 @@ CHANGES = [
     {"kl_warmup": 1.0},
     {"beta": 1.5},
     {"likelihood": Gaussian("per_column")},
+    {"likelihood": Gaussian("full")},
     {"likelihood": Gaussian("decoder")},
     {"divergence": "beta_tc"},
     {"divergence": "mmd"},
@@ -607,7 +608,7 @@ def test_every_parameter_has_an_effect(change):
     ("params", "grid"),
     [
         ({"divergence": BetaTC()}, {"divergence__beta": [1.0, 10.0]}),
-        ({"likelihood": Gaussian()}, {"likelihood__noise": ["shared", "per_column", "decoder"]}),
+        ({"likelihood": Gaussian()}, {"likelihood__noise": ["shared", "per_column", "full", "decoder"]}),
         ({"max_iter": 20}, {"beta": [1.0, 100.0]}),
         ({}, {"divergence": ["kl", "mmd"]}),
     ],
@@ -626,7 +627,7 @@ def test_searches_over_options_need_no_scorer(params, grid):
     if name == "beta":
         assert scores[0] > scores[1] + 0.1
     if name == "likelihood__noise":
-        assert len(set(scores)) == 3
+        assert len(set(scores)) == len(search.cv_results_["params"])
 
 
 def test_pipeline_with_scaler_and_classifier():

@@ -20,7 +20,14 @@ from sklearn_ae.likelihoods import Gaussian
 # Few epochs suffice for the properties that are tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
 
-LIKELIHOODS = [Gaussian(), Gaussian("per_column"), Gaussian("decoder"), "bernoulli", "poisson"]
+LIKELIHOODS = [
+    Gaussian(),
+    Gaussian("per_column"),
+    Gaussian("full"),
+    Gaussian("decoder"),
+    "bernoulli",
+    "poisson",
+]
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=str)
@@ -158,7 +165,7 @@ def test_warm_up_takes_its_share_of_the_training(warmup, rising):
 # -- noise variance ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", ["shared", "per_column", "decoder"])
+@pytest.mark.parametrize("noise", ["shared", "per_column", "full", "decoder"])
 def test_validation_corrects_the_noise_variance(noise):
     """No other multiple of the noise variance gives a better bound than the corrected one."""
     bound = Bound(Gaussian(noise))

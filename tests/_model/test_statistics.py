@@ -65,7 +65,7 @@ class TestSignificance:
 # -- noise variance -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", ["shared", "per_column", "decoder"])
+@pytest.mark.parametrize("noise", ["shared", "per_column", "full", "decoder"])
 def test_calibration_sets_the_misfit_to_one(noise):
     bound = Bound(Gaussian(noise))
     bound.x = bound.x.repeat(25, 1)

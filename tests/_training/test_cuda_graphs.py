@@ -25,6 +25,7 @@ from sklearn_ae._estimators.size_selection import Nested
 from sklearn_ae._training.cuda_graphs import CapturedEpochs, Recorder
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae.corruptions import Masking
+from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.penalties import L1, Contractive
 
 pytestmark = [
@@ -50,6 +51,7 @@ OPTIONS = {
 VAE_OPTIONS = {
     "vae": {"kl_warmup": 0.5},
     "vae, noise per sample": {"likelihood": "gaussian", "kl_warmup": 0.0},
+    "vae, full noise covariance": {"likelihood": Gaussian("full")},
     "vae, bernoulli": {"likelihood": "bernoulli"},
     "vae, poisson": {"likelihood": "poisson"},
     "vae, beta_tc": {"divergence": "beta_tc"},
