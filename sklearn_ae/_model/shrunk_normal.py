@@ -13,7 +13,7 @@ from sklearn.utils.extmath import svd_flip
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._data.sources import Source
 from sklearn_ae._model.linear_gaussian import FEW, LEAST_NOISE, LinearGaussian, Scatter, shared_noise
-from sklearn_ae._model.pca import InitialPCA, fit_pca
+from sklearn_ae._model.pca import InitialPCA, fit_pca, total_variance
 from sklearn_ae._model.whitening import Whitening
 
 _MAX_FEATURES = 500  # with more, the covariance has a low rank plus a multiple of the identity
@@ -199,6 +199,12 @@ def _best_rank(X: Any, k: int, most: int, initial: InitialPCA, seed: int) -> tup
 
 
 def _spectrum(pca: Any, scale: float) -> tuple[np.ndarray, float]:
-    """Return the variances of a PCA and the mean variance in all other directions, in working units."""
-    variances = np.asarray(pca.explained_variance_, dtype=np.float64) / scale**2
-    return np.maximum(variances, LEAST_NOISE), max(float(pca.noise_variance_) / scale**2, LEAST_NOISE)
+    """Return the variances of a PCA and the mean variance in all other directions, in working units.
+
+    NOTE[DIFF]: with fewer samples than features, scikit-learn's noise variance is the mean over the
+    directions that the samples span, which is far more than that over all other directions.
+    """
+    m, d = pca.components_.shape
+    variances = np.asarray(pca.explained_variance_, dtype=np.float64)
+    rest = (total_variance(pca) - variances.sum()) / max(d - m, 1)
+    return np.maximum(variances / scale**2, LEAST_NOISE), max(rest / scale**2, LEAST_NOISE)
