@@ -38,6 +38,7 @@ from sklearn_ae.corruptions import Corruption
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks import Network
 from sklearn_ae.penalties import Penalty
+from sklearn_ae.priors import Prior
 
 
 class AutoencoderTransformerCV(AutoencoderTransformer):
@@ -81,8 +82,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
     random_state, device, precision : object
         Parameters of the underlying ``AutoencoderTransformer``. All fits use the same
         seed.
-    callbacks, verbose : object
-        Used in the final fit only.
+    prior, callbacks, verbose : object
+        Used in the final fit only; sizes are compared with the prior N(0, I).
 
     Attributes
     ----------
@@ -107,7 +108,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         Seconds used for the final fit.
     uses_network_, n_samples_, n_iter_, best_iter_, loss_curve_, validation_loss_curve_, pca_loss_ : object
         Attributes of the final ``AutoencoderTransformer``.
-    network_, bottleneck_, corruption_, loss_, penalty_, net_, module_, pca_ : object
+    network_, bottleneck_, corruption_, loss_, penalty_, prior_, net_, module_, pca_ : object
         Attributes of the final ``AutoencoderTransformer``.
     mean_, scale_, noise_variance_, n_features_in_, feature_names_in_ : object
         Attributes of the final ``AutoencoderTransformer``.
@@ -186,6 +187,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         corruption: str | Corruption | Callable[..., Any] | None = None,
         loss: str | Loss = "squared_error",
         penalty: str | Penalty | None = None,
+        prior: str | Prior = "normal",
         alpha: float = 0.01,
         tied_weights: bool = False,
         whiten: bool = False,
@@ -212,6 +214,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             corruption=corruption,
             loss=loss,
             penalty=penalty,
+            prior=prior,
             alpha=alpha,
             tied_weights=tied_weights,
             whiten=whiten,
@@ -262,7 +265,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         check_memory(spec, X.shape[1], sizes[-1])
         scorer = mean_log_likelihood if self.scoring is None else check_scoring(self, self.scoring)
         final = self._single_size()
-        estimator = clone(final).set_params(callbacks=None, verbose=0)
+        estimator = clone(final).set_params(callbacks=None, verbose=0, prior="normal")
         calls = (partial(score_fold, estimator, sizes, X, y, fold, scorer) for fold in folds)
         results = call_all(calls, self.n_jobs)
         scores = np.array([fold.scores for fold in results])
