@@ -28,10 +28,10 @@ from sklearn_ae._utils.runtime import forked_global_rng, threads_for
 _MAX_ITER = 50  # EM iterations of a mixture
 
 # Training of a flow: steps at most, steps between evaluations, and evaluations without an improvement
-_MAX_STEPS = 400
+_MAX_STEPS = 600
 _INTERVAL = 20
-_PATIENCE = 4
-_BATCH_SIZE = 512
+_PATIENCE = 6
+_BATCH_SIZE = 256
 _LEARNING_RATE = 0.01
 
 
