@@ -27,6 +27,9 @@ from sklearn_ae._utils.runtime import forked_global_rng, threads_for
 
 _MAX_ITER = 50  # EM iterations of a mixture
 
+# Floor of the eigenvalues of a mixture's curvature; those of N(0, I) are 1
+_LEAST_CURVATURE = 0.1
+
 # Training of a flow: steps at most, steps between evaluations, and evaluations without an improvement
 _MAX_STEPS = 600
 _INTERVAL = 20
@@ -36,7 +39,7 @@ _LEARNING_RATE = 0.01
 
 
 class FittedPrior(nn.Module):
-    """Base class of fitted priors, which define ``log_prob`` and ``draw``.
+    """Base class of fitted priors, which define ``log_prob`` and ``draw``; ``truncate`` needs ``marginal``.
 
     Tensors are registered as buffers, so that they follow the precision of the model.
     """
@@ -65,7 +68,7 @@ class FittedPrior(nn.Module):
         return gradient, eye.expand(len(z), *eye.shape)
 
     def marginal(self, k: int) -> FittedPrior:
-        """Return the prior of the first k components, which ``truncate`` needs."""
+        """Return the prior of the first k components."""
         raise ValueError(
             f"{type(self).__name__} does not define the marginal distribution of the first {k} components: "
             f"fit a model with n_components={k}, or use prior='mixture'."
@@ -104,14 +107,15 @@ class FittedMixture(FittedPrior):
         return self._log_joint(z)[0].logsumexp(-1)
 
     def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradient of minus the log-density, and the precision of the components.
-
-        The precision is averaged with the posterior probabilities of the components.
-        """
+        """Return the gradient of minus the log-density, and its Hessian made positive definite."""
         log_joint, whitened = self._log_joint(z)
         share = torch.softmax(log_joint, -1)
-        gradient = torch.einsum("nc,ncj,cij->ni", share, whitened, self.roots)
-        return gradient, torch.einsum("nc,cij,clj->nil", share, self.roots, self.roots)
+        slopes = torch.einsum("ncj,cij->nci", whitened, self.roots)
+        gradient = torch.einsum("nc,nci->ni", share, slopes)
+        weighted = share.sqrt()[..., None] * (slopes - gradient[:, None])
+        hessian = torch.einsum("nc,cij->nij", share, self.roots @ self.roots.mT) - weighted.mT @ weighted
+        power, basis = torch.linalg.eigh(hessian)
+        return gradient, (basis * power.clamp_min(_LEAST_CURVATURE)[:, None]) @ basis.mT
 
     def draw(self, n: int, rng: np.random.RandomState) -> np.ndarray:
         """Return n codes drawn from the mixture, of shape (n, k)."""
@@ -138,7 +142,10 @@ class FittedMixture(FittedPrior):
 
 
 class Prior(Option):
-    """Base class of the priors."""
+    """Base class of the priors.
+
+    They are fitted to codes of about unit variance: those of a deterministic autoencoder are whitened.
+    """
 
     #: names of the members without a default
     _required: tuple[str, ...] = ("fit",)

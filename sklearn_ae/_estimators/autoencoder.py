@@ -170,6 +170,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         scaled X.
     network_, bottleneck_, corruption_, loss_, penalty_, prior_ : Option or None
         The resolved options.
+    fitted_prior_ : FittedPrior or None
+        Prior that was fitted to the whitened codes; None if it is N(0, I), which is kept
+        unless validation shows a gain.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -108,7 +108,9 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         Seconds used for the final fit.
     uses_network_, n_samples_, n_iter_, best_iter_, loss_curve_, validation_loss_curve_, pca_loss_ : object
         Attributes of the final ``AutoencoderTransformer``.
-    network_, bottleneck_, corruption_, loss_, penalty_, prior_, net_, module_, pca_ : object
+    network_, bottleneck_, corruption_, loss_, penalty_, prior_ : object
+        Attributes of the final ``AutoencoderTransformer``.
+    fitted_prior_, net_, module_, pca_ : object
         Attributes of the final ``AutoencoderTransformer``.
     mean_, scale_, noise_variance_, n_features_in_, feature_names_in_ : object
         Attributes of the final ``AutoencoderTransformer``.

@@ -112,13 +112,13 @@ def true_log_density(name, X):
 @functools.cache
 def fitted_around(name, prior="mixture"):
     params = {"hidden_layer_sizes": (64, 64), "max_iter": 100, "n_iter_no_change": 50}
-    return on_a_curve(prior=prior, **params).fit(around(name, 1000, 0))
+    return on_a_curve(prior=prior, **params).fit(around(name, 1200, 0))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CURVES)
 def test_densities_with_a_mixture_integrate_to_one(name):
-    model, X = fitted_around(name), around(name, 1000, 0)
+    model, X = fitted_around(name), around(name, 1200, 0)
     axes = [np.linspace(a - 2, b + 2, 70) for a, b in zip(X.min(0), X.max(0), strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
     cell = np.prod([axis[1] - axis[0] for axis in axes])
@@ -128,7 +128,7 @@ def test_densities_with_a_mixture_integrate_to_one(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(CURVES) - {"bow"}))
 def test_a_mixture_raises_the_density_above_that_of_pca(name):
-    X, fresh = around(name, 1000, 0), around(name, 500, 1)
+    X, fresh = around(name, 1200, 0), around(name, 500, 1)
     model = fitted_around(name)
     assert model.uses_network_
     assert model.score(fresh) > PCA(1).fit(X).score(fresh) + 0.5
