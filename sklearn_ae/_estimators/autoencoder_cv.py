@@ -71,6 +71,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         Number of folds fitted in parallel, as in joblib.
     hidden_layer_sizes, activation, network, init, bottleneck, corruption, loss, penalty : object
         Parameters of the underlying ``AutoencoderTransformer``.
+    prior : {"normal", "mixture", "flow"} or Prior, default="normal"
+        Prior of the code in the final fit; sizes are compared with the prior N(0, I).
     alpha, tied_weights, whiten, batch_size, learning_rate_init : object
         Parameters of the underlying ``AutoencoderTransformer``.
     max_iter : int or "auto", default="auto"
@@ -82,8 +84,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
     random_state, device, precision : object
         Parameters of the underlying ``AutoencoderTransformer``. All fits use the same
         seed.
-    prior, callbacks, verbose : object
-        Used in the final fit only; sizes are compared with the prior N(0, I).
+    callbacks, verbose : object
+        Used in the final fit only.
 
     Attributes
     ----------
