@@ -176,6 +176,7 @@ _ALIASES = {
     "mmd": "wae infovae",
     "normal": "gaussian standard standardnormal",
     "mixture": "gmm gaussianmixture vamp vampprior",
+    "flow": "normalizingflow normalisingflow nsf maf realnvp nice splineflow",
     "dense": "mlp linear fc fullyconnected",
     "conv": "cnn conv2d convolution convolutional",
     "reconstruction": "mse l2 reconstructionerror squarederror autoencoder",

@@ -18,7 +18,7 @@ from sklearn_ae.metrics import explained_variance_scorer
 from sklearn_ae.networks import NETWORKS
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, Contrast, Mahalanobis, Neighbors
 from sklearn_ae.penalties import L1, PENALTIES, Contractive
-from sklearn_ae.priors import PRIORS, Mixture
+from sklearn_ae.priors import PRIORS, Flow, Mixture
 
 REGISTRIES = {
     "bottleneck": BOTTLENECKS,
@@ -58,7 +58,7 @@ def small(cls=AutoencoderTransformer, **params):
 ESTIMATORS = [
     AutoencoderTransformer(),
     AutoencoderTransformer(n_components=None, hidden_layer_sizes=(), whiten=True),
-    small(bottleneck="ordered", corruption="gaussian", loss="absolute_error", whiten=True),
+    small(bottleneck="ordered", corruption="gaussian", loss="absolute_error", whiten=True, prior="mixture"),
     AutoencoderTransformerCV(hidden_layer_sizes=()),
     VAETransformer(),
     VAETransformer(n_components=None, hidden_layer_sizes=()),
@@ -74,7 +74,7 @@ SLOW_ESTIMATORS = [
         corruption="rayleigh", penalty="kl_sparsity", init="random", tied_weights=True, early_stopping=True
     ),
     small(penalty=Contractive(0.1) + L1(0.1), hidden_layer_sizes=(), whiten=True),
-    small(loss="poisson"),
+    small(loss="poisson", prior=Flow(transforms=1, hidden_layer_sizes=(4,))),
     small(VAETransformer, likelihood="poisson"),
     small(AutoencoderTransformerCV, cv=2, scoring=ExplainedVariance()),
     small(

@@ -181,6 +181,7 @@ SLOTS = {
     "bottleneck": values(BOTTLENECKS, [TopK(1), ThresholdedReLU(0.5), Ordered(0.0)]),
     "loss": values(LOSSES),
     "penalty": values([None], PENALTIES, [L1(1.0) + Contractive(1.0)]),
+    "prior": values(PRIORS),
     "whiten": st.booleans(),
 }
 VAE_SLOTS = {

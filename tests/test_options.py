@@ -70,6 +70,7 @@ CHANGED = {
     "BetaTC": {"beta": 3.0},
     "MMD": {"weight": 20.0, "kl": 0.5},
     "Mixture": {"max_components": 4},
+    "Flow": {"transforms": 2, "hidden_layer_sizes": (8,)},
 }
 
 

@@ -1,4 +1,9 @@
-"""Priors: agreement of the mixture with scikit-learn, fitted models, and user-defined priors."""
+"""Priors: agreement of the mixture with scikit-learn, flows, fitted models, and user-defined priors."""
+
+import copy
+import functools
+import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -7,9 +12,9 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from sklearn_ae import VAETransformer
+from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae._density.vae import FittedVAE
-from sklearn_ae.priors import FittedMixture, FittedPrior, Mixture, Prior, StandardNormal
+from sklearn_ae.priors import FittedFlow, FittedMixture, FittedPrior, Flow, Mixture, Prior, StandardNormal
 
 
 def groups(n, k=2, seed=0):
@@ -70,6 +75,18 @@ def test_draws_have_the_moments_of_the_mixture(mixture):
     assert mixture.score(drawn) == pytest.approx(mixture.score(expected), abs=0.03)
 
 
+def test_marginals_of_the_mixture(mixture):
+    one = FittedMixture.of(mixture).marginal(1)
+    z = np.linspace(-3, 3, 20)
+    std = np.sqrt(mixture.covariances_[:, 0, 0])
+    expected = norm.pdf(z[:, None], mixture.means_[:, 0], std) @ mixture.weights_
+    np.testing.assert_allclose(one.log_prob(torch.from_numpy(z[:, None])).exp(), expected, rtol=1e-8)
+    z = torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        FittedMixture.of(mixture).marginal(2).log_prob(z), FittedMixture.of(mixture).log_prob(z)
+    )
+
+
 def test_validation_codes_select_the_number_of_components():
     codes, held_out = groups(600), groups(200, seed=1)
     assert 3 <= len(Mixture().fit(codes, held_out, codes).means) <= 16
@@ -77,10 +94,102 @@ def test_validation_codes_select_the_number_of_components():
     assert StandardNormal().fit(codes, held_out, codes) is None
 
 
-def test_normal_codes_keep_the_standard_normal():
+@pytest.mark.parametrize("prior", [Mixture(), Flow(transforms=1, hidden_layer_sizes=8)])
+def test_normal_codes_keep_the_standard_normal(prior):
     rng = np.random.RandomState(0)
     codes, held_out = rng.normal(size=(400, 3)), rng.normal(size=(400, 3))
-    assert Mixture().fit(codes, held_out, codes) is None
+    assert prior.fit(codes, held_out, codes) is None
+
+
+# -- flows --------------------------------------------------------------------------------
+
+
+def uniform(n, k=2, seed=0):
+    """Return codes of mean 0 and variance 1 whose density has edges, which mixtures do not model well."""
+    return np.random.RandomState(seed).uniform(-(3**0.5), 3**0.5, (n, k))
+
+
+@functools.cache
+def flow_of(k):
+    flow, _ = Flow(transforms=2, hidden_layer_sizes=(16,))._train(uniform(1500, k), uniform(500, k, 1), 150)
+    return FittedFlow(flow.double())
+
+
+def test_a_flow_is_chosen_if_it_is_better_than_mixtures():
+    samples = uniform(1500), uniform(500, seed=1), uniform(2000)
+    flow = Flow(transforms=2, hidden_layer_sizes=(16,)).fit(*samples)
+    assert type(flow) is FittedFlow
+    z = torch.from_numpy(uniform(1000, seed=2))
+    truth = -2 * np.log(2 * 3**0.5)
+    assert truth - 0.12 < float(flow.log_prob(z).mean()) < truth + 0.01
+    assert float(flow.log_prob(z).mean()) > float(Mixture().fit(*samples).log_prob(z).mean())
+
+
+def test_a_mixture_is_chosen_if_a_flow_is_not_better():
+    prior = Flow(transforms=1, hidden_layer_sizes=(4,)).fit(groups(600), groups(300, seed=1), groups(600))
+    assert type(prior) is FittedMixture
+    expected = Mixture().fit(groups(600), groups(300, seed=1), groups(600))
+    z = torch.from_numpy(groups(50, seed=2))
+    torch.testing.assert_close(prior.log_prob(z), expected.log_prob(z))
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_density_of_a_flow_integrates_to_one(k):
+    axis = torch.linspace(-4, 4, 401, dtype=torch.float64)
+    z = torch.cartesian_prod(*[axis] * k).view(-1, k)
+    total = float(flow_of(k).log_prob(z).exp().sum()) * float(axis[1] - axis[0]) ** k
+    assert total == pytest.approx(1, abs=5e-3)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_derivatives_of_a_flow(k):
+    flow = flow_of(k)
+    z = torch.from_numpy(uniform(20, k, 3)).requires_grad_()
+    torch.testing.assert_close(flow.log_prob(z.view(4, 5, k)).flatten(), flow.log_prob(z))
+    (expected,) = torch.autograd.grad(-flow.log_prob(z).sum(), z)
+    with torch.inference_mode():
+        gradient, curvature = flow.derivatives(z.detach())
+    torch.testing.assert_close(gradient, expected)
+    assert (torch.linalg.eigvalsh(curvature) > 0).all()
+    normal = flow.flow().transform(z)
+    half_log_det = torch.linalg.slogdet(curvature)[1] / 2
+    torch.testing.assert_close(
+        flow.log_prob(z), torch.from_numpy(norm.logpdf(normal.detach()).sum(1)) + half_log_det
+    )
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_draws_of_a_flow_are_determined_by_the_random_state(k, unchanged_globals):
+    flow = flow_of(k)
+    drawn = flow.draw(4000, np.random.RandomState(0))
+    np.testing.assert_array_equal(flow.draw(4000, np.random.RandomState(0)), drawn)
+    normal = flow.flow().transform(torch.from_numpy(drawn))
+    np.testing.assert_allclose(normal, np.random.RandomState(0).standard_normal((4000, k)), atol=1e-4)
+
+
+def test_a_flow_is_deterministic_and_can_be_copied(unchanged_globals):
+    z = torch.from_numpy(uniform(20))
+    params = uniform(300), uniform(100, seed=1), uniform(300)
+    first, second = (FittedFlow(Flow(1, (4,))._train(*params[:2], 20)[0].double()) for _ in range(2))
+    torch.testing.assert_close(first.log_prob(z), second.log_prob(z), rtol=0, atol=0)
+    for twin in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        torch.testing.assert_close(twin.log_prob(z), first.log_prob(z), rtol=0, atol=0)
+    torch.testing.assert_close(copy.deepcopy(first).float().double().log_prob(z), first.log_prob(z))
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
+def test_a_flow_needs_zuko_before_training_starts(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zuko", None)
+    with pytest.raises(ImportError, match=r'prior="flow" .* pip install "sklearn-ae\[flow\]"'):
+        kind(2, prior="flow", callbacks=["never reached"]).fit(groups(100))
+
+
+def test_layers_of_a_flow_must_have_units():
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes of Flow .*\(8, 0\)"):
+        AutoencoderTransformer(2, prior=Flow(hidden_layer_sizes=(8, 0))).fit(groups(100))
+
+
+# -- fitted models ------------------------------------------------------------------------
 
 
 @pytest.mark.slow

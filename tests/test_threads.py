@@ -45,6 +45,7 @@ def estimators():
             2, **forced, tied_weights=True, corruption="masking", bottleneck="ordered"
         ),
         "penalised": AutoencoderTransformer(2, **forced, penalty="contractive", bottleneck="relu"),
+        "flow": AutoencoderTransformer(2, **forced, prior="flow"),
         "poisson": AutoencoderTransformer(2, **SMALL, loss="poisson"),
         "conv": AutoencoderTransformer(2, **forced, network=Conv(channels=(2,))),
         "callable": AutoencoderTransformer(2, **forced, corruption=noisy),

@@ -1,12 +1,14 @@
 """Log-likelihood of a deterministic autoencoder: exact for linear models, otherwise estimated.
 
-The model is z ~ N(m, S), x | z ~ N(decode(z), sigma^2 I), or the likelihood of a
-discrete loss around the decoded code.
+The model is z ~ N(m, S), or a fitted prior of the whitened code, and
+x | z ~ N(decode(z), sigma^2 I), or the likelihood of a discrete loss around the decoded
+code.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,14 @@ from torch import Tensor
 from sklearn_ae._density.decoded import DecodedDistribution
 from sklearn_ae._density.decoder import Decoder
 from sklearn_ae._density.laplace import N_STARTS
-from sklearn_ae._density.latent_prior import LatentModel
+from sklearn_ae._density.latent_prior import CodePrior, LatentModel
 from sklearn_ae._density.observations import GaussianObservation, OptionObservation
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import CodeStatistics, working_blocks
 from sklearn_ae._utils.arrays import stacked
 from sklearn_ae._utils.gaussian import gaussian_log_likelihood
 from sklearn_ae._utils.runtime import threads_for
+from sklearn_ae.priors import FittedPrior
 
 # Floor of the noise variance, relative to the mean feature variance. Below it (rank-deficient
 # data, k at the rank) the density of PCA is infinite or undefined; the floored one is finite
@@ -52,6 +55,8 @@ def latent_model(
     moments = statistics.moments
     if module.width == 0:
         return LatentModel.unit(0)
+    if module.prior is not None:
+        return module.prior.latent_model(torch.from_numpy(moments.landmarks[:: 4 if is_rough else 1]))
     if pca is None:
         mean, root, codes = map(torch.from_numpy, (moments.mean, moments.root, moments.landmarks))
         noise = 0.0 if module.loss.discrete else noise
@@ -91,15 +96,13 @@ def score_samples(
     module = copy.deepcopy(module).double()
     noise = noise_variance(statistics, pca, module.scale)
     with threads_for(module.n_weights, 1):  # chunks fit the cache of one core
-        if module.has_affine_decoder():
+        if module.prior is None and module.has_affine_decoder():
             latent = latent_model(module, statistics, noise, pca)
             b, L = loadings(module, latent)
             log_ps = (gaussian_log_likelihood(x - b, L, noise) for x in working_blocks(module, X))
             parts = ((log_p, torch.zeros_like(log_p)) for log_p in log_ps)
         else:
-            discrete = module.loss.discrete
-            observation = OptionObservation(module.loss) if discrete else GaussianObservation(noise)
-            decoded = DecodedDistribution.of(module, observation)
+            decoded = _decoded(module, noise)
             latent = latent_model(module, statistics, noise, pca, decoded.decoder, is_rough=n_starts == 1)
             parts = (
                 decoded.log_likelihood(x, latent, n_draws=n_draws, n_starts=n_starts)
@@ -107,3 +110,47 @@ def score_samples(
             )
         log_p, std = stacked((torch.stack(part, 1) for part in parts), X.shape[0]).T.copy()
     return log_p - module.log_jacobian, std
+
+
+def _decoded(module: Autoencoder, noise: float) -> DecodedDistribution:
+    """Return the distribution of x given the code, for a float64 module."""
+    observation = OptionObservation(module.loss) if module.loss.discrete else GaussianObservation(noise)
+    return DecodedDistribution.of(module, observation)
+
+
+@dataclass(frozen=True)
+class AutoencoderPosterior:
+    """Posterior of the codes under the normal prior, to which another prior can be fitted."""
+
+    decoded: DecodedDistribution
+    latent: LatentModel
+
+    @classmethod
+    def of(cls, module: Autoencoder, statistics: CodeStatistics, pca: Any) -> AutoencoderPosterior:
+        """Return the posterior of a fitted module without a prior."""
+        module = copy.deepcopy(module).double()
+        noise = noise_variance(statistics, pca, module.scale)
+        decoded = _decoded(module, noise)
+        latent = latent_model(module, statistics, noise, pca, decoded.decoder)
+        scale = latent.scale
+        if pca is not None:  # directions without variance cannot be whitened
+            scale = torch.diag(scale.diagonal().clamp_min(max(1e-8 * float(scale.max()), 1e-15)))
+        return cls(decoded, replace(latent, scale=scale))
+
+    def draw_posterior(self, X: Any, normal: np.ndarray) -> np.ndarray:
+        """Return codes (m, n, k) drawn from the posteriors of n samples, from normal draws of this shape."""
+        module, rest = self.decoded.module, torch.from_numpy(normal)
+        parts = []
+        with torch.no_grad(), threads_for(module.n_weights, 1):
+            for x in working_blocks(module, X):
+                some, rest = rest[:, : len(x)], rest[:, len(x) :]
+                parts.append(self.latent.colour(self.decoded.posterior_draws(x, self.latent, some)))
+        return torch.cat(parts, 1).numpy()
+
+    def whiten(self, codes: np.ndarray) -> np.ndarray:
+        """Map codes (n, k) to those of about unit variance, to which the prior is fitted."""
+        return self.latent.whiten(torch.from_numpy(codes)).numpy()
+
+    def prior(self, whitened: FittedPrior) -> FittedPrior:
+        """Return the prior of the codes, given that of the whitened ones."""
+        return CodePrior(self.latent.mean, self.latent.scale, whitened)

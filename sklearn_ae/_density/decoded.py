@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._density.decoder import AFFINE, ModuleDecoder, without_bias
-from sklearn_ae._density.laplace import N_STARTS, log_likelihood
+from sklearn_ae._density.laplace import N_STARTS, log_likelihood, posterior_draws
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._density.observations import GaussianObservation, Observation
 from sklearn_ae._model.module import Autoencoder
@@ -56,15 +56,23 @@ class DecodedDistribution:
         self, x: Tensor, latent: LatentModel, *, n_draws: int, n_starts: int = N_STARTS
     ) -> tuple[Tensor, Tensor]:
         """Return log p(x) of samples in working units and its standard error."""
-        target = self.module.target(x)
-        rest: Tensor | float = 0.0
-        if self.span is not None:
-            target, rest = self.span.coordinates(target)
+        target, rest = self._reduced(x)
         codes = self.module.encode(x)
         log_p, std = log_likelihood(
             target, self.decoder, codes, latent, self.observation, n_draws=n_draws, n_starts=n_starts
         )
         return (log_p + rest).clamp_min(torch.finfo(log_p.dtype).min), std
+
+    def posterior_draws(self, x: Tensor, latent: LatentModel, normal: Tensor) -> Tensor:
+        """Return draws (n_draws, n, k) of u given samples, from standard normal ones of this shape."""
+        target, _ = self._reduced(x)
+        codes = self.module.encode(x)
+        return posterior_draws(target, self.decoder, codes, latent, self.observation, normal)
+
+    def _reduced(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Return what the decoder's output is compared with, and the log-density of the rest of x."""
+        target = self.module.target(x)
+        return (target, 0.0) if self.span is None else self.span.coordinates(target)
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,34 @@ def log_likelihood(
     return log_p, std
 
 
+@torch.no_grad()
+def posterior_draws(
+    x: Tensor, decoder: Decoder, codes: Tensor, model: LatentModel, observation: Observation, normal: Tensor
+) -> Tensor:
+    """Return draws of u from normal approximations of the posteriors of samples.
+
+    Parameters
+    ----------
+    x, decoder, codes, model, observation : object
+        As for :func:`log_likelihood`.
+    normal : Tensor of shape (n_draws, n, k)
+        Standard normal draws.
+
+    Returns
+    -------
+    u : Tensor of shape (n_draws, n, k)
+    """
+    parts = []
+    for chunk in indices(len(x), x).split(512):
+        posterior = _Posterior(x[chunk], decoder, model, observation)
+        proposals = laplace_proposals(posterior, model.whiten(codes[chunk]), None)
+        step = torch.linalg.solve_triangular(
+            proposals.factors[:, 0].mT, normal[:, chunk, :, None], upper=True
+        )
+        parts.append(proposals.means[:, 0] + step[..., 0])
+    return torch.cat(parts, 1)
+
+
 def _estimate(posterior: _Posterior, proposals: Proposals, n_draws: int) -> Tensor:
     """Return the estimates and their standard errors, shape (2, n)."""
     n_first = min(n_draws, max(_MIN_DRAWS, round(_FIRST_SHARE * n_draws)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,6 +116,45 @@ class LatentModel:
     def colour(self, u: Tensor) -> Tensor:
         """Map u to codes z."""
         return self.mean + u @ self.scale.T
+
+
+class CodePrior(FittedPrior):
+    """Prior of codes z = mean + scale u, given that of u.
+
+    Parameters
+    ----------
+    mean : Tensor of shape (k,)
+    scale : Tensor of shape (k, k)
+        Lower-triangular.
+    whitened : FittedPrior
+        Prior of u.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Tensor, scale: Tensor, whitened: FittedPrior):
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+        self.whitened = whitened
+
+    def latent_model(self, codes: Tensor) -> LatentModel:
+        """Return the distribution of the codes, with some training codes as landmarks."""
+        return replace(LatentModel._with_draws(self.mean, self.scale, codes), prior=self.whitened)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log-density of codes (..., k) in nats, of shape (...,)."""
+        u = torch.linalg.solve_triangular(self.scale.mT, z - self.mean, upper=True, left=False)
+        return self.whitened.log_prob(u) - self.scale.diagonal().log().sum()
+
+    def draw(self, n: int, rng: np.random.RandomState) -> np.ndarray:
+        """Return n codes drawn from the prior, of shape (n, k)."""
+        return self.mean.numpy() + self.whitened.draw(n, rng) @ self.scale.numpy().T
+
+    def marginal(self, k: int) -> CodePrior:
+        """Return the prior of the first k components, which depend on the first k of u alone."""
+        return CodePrior(self.mean[:k], self.scale[:k, :k], self.whitened.marginal(k))
 
 
 def _floored_root(root: Tensor) -> Tensor:

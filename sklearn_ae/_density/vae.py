@@ -35,9 +35,7 @@ from sklearn_ae._utils.gaussian import gaussian_log_likelihood, kl_per_component
 from sklearn_ae._utils.runtime import threads_for
 from sklearn_ae.bottlenecks import split_posterior
 from sklearn_ae.likelihoods import is_gaussian
-from sklearn_ae.priors import FittedPrior, Prior, StandardNormal
-
-_MAX_CODES = 10_000  # codes that a prior is fitted to
+from sklearn_ae.priors import FittedPrior
 
 
 class FittedVAE:
@@ -84,6 +82,21 @@ class FittedVAE:
             return self.module.reconstruct(z).numpy()
         x = self.likelihood.draw(self.module.decode(z), self.module.log_noise(z), generator)
         return self.module.from_target(x).numpy()
+
+    # -- for a prior of the codes ---------------------------------------------------
+
+    def draw_posterior(self, X: Any, normal: np.ndarray) -> np.ndarray:
+        """Return codes (m, n, k) drawn from q(z | x) of n samples, from normal draws of this shape."""
+        mean, std = self.moments(X)
+        return mean + std * normal
+
+    def whiten(self, codes: np.ndarray) -> np.ndarray:
+        """Return the codes, which training has pulled towards N(0, I)."""
+        return codes
+
+    def prior(self, whitened: FittedPrior) -> FittedPrior:
+        """Return the prior of the codes, given that of the whitened ones."""
+        return whitened
 
     # -- for the samples of X -------------------------------------------------------
 
@@ -181,41 +194,3 @@ def standardised(draws: Tensor) -> Tensor:
     centred = draws - draws.mean(0)
     root = torch.linalg.cholesky(centred.mT @ centred / n)
     return torch.linalg.solve_triangular(root, centred.mT, upper=False).mT
-
-
-def fit_prior(
-    prior: Prior, validated: Autoencoder, module: Autoencoder, X: Any, X_val: Any, valid: np.ndarray | None
-) -> FittedPrior | None:
-    """Fit the prior to the codes of X under ``module``, selected on samples unseen by ``validated``.
-
-    Parameters
-    ----------
-    prior : Prior
-    validated, module : Autoencoder
-        The model trained without the validation samples, and the final one.
-    X, X_val : ndarray or sparse matrix
-        X_val may be None.
-    valid : ndarray of int or None
-        Indices of the samples of X that were held out; without any, every tenth
-        sample is used for validation. A single sample, as a chunk may be, keeps N(0, I).
-    """
-    if isinstance(prior, StandardNormal) or (X_val is None and X.shape[0] < 2):
-        return None
-    every = np.arange(X.shape[0])
-    if X_val is not None:
-        train_codes = _draws(validated, X, every)
-        validation_codes = _draws(validated, X_val, np.arange(X_val.shape[0]))
-    else:
-        valid = every[::10] if valid is None else valid
-        train_codes = _draws(validated, X, np.setdiff1d(every, valid))
-        validation_codes = _draws(validated, X, valid)
-    return prior.fit(train_codes, validation_codes, _draws(module, X, every))
-
-
-def _draws(module: Autoencoder, X: Any, indices: np.ndarray) -> np.ndarray:
-    """Return up to 4 draws from the posterior of each sample, about 10,000 in all at most."""
-    n = len(indices)
-    mean, std = FittedVAE(module).moments(X[indices[:: max(1, n // _MAX_CODES)]])
-    n_each = max(1, min(4, _MAX_CODES // n))
-    normal = np.random.RandomState(0).standard_normal((n_each, *mean.shape))
-    return (mean + std * normal).reshape(-1, mean.shape[1])

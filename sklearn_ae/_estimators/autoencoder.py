@@ -26,6 +26,7 @@ from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
 from sklearn_ae.losses import LOSSES, CallableLoss, Loss
 from sklearn_ae.networks import Network
 from sklearn_ae.penalties import PENALTIES, CallablePenalty, Penalty
+from sklearn_ae.priors import PRIORS, Prior
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -74,6 +75,12 @@ class AutoencoderTransformer(BaseAutoencoder):
     penalty : {"l1", "kl_sparsity", "contractive"}, Penalty or None, default=None
         Regularisation added to the loss. Penalties can be summed:
         ``Contractive(0.1) + L1(0.01)``.
+    prior : {"normal", "mixture", "flow"} or Prior, default="normal"
+        Prior of the latent code in ``score_samples``; it does not affect training and
+        codes. "mixture" fits a Gaussian mixture to the codes of the training samples
+        after training, and "flow" a normalising flow (``pip install
+        "sklearn-ae[flow]"``), which gives higher densities if the codes are far from
+        normal. Both are used only if they are better on validation samples.
     alpha : float, default=0.01
         Decoupled weight decay on the weights of f and g.
     tied_weights : bool, default=False
@@ -161,8 +168,11 @@ class AutoencoderTransformer(BaseAutoencoder):
     module_ : torch.nn.Module
         Encoder, bottleneck and decoder used for inference, applied to the centred and
         scaled X.
-    network_, bottleneck_, corruption_, loss_, penalty_ : Option or None
+    network_, bottleneck_, corruption_, loss_, penalty_, prior_ : Option or None
         The resolved options.
+    fitted_prior_ : FittedPrior or None
+        Prior that was fitted to the whitened codes; None if it is N(0, I), which is kept
+        unless validation shows a gain.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -210,6 +220,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         "corruption": Slot(CORRUPTIONS, Corruption, optional=True, wrapper=wrapping(CallableNoise)),
         "loss": Slot(LOSSES, Loss, wrapper=wrapping(CallableLoss)),
         "penalty": Slot(PENALTIES, Penalty, optional=True, wrapper=wrapping(CallablePenalty)),
+        "prior": Slot(PRIORS, Prior),
     }
 
     _parameter_constraints = {
@@ -232,6 +243,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         corruption: str | Corruption | Callable[..., Any] | None = None,
         loss: str | Loss = "squared_error",
         penalty: str | Penalty | None = None,
+        prior: str | Prior = "normal",
         alpha: float = 0.01,
         tied_weights: bool = False,
         whiten: bool = False,
@@ -258,6 +270,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.corruption = corruption
         self.loss = loss
         self.penalty = penalty
+        self.prior = prior
         self.alpha = alpha
         self.tied_weights = tied_weights
         self.whiten = whiten

@@ -38,6 +38,7 @@ from sklearn_ae.corruptions import Corruption
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks import Network
 from sklearn_ae.penalties import Penalty
+from sklearn_ae.priors import Prior
 
 
 class AutoencoderTransformerCV(AutoencoderTransformer):
@@ -70,6 +71,8 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         Number of folds fitted in parallel, as in joblib.
     hidden_layer_sizes, activation, network, init, bottleneck, corruption, loss, penalty : object
         Parameters of the underlying ``AutoencoderTransformer``.
+    prior : {"normal", "mixture", "flow"} or Prior, default="normal"
+        Prior of the code in the final fit; sizes are compared with the prior N(0, I).
     alpha, tied_weights, whiten, batch_size, learning_rate_init : object
         Parameters of the underlying ``AutoencoderTransformer``.
     max_iter : int or "auto", default="auto"
@@ -107,7 +110,9 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         Seconds used for the final fit.
     uses_network_, n_samples_, n_iter_, best_iter_, loss_curve_, validation_loss_curve_, pca_loss_ : object
         Attributes of the final ``AutoencoderTransformer``.
-    network_, bottleneck_, corruption_, loss_, penalty_, net_, module_, pca_ : object
+    network_, bottleneck_, corruption_, loss_, penalty_, prior_ : object
+        Attributes of the final ``AutoencoderTransformer``.
+    fitted_prior_, net_, module_, pca_ : object
         Attributes of the final ``AutoencoderTransformer``.
     mean_, scale_, noise_variance_, n_features_in_, feature_names_in_ : object
         Attributes of the final ``AutoencoderTransformer``.
@@ -186,6 +191,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         corruption: str | Corruption | Callable[..., Any] | None = None,
         loss: str | Loss = "squared_error",
         penalty: str | Penalty | None = None,
+        prior: str | Prior = "normal",
         alpha: float = 0.01,
         tied_weights: bool = False,
         whiten: bool = False,
@@ -212,6 +218,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             corruption=corruption,
             loss=loss,
             penalty=penalty,
+            prior=prior,
             alpha=alpha,
             tied_weights=tied_weights,
             whiten=whiten,
@@ -262,7 +269,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         check_memory(spec, X.shape[1], sizes[-1])
         scorer = mean_log_likelihood if self.scoring is None else check_scoring(self, self.scoring)
         final = self._single_size()
-        estimator = clone(final).set_params(callbacks=None, verbose=0)
+        estimator = clone(final).set_params(callbacks=None, verbose=0, prior="normal")
         calls = (partial(score_fold, estimator, sizes, X, y, fold, scorer) for fold in folds)
         results = call_all(calls, self.n_jobs)
         scores = np.array([fold.scores for fold in results])

@@ -59,6 +59,7 @@ from sklearn_ae._utils.runtime import (
 )
 from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Network, as_modules
+from sklearn_ae.priors import FittedPrior
 
 _ARCHITECTURE = ("network", "bottleneck", "corruption", "loss")  # parts of the module, unlike other slots
 
@@ -328,6 +329,13 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """Validation loss of each epoch."""
         check_is_fitted(self)
         return self.net_.losses("valid_loss")
+
+    @property
+    def fitted_prior_(self) -> FittedPrior | None:
+        """Prior that was fitted to the codes after training, or None if it is N(0, I)."""
+        check_is_fitted(self)
+        prior = self.module_.prior
+        return getattr(prior, "whitened", prior)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")

@@ -77,11 +77,12 @@ class VAETransformer(BaseAutoencoder):
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
         Divergence between the codes and the prior. ``BetaTC(beta=6)`` encourages
         disentangled codes; ``MMD()`` retains more information in them.
-    prior : {"normal", "mixture"} or Prior, default="normal"
+    prior : {"normal", "mixture", "flow"} or Prior, default="normal"
         Prior used by ``sample``, ``score_samples`` and ``elbo``; training always uses
         N(0, I). "mixture" fits a Gaussian mixture to the codes of the training
         samples after training, which improves samples and densities if the codes are
-        clustered.
+        clustered. "flow" fits a normalising flow (``pip install "sklearn-ae[flow]"``).
+        Both are used only if they are better on validation samples.
     n_importance_samples : int, default=1
         Number of importance samples per sample of X in the importance-weighted bound
         (IWAE). More of them make the bound tighter, and each requires a pass through
@@ -200,6 +201,9 @@ class VAETransformer(BaseAutoencoder):
         scaled X.
     network_, corruption_, likelihood_, divergence_, prior_ : Option or None
         The resolved options.
+    fitted_prior_ : FittedPrior or None
+        Prior that was fitted to the codes; None if it is N(0, I), which is kept unless
+        validation shows a gain.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -412,8 +416,8 @@ class VAETransformer(BaseAutoencoder):
         The ELBO is the expected log p(x | z) minus the KL divergence. Up to Monte
         Carlo error, it is at most the log-likelihood, with equality if the
         approximate posterior is exact. It does not depend on ``beta`` and
-        ``divergence``, which only affect training. With ``prior="mixture"`` the
-        divergence from the mixture is estimated from the draws.
+        ``divergence``, which only affect training. With another prior than N(0, I) the
+        divergence from it is estimated from the draws.
 
         Parameters
         ----------

@@ -21,8 +21,9 @@ from sklearn_ae._fitting.pipeline import (
     Split,
     fit_context,
     fit_split,
-    fitted_prior,
+    has_normal_prior,
     hold_out,
+    with_fitted_prior,
 )
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.module import Autoencoder
@@ -79,8 +80,10 @@ def _fit(
     module, validated = fitted.module, accepted.validated
     if validated is accepted.module:
         validated = module
-    elif spec.prior is not None:
-        validated = validated.with_prior(fitted_prior(accepted, validated, split))
+    elif not has_normal_prior(spec):
+        unseen = replace(split, whole=split.train, valid=None)
+        before = replace(fitted, module=validated), replace(accepted, module=validated)
+        validated = with_fitted_prior(*before, unseen).module
     return replace(fitted, module=module.with_scores(scores)), validated.with_scores(scores)
 
 

@@ -12,6 +12,7 @@ import torch
 from sklearn.decomposition import IncrementalPCA
 
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._density.fitted_prior import fit_to_chunks, posterior_of
 from sklearn_ae._fitting.pipeline import (
     Accepted,
     AllFeatures,
@@ -20,6 +21,7 @@ from sklearn_ae._fitting.pipeline import (
     Split,
     Trained,
     fit_context,
+    has_normal_prior,
     inference_copy,
     summarize,
 )
@@ -103,7 +105,9 @@ def _after_one_epoch(
     with threads_for(start.module.n_weights, int(config.batch_size)):
         accepted = _train_one_epoch(start, net, split, config)
         fitted = replace(summarize(accepted, split), n_samples=n_samples_seen(start, split.whole))
-    return fitted if previous is None or fitted.is_pca else _joined(fitted, previous)
+    if previous is not None and not fitted.is_pca:
+        fitted = _joined(fitted, previous)
+    return fitted if has_normal_prior(fitted.spec) else _with_fitted_prior(fitted, split.whole, previous)
 
 
 def _check_extremes(samples: ArraySamples, previous: Previous) -> None:
@@ -182,3 +186,13 @@ def _joined(fitted: Fitted, previous: Previous) -> Fitted:
     unit = (previous.module.scale / module.scale) ** 2
     statistics = fitted.statistics.truncated(k).after(previous.statistics, n, unit)
     return replace(fitted, module=module, statistics=statistics)
+
+
+def _with_fitted_prior(fitted: Fitted, samples: ArraySamples, previous: Previous | None) -> Fitted:
+    """Fit the prior to the codes of this and earlier chunks, as they were then."""
+    posterior = posterior_of(fitted.module, fitted.statistics, fitted.pca if fitted.is_pca else None)
+    earlier = None if previous is None else previous.statistics.draws
+    k = fitted.module.n_kept
+    prior, draws = fit_to_chunks(fitted.spec.prior, posterior, samples, k, fitted.n_samples, earlier)
+    statistics = replace(fitted.statistics, draws=draws)
+    return replace(fitted, module=fitted.module.with_prior(prior), statistics=statistics)

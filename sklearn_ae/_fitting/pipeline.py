@@ -5,7 +5,8 @@
     trained  = train(start, split, ...)           best epoch by the validation objective
     accepted = fall_back_to_pca(trained, split)   unless validation shows a gain
     accepted = refit_on_all_samples(accepted, ..) small data
-    fitted   = summarize(accepted, split)         noise variance, moments of the codes, prior
+    fitted   = summarize(accepted, split)         noise variance, moments of the codes
+    fitted   = with_fitted_prior(fitted, ...)     unless the prior is normal
 
 Each step takes the values of earlier steps and returns a frozen dataclass, so that an
 error leaves no half-fitted estimator. Differences between arrays and out-of-core data
@@ -26,7 +27,7 @@ import torch
 from scipy import sparse
 
 from sklearn_ae._data.in_memory import ArraySamples
-from sklearn_ae._density.vae import fit_prior
+from sklearn_ae._density.fitted_prior import fit_prior, posterior_of
 from sklearn_ae._fitting.row_space import LeadingDirections, RowSpace
 from sklearn_ae._model.initialization import ModelSpec, Start, initialize
 from sklearn_ae._model.module import Autoencoder
@@ -45,6 +46,7 @@ from sklearn_ae._training.callbacks import StopAfter, of_training
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import SMALL, TrainingConfig
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, one_blas_thread, threads_for
+from sklearn_ae.priors import StandardNormal
 
 _NOTHING_LEFT = 1e-10  # share of the variance below which PCA is considered to explain everything
 
@@ -183,7 +185,10 @@ def fit_split(
             trained = train(start, split, resolved, previous)
             accepted = fall_back_to_pca(trained, split, config)
             accepted = refit_on_all_samples(accepted, split, config)
-            return accepted, summarize(accepted, split)
+            fitted = summarize(accepted, split)
+            if not has_normal_prior(spec):
+                fitted = with_fitted_prior(fitted, accepted, split)
+            return accepted, fitted
 
 
 @contextlib.contextmanager
@@ -340,8 +345,6 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
         statistics = code_statistics(module, split.whole, accepted.validated, split.held_out)
         if module.noise is not None and accepted.uses_network:
             module.noise.rescale(noise_correction(accepted.validated, split.held_out, split.seed))
-        if spec.prior is not None:
-            module = module.with_prior(fitted_prior(accepted, accepted.module, split))
         if isinstance(spec.n_components, float):
             k = n_components_for_share(statistics, spec.n_components)
             module = module.truncated(k)
@@ -364,7 +367,28 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
     )
 
 
+def with_fitted_prior(fitted: Fitted, accepted: Accepted, split: Split) -> Fitted:
+    """Fit the prior of the codes, chosen on held-out samples."""
+    if isinstance(split.whole, ArraySamples) and split.train is not split.whole:
+        samples, X_val, valid = split.whole, None, split.valid.indices
+    else:
+        samples, X_val, valid = split.train, split.valid, None
+    k = fitted.module.n_kept
+    final = validated = posterior_of(fitted.module, fitted.statistics, fitted.pca if fitted.is_pca else None)
+    if accepted.validated is not accepted.module:
+        before = accepted.validated
+        statistics = code_statistics(before, split.train, before, split.held_out).truncated(k)
+        validated = posterior_of(before.truncated(k), statistics, None)
+    prior = fit_prior(fitted.spec.prior, validated, final, samples, X_val, valid, k)
+    return replace(fitted, module=fitted.module.with_prior(prior))
+
+
 # -- parts of the steps ---------------------------------------------------------------------
+
+
+def has_normal_prior(spec: ModelSpec) -> bool:
+    """Return whether there is no prior to fit."""
+    return isinstance(spec.prior, StandardNormal)
 
 
 class AllFeatures:
@@ -411,17 +435,6 @@ def inference_copy(module: Autoencoder, start: Start, dtype: Any) -> Autoencoder
     twin = copy.deepcopy(module).to("cpu").double()
     twin.offset.copy_(start.module.offset)
     return twin.to(torch.float32 if dtype == np.float32 else torch.float64).eval().requires_grad_(False)
-
-
-def fitted_prior(accepted: Accepted, module: Autoencoder, split: Split) -> Any:
-    """Return the prior of the codes of a module, chosen on held-out samples."""
-    if isinstance(split.whole, ArraySamples) and split.train is not split.whole:
-        samples, X_val, valid = split.whole, None, split.valid.indices
-    else:
-        samples, X_val, valid = split.train, split.valid, None
-    prior = accepted.start.spec.prior
-    assert prior is not None
-    return fit_prior(prior, accepted.validated, module, samples, X_val, valid)
 
 
 def n_components_for_share(statistics: CodeStatistics, share: float) -> int:

@@ -9,7 +9,7 @@ the user's own network or bottleneck, is measured on a few samples.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class ModelSpec:
     divergence: Divergence | None = None
     beta: float = 1.0
     kl_warmup: float = 0.0
-    prior: Prior | None = None
+    prior: Prior = field(default_factory=StandardNormal)
     is_paired: bool = False  # samples come with the clean samples to be reconstructed from them
 
     @property
@@ -111,7 +111,7 @@ class ModelSpec:
             bottleneck=Identity() if self.divergence is None else GaussianSampling(),
             corruption=None,
             penalty=None,
-            prior=None if self.prior is None else StandardNormal(),
+            prior=StandardNormal(),
         )
 
     @property

@@ -370,7 +370,10 @@ class Autoencoder(nn.Module):
 
     def truncated(self, n_components: int) -> Autoencoder:
         """Return an autoencoder of the first components, which shares the weights."""
-        twin = copy.copy(self)
+        prior = self.prior
+        if prior is not None and n_components < self.n_kept:
+            prior = prior.marginal(n_components)
+        twin = self.with_prior(prior)
         twin.n_kept = n_components
         return twin
 

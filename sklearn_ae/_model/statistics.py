@@ -48,7 +48,7 @@ class CodeMoments:
         n = len(codes)
         mean = codes.mean(axis=0)
         root = _triangular_root(codes - mean) / np.sqrt(max(n - 1, 1))
-        return cls(mean, root, codes[_spread(n, N_LANDMARKS)], n)
+        return cls(mean, root, codes[spread(n, N_LANDMARKS)], n)
 
     @classmethod
     def of_parts(cls, parts: Iterable[Tensor]) -> CodeMoments:
@@ -69,7 +69,7 @@ class CodeMoments:
         landmarks = [self.landmarks, other.landmarks]
         if sum(map(len, landmarks)) > N_LANDMARKS:
             landmarks = [
-                codes[_spread(len(codes), wanted)]
+                codes[spread(len(codes), wanted)]
                 for codes, wanted in zip(landmarks, (n_old, N_LANDMARKS - n_old), strict=True)
             ]
         return CodeMoments(
@@ -126,7 +126,7 @@ def _gathered(parts: Iterable[Tensor], n_values: int) -> Iterator[Tensor]:
         yield whole[:n]
 
 
-def _spread(n: int, n_wanted: int) -> np.ndarray:
+def spread(n: int, n_wanted: int) -> np.ndarray:
     """Return evenly spaced indices."""
     return np.unique(np.linspace(0, n - 1, min(n, n_wanted)).round().astype(int))
 
@@ -146,6 +146,8 @@ class CodeStatistics:
     n_features : int
     latent_scale : Tensor or None
         Root of the covariance of the prior of the codes, once a log-likelihood has needed it.
+    draws : ndarray of shape (m, k) or None
+        Codes drawn from posteriors of the samples of all chunks, if a prior is fitted to them.
     """
 
     moments: CodeMoments
@@ -153,6 +155,7 @@ class CodeStatistics:
     total: float
     n_features: int
     latent_scale: Tensor | None = field(default=None, repr=False, compare=False)
+    draws: np.ndarray | None = None
 
     @property
     def noise(self) -> float:
