@@ -76,6 +76,8 @@ SLOW_ESTIMATORS = [
     small(penalty=Contractive(0.1) + L1(0.1), hidden_layer_sizes=(), whiten=True),
     small(loss="poisson", prior=Flow(transforms=1, hidden_layer_sizes=(4,))),
     small(VAETransformer, likelihood="poisson"),
+    small(VAETransformer, likelihood="auto"),
+    small(VAETransformer, likelihood=Gaussian(normal_scores=True)),
     small(AutoencoderTransformerCV, cv=2, scoring=ExplainedVariance()),
     small(
         VAETransformer,

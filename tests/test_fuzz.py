@@ -185,7 +185,10 @@ SLOTS = {
     "whiten": st.booleans(),
 }
 VAE_SLOTS = {
-    "likelihood": values(LIKELIHOODS, [Gaussian("per_column"), Gaussian("full"), Gaussian("decoder")]),
+    "likelihood": values(
+        LIKELIHOODS,
+        [Gaussian(noise) for noise in ("per_column", "full", "decoder")] + [Gaussian(normal_scores=True)],
+    ),
     "divergence": values(DIVERGENCES),
     "prior": values(PRIORS),
     "beta": values([0.0, 6.0]),

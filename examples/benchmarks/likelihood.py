@@ -302,8 +302,9 @@ def fit_mixture(train, seed):
 
 
 def flow(train, test, k, seed):
+    model = fit_flow(train, seed)
     with torch.no_grad():
-        return fit_flow(train, seed)().log_prob(torch.from_numpy(test).float()).double().numpy()
+        return model().log_prob(torch.from_numpy(test).float()).double().numpy()
 
 
 def fit_flow(train, seed):

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._data.in_memory import ArraySamples
@@ -250,6 +251,11 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             spec=self._spec,
         )
 
+    def _has_partial_fit(self) -> bool:
+        """Return True, or raise an AttributeError that says why there is no ``partial_fit``."""
+        return True
+
+    @available_if(lambda self: self._has_partial_fit())
     @_fit_context(prefer_skip_nested_validation=True)
     @unchanged_on_error
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -286,11 +292,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             raise ValueError(
                 f"n_components={k} is a share of the variance of all samples, which the first chunk does not "
                 "know; pass an integer."
-            )
-        if getattr(spec.loss, "needs_all_samples", False):
-            raise ValueError(
-                f"{spec.loss!r} needs all samples at once, which partial_fit does not have; use fit, or "
-                "Gaussian(noise='full')."
             )
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
         previous = None if first else self._previous()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor, nn
 
@@ -342,8 +343,8 @@ class VAETransformer(BaseAutoencoder):
             return super()._fitted(data, X_val, spec, rng, previous)
         if type(data) is not ArraySamples or issparse(data.X):
             raise ValueError(
-                f"likelihood={self.likelihood!r} needs a dense X in memory, without X_clean; "
-                "use Gaussian(noise='full') otherwise."
+                f"likelihood={self.likelihood!r} needs a dense X in memory, without X_clean; use "
+                "Gaussian(noise='full') for sparse or out-of-core X."
             )
         return fit_density(data, X_val, spec, self._training_config(), rng, previous)
 
@@ -487,6 +488,24 @@ class VAETransformer(BaseAutoencoder):
             X, codes = np.concatenate([X, others])[order], torch.cat([codes, own_codes])[order]
         X = X.astype(self.mean_.dtype)
         return (X, codes.numpy()) if return_codes else X
+
+    def _needs_all_samples(self) -> bool:
+        """Return whether the likelihood, which may still be invalid, needs all samples in memory."""
+        likelihood = LIKELIHOODS.get(self.likelihood) if isinstance(self.likelihood, str) else self.likelihood
+        return bool(getattr(likelihood, "needs_all_samples", False))
+
+    def _has_partial_fit(self) -> bool:
+        self._require(
+            not self._needs_all_samples(),
+            "partial_fit",
+            f"likelihood={self.likelihood!r} needs all samples at once; use fit, or Gaussian(noise='full')",
+        )
+        return True
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = not self._needs_all_samples()
+        return tags
 
     # -- attributes ---------------------------------------------------------------------
 
