@@ -30,8 +30,10 @@ class Likelihood(losses.Loss):
 
     _required = ("log_prob",)
 
-    #: whether the model depends on all samples at once, and not on their moments
+    #: whether fitting needs all samples at once, in memory
     needs_all_samples: bool = False
+    #: whether normal scores of X are modelled
+    normal_scores: bool = False
 
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         """Return the log-density (or log-probability) of each entry in nats, of the shape of ``eta``.

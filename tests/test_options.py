@@ -65,7 +65,7 @@ CHANGED = {
     "KLSparsity": {"weight": 2.0, "target": 0.2, "temperature": 0.3},
     "Contractive": {"weight": 3.0, "n_probes": 2},
     "Conv": {"image_shape": (2, 4, 8), "channels": (4,)},
-    "Gaussian": {"noise": "per_column"},
+    "Gaussian": {"noise": "per_column", "normal_scores": True},
     "Bernoulli": {"dynamic_binarization": True},
     "BetaTC": {"beta": 3.0},
     "MMD": {"weight": 20.0, "kl": 0.5},

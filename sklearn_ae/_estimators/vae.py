@@ -67,14 +67,15 @@ class VAETransformer(BaseAutoencoder):
         Weight of the divergence during training. 1 gives the ELBO. Larger values
         compress the codes, smaller ones improve reconstructions at the expense of the
         density.
-    likelihood : {"gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
+    likelihood : {"auto", "gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
         Distribution of a sample given its code. ``Gaussian(noise="per_column")``
         learns one noise variance per feature, "shared" one for all features, and
         "decoder" one for each feature of each sample. With one per feature, factor
         analysis replaces probabilistic PCA as starting point and fallback; with a full
-        covariance (``noise="full"``), which gives the best densities of most tables, a
-        normal distribution with shrunk covariance does. Bernoulli requires X in
-        [0, 1], Poisson requires counts.
+        covariance (``noise="full"``) a normal distribution with shrunk covariance does.
+        "auto" gives the best densities of tables: the average of a VAE and of mixtures
+        of normal distributions, weighted by held-out samples. Bernoulli requires X
+        in [0, 1], Poisson requires counts.
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
         Divergence between the codes and the prior. ``BetaTC(beta=6)`` encourages
         disentangled codes; ``MMD()`` retains more information in them.
@@ -180,6 +181,9 @@ class VAETransformer(BaseAutoencoder):
         ``Gaussian(noise="decoder")``.
     noise_covariance_ : ndarray of shape (n_features, n_features)
         Covariance of X given the code, diagonal unless ``Gaussian(noise="full")``.
+    density_weights_ : dict of str to float
+        Weights of the densities that ``score_samples`` averages, with
+        ``likelihood="auto"`` only.
     components_ : ndarray of shape (n_components_, n_features)
         Matrix of the linear decoder, as for ``FactorAnalysis``. Available for linear
         models.
@@ -491,7 +495,9 @@ class VAETransformer(BaseAutoencoder):
 
     def _needs_all_samples(self) -> bool:
         """Return whether the likelihood, which may still be invalid, needs all samples in memory."""
-        likelihood = LIKELIHOODS.get(self.likelihood) if isinstance(self.likelihood, str) else self.likelihood
+        likelihood = self.likelihood
+        if isinstance(likelihood, str) and likelihood in LIKELIHOODS:
+            likelihood = LIKELIHOODS[likelihood]()
         return bool(getattr(likelihood, "needs_all_samples", False))
 
     def _has_partial_fit(self) -> bool:
