@@ -328,7 +328,7 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     samples = space.samples(split.whole, start.module, config.device)
     with threads_for(inside.module_.n_weights, inside.batch_size):
         inside.run(samples, watch=StopAfter(best_epoch))
-    if inside.interrupted_:
+    if inside.interrupted_ or _lost_its_gain(inside.evaluate(samples), accepted.trained):
         return accepted
     net = space.outside(inside, net).with_history_of(first)
     module = inference_copy(net.module_, start, split.whole.dtype)
@@ -422,6 +422,13 @@ def training_space(
     space = LeadingDirections(X, start.pca, seed) if is_sparse else RowSpace(X, start.pca.mean_, seed)
     contains = previous is None or space.contains(previous.net.module_)
     return space if contains and len(space.basis) else AllFeatures()  # equal samples have no space
+
+
+def _lost_its_gain(losses: np.ndarray, trained: Trained) -> bool:
+    """Return whether a second training lost more than half of the first one's gain over PCA."""
+    if trained.losses is None or trained.pca_losses is None:
+        return False
+    return bool(losses.mean() > 0.5 * (trained.losses.mean() + trained.pca_losses.mean()))
 
 
 def _pca_explains_everything(start: Start, split: Split) -> bool:

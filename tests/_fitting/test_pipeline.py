@@ -1,11 +1,14 @@
 """Fits end to end: the fallback to PCA without a gain, and the network otherwise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
+from sklearn_ae._fitting.pipeline import Trained, _lost_its_gain
 from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES
 from sklearn_ae.bottlenecks import TopK
 
@@ -107,3 +110,12 @@ def test_fits_do_not_depend_on_the_grad_mode_and_keep_it(mode, estimator, curve)
         assert not torch.is_grad_enabled()
     assert model.loss_curve_[:3] == expected.loss_curve_
     np.testing.assert_array_equal(scores, expected.score_samples(curve[:5]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(0.1, False), (0.2, False), (0.7, True), (1.5, True)], ids=str
+)
+def test_a_second_training_that_lost_its_gain_is_not_used(loss, expected):
+    trained = Trained(None, None, is_warm=False, pca_losses=np.ones(20), losses=np.full(20, 0.2))
+    assert _lost_its_gain(np.full(100, loss), trained) == expected
+    assert not _lost_its_gain(np.full(100, loss), replace(trained, pca_losses=None))
