@@ -259,13 +259,14 @@ class FittedFlow(FittedPrior):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return the log-density of codes (..., k) in nats, of shape (...,)."""
-        return self.flow().log_prob(z)
+        with z.device:  # zuko makes tensors on the default device
+            return self.flow().log_prob(z)
 
     def draw(self, n: int, rng: np.random.RandomState) -> np.ndarray:
         """Return n codes drawn from the flow, of shape (n, k)."""
-        distribution = copy.deepcopy(self.flow).double()()
-        normal = rng.standard_normal((n, *distribution.base.event_shape))
-        with torch.no_grad():
+        with torch.no_grad(), torch.device("cpu"):
+            distribution = copy.deepcopy(self.flow).double()()
+            normal = rng.standard_normal((n, *distribution.base.event_shape))
             return distribution.transform.inv(torch.from_numpy(normal)).numpy()
 
     def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,7 +274,7 @@ class FittedFlow(FittedPrior):
 
         It is the Gauss-Newton curvature, without the second derivatives of the transform.
         """
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), z.device:
             z = z.detach().clone().requires_grad_()
             normal, log_jacobian = self.flow().transform.call_and_ladj(z)
             energy = 0.5 * normal.square().sum() - log_jacobian.sum()
@@ -336,10 +337,11 @@ class Flow(Prior):
     ) -> FittedPrior | None:
         mixture = Mixture()
         n_components, log_prob = mixture._select(codes, validation_codes)
-        flow, n_steps = self._train(codes, validation_codes)
-        if not _is_better(_log_prob(flow, validation_codes), log_prob):
-            return mixture._of_size(n_components, all_codes)
-        flow, _ = self._train(all_codes, n_steps=n_steps)
+        with torch.device("cpu"):
+            flow, n_steps = self._train(codes, validation_codes)
+            if not _is_better(_log_prob(flow, validation_codes), log_prob):
+                return mixture._of_size(n_components, all_codes)
+            flow, _ = self._train(all_codes, n_steps=n_steps)
         return FittedFlow(flow.double())
 
     def _train(

@@ -257,6 +257,8 @@ def fit_stream(model, X):
 
 
 def fit_in_chunks(model, X):
+    if not hasattr(model, "partial_fit"):
+        return model.fit(X)
     for chunk in chunks_of(X):
         model.partial_fit(chunk)
     return model

@@ -173,12 +173,13 @@ def run_tables(data, n_components=5):
     for name in (name for part in TABLES for name in sets if name.endswith(part)):
         train, test, _ = prepare(sets[name], 0, quick=False)
         n = len(test)
-        normal = PCA(n_components).fit(train)
+        k = min(n_components, train.shape[1])
+        normal = PCA(k).fit(train)
         rng = np.random.RandomState(0)
         drawn = [rng.multivariate_normal(normal.mean_, normal.get_covariance(), n)]
         drawn += [fit_mixture(train, 0).sample(n)[0], sample_flow(train, n)]
         for params in ({}, {"likelihood": "auto", "prior": "mixture"}):
-            model = VAETransformer(n_components, random_state=0, **params)
+            model = VAETransformer(k, random_state=0, **params)
             drawn.append(model.fit(train).sample(n, random_state=0))
         scores = " | ".join(f"{discrepancy(test, X_drawn):.2f}" for X_drawn in drawn)
         print(f"| {name} | {n} | {scores} |", flush=True)

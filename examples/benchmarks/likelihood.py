@@ -483,7 +483,7 @@ def run_tables(args):
         if args.save is not None:
             save(results, args.save)
     names = sorted({case["set"] for case in results})
-    for title, half in (("All", names), ("One half", names[::2]), ("Other half", names[1::2])):
+    for title, half in (("all", names), ("one half", names[::2]), ("other half", names[1::2])):
         print_summary(title, [case for case in results if case["set"] in half], args.methods)
 
 
@@ -502,7 +502,8 @@ def print_summary(title, results, methods):
     near = nats >= nats.max(axis=1, keepdims=True) - NEAR
     rank = (nats[:, :, None] < nats[:, None, :]).sum(2) + 1
     n_sets = len({case["set"] for case in results})
-    print(f"\n{title}: {len(results)} cases of {n_sets} datasets. First: within {NEAR} nats of the first\n")
+    print(f"\nHeld-out samples, {title}: {len(results)} cases of {n_sets} datasets. ", end="")
+    print(f"First: within {NEAR} nats of the first\n")
     print("| | first | mean rank | worst against PCA | nats above PCA, mean | median | CPU seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for i, method in enumerate(methods):

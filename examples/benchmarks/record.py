@@ -27,12 +27,20 @@ NUMBER = r">?-?[\d.]+"
 # `case` name an entry of the record; the other groups are its figures.
 HEADINGS = {
     "latent_size": r"## (\w+)$",
-    "likelihood": r"## (MNIST|Held-out samples)",
+    "densities": r"## (\w+): ",
+    "likelihood": r"(?:## )?(MNIST|Held-out samples(?:, [a-z ]+)?)",
     "memory": r"(\d+ x .*|held-out squared error)",
     "time_to_quality": r"(\w+), \d+ x \d+, ",
 }
 FIGURES = {
     "classic": [r"squared error per image: test (?P<test>N), training (?P<training>N), PCA (?P<pca>N)"],
+    "densities": [
+        r"\| (?P<case>[a-z]+) \| (?P<truth>N) \| (?P<pca>N) \| N, N \| (?P<mixture_prior>N), "
+        r"(?P<mixture_prior_integral>N) \| N, N \| (?P<auto>N), (?P<auto_integral>N) \|$",
+        r"\| (?P<case>[^|]+) \| (?P<confident_percent>\d+)% \| (?P<classes>\d+) \|$",
+        r"\| (?P<case>[^|]+) \| \d+ \| N \| (?P<mixture_auc>N) \| (?P<flow_auc>N) \| N "
+        r"\| (?P<auto_auc>N) \|$",
+    ],
     "engine": [r"(?P<case>\S.*(?:both|neither)) +(?P<bare_ms>N) +(?P<sklearn_ae_ms>N) +(?P<ratio>N)$"],
     "gpu": [r"(?P<case>\S.*(?:both|neither)) +(?P<bare_ms>N) +(?P<sklearn_ae_ms>N) +(?P<speed_up>N)x"],
     "latent_size": [
@@ -42,8 +50,8 @@ FIGURES = {
     ],
     "likelihood": [
         r"\| (?P<case>\d+ \| \d+) \| N \| (?P<textbook>N) \| \d+ \| (?P<vae>N) \| N \|$",
-        r"\| (?P<case>[A-Z][^|]+) \| (?P<first>N) \| N \| (?P<below_pca>N) \| [^|]+ "
-        r"\| (?P<median_nats_above_pca>N) \| N \|$",
+        r"\| (?P<case>[A-Za-z][^|]+) \| (?P<first_percent>\d+)% \| (?P<mean_rank>N) \| [^|]+ "
+        r"\| (?P<nats_above_pca>N) \| (?P<median_nats_above_pca>N) \| N \|$",
     ],
     "memory": [
         r"(?P<case>(?:fit|transform|reconstruction|score)\S*).* +(?P<peak_mb>\d+) +(?P<increase_mb>-?\d+) "

@@ -56,7 +56,8 @@ def gaussian_log_likelihood(x: Tensor, loadings: Tensor, noise_variance: float) 
     distance = (scores.square() / variance).sum(1)
     distance = distance + (x - scores @ v).square().sum(1) / noise_variance
     log_det = variance.log().sum() + (x.shape[1] - len(s)) * math.log(noise_variance)
-    return -0.5 * (distance + log_det + x.shape[1] * LOG_2PI)
+    log_p = -0.5 * (distance + log_det + x.shape[1] * LOG_2PI)
+    return log_p.masked_fill(log_p.isnan(), -math.inf)  # a difference of infinities, of extreme samples
 
 
 _FLOOR = 1e-3  # added to the variances of mixture components of codes with about unit variance

@@ -68,6 +68,8 @@ class ShrunkNormal:
         else:
             values, vectors = np.linalg.eigh(A.T @ A / n)
             spectrum, axes = np.maximum(values[::-1], 0.0), vectors.T[::-1]
+        # Products of arrays of another layout, as after pickling, would differ in their last bits.
+        spectrum, axes = np.ascontiguousarray(spectrum), np.ascontiguousarray(axes)
         return cls(mean, unit, axes, spectrum, shrinkage)
 
     def shrunk(self, factor: float) -> ShrunkNormal:

@@ -155,7 +155,7 @@ def test_likelihood(data):
     script = EXAMPLES / "benchmarks" / "likelihood.py"
     short = ("--epochs", 1, 2, "--samples", 10, "--draws", 20, "--only", "curve", "linnerud")
     out = run(data, script, "--data", data, "--quick", *short)
-    mnist, tables = out.split("## Held-out samples")
+    mnist, tables = out.split("## Held-out samples", 1)
     trainings = [line.split("|")[1:-1] for line in mnist.splitlines() if line.startswith("| 0 ")]
     assert {int(training[4]) for training in trainings} == {1, 2}  # epochs, sorted by seconds
     for _, _, _, textbook, _, ours, gain in trainings:
@@ -163,8 +163,34 @@ def test_likelihood(data):
         assert 0 < float(ours) < 784
     cases = [line for line in tables.splitlines() if re.match(r"\| (sklearn|adbench)/", line)]
     assert [case.count("**") for case in cases] == [2, 2]  # the best method of each case
-    for method in ("PCA", "GaussianMixture", "VAETransformer", "VAE, mixture prior"):
-        assert f"\n| {method} | " in tables
+    for method in ("PCA", "GaussianMixture", "neural spline flow", "VAETransformer, auto"):
+        assert tables.count(f"\n| {method} | ") == 3  # all datasets, and both halves
+
+
+def test_densities(data):
+    """Curves and tables, with smaller models: the true density is the highest, and drawn rows are samples."""
+    code = patched(
+        "densities",
+        ["--data", str(data)],
+        "import likelihood; likelihood.FLOW_SECONDS = 1",
+        "script.VAETransformer = functools.partial(script.VAETransformer, max_iter=5)",
+        "script.AutoencoderTransformer = functools.partial(script.AutoencoderTransformer, max_iter=5)",
+        "script.MLPClassifier = functools.partial(script.MLPClassifier, max_iter=20)",
+        TABLES=("curve",),
+        NOISE=0.3,
+    )
+    out = run(data, "-c", f"import functools\n{code}")
+    curves = re.findall(
+        r"^\| (?:sine|parabola|circle|spiral) \| (-?[\d.]+) \| (-?[\d.]+) \| (.*) \|$", out, re.M
+    )
+    assert len(curves) == 4
+    for truth, _, rest in curves:
+        for cell in rest.split(" | "):
+            nats, integral = map(float, cell.split(", "))
+            assert nats < float(truth) + 0.02
+            assert 0.9 < integral < 1.1
+    assert len(re.findall(r"^\| [\w, ]+ \| \d+% \| \d+ \|$", out, re.M)) == 6
+    assert re.search(r"^\| adbench/curve \| \d+ \| .* \|$", out, re.M)
 
 
 def test_outliers_benchmark(tmp_path):
