@@ -115,6 +115,7 @@ def flow_of(k):
     return FittedFlow(flow.double())
 
 
+@pytest.mark.slow
 def test_a_flow_is_chosen_if_it_is_better_than_mixtures():
     samples = uniform(1500), uniform(500, seed=1), uniform(2000)
     flow = Flow(transforms=2, hidden_layer_sizes=(16,)).fit(*samples)

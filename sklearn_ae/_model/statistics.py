@@ -233,7 +233,16 @@ def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
     offset = module.offset.numpy().astype(np.float64, copy=False)
     for part in X.blocks() if hasattr(X, "blocks") else sample_blocks(X):
         x = (part if module.scores is None else module.scores(part)) - offset
-        x /= module.scale
+        try:
+            with np.errstate(over="raise"):
+                x /= module.scale
+        except FloatingPointError as error:
+            j = int(np.abs(part).max(axis=0).argmax())
+            value = np.abs(part[:, j]).max()
+            raise ValueError(
+                f"Feature {j} of X reaches {value:.3g}, too far from the training samples, whose standard "
+                f"deviation is {module.scale:.3g}; remove or clip such values."
+            ) from error
         yield torch.from_numpy(x).to(dtype)
 
 

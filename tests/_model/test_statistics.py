@@ -5,6 +5,7 @@ import pytest
 import torch
 from builders import Bound
 
+from sklearn_ae import AutoencoderTransformer, VAETransformer
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._model.objectives import misfit
 from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES, CodeMoments, noise_correction, shows_a_gain
@@ -93,3 +94,12 @@ def test_moments_in_parts_are_those_of_all(monkeypatch):
     positions = np.flatnonzero((Z.numpy()[:, None] == parts.landmarks).all(2).any(1))
     assert len(parts.landmarks) == len(whole.landmarks) == len(positions)
     assert abs(positions.mean() - 2500) < 250  # from all parts
+
+
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAETransformer])
+def test_samples_that_overflow_in_units_of_the_training_samples_are_refused(cls):
+    X = 1e-120 * np.random.RandomState(0).normal(size=(30, 2))
+    model = cls(1, hidden_layer_sizes=(3,), max_iter=1, random_state=0).fit(X)
+    for method in (model.transform, model.score_samples):
+        with pytest.raises(ValueError, match=r"Feature 1 of X reaches 1e\+200, too far"):
+            method(np.array([[0.0, 1e200]]))
