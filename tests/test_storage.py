@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from test_threads import X_of, estimators, fitted
+from test_threads import X_of, fitted, names
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
 from sklearn_ae._utils import storage
@@ -36,7 +36,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("name", estimators())
+@pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("way", WAYS)
 def test_stored_and_copied_models_are_the_same(way, name):
     model, X = fitted(name), X_of(name)

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from test_threads import CALLS, X_of, estimators, fitted, global_state, result_of
+from test_threads import CALLS, X_of, fitted, global_state, names, result_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # few epochs
 
@@ -40,7 +40,7 @@ SURROUNDINGS = {
 }
 
 
-@pytest.mark.parametrize("name", estimators())
+@pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
 def test_results_do_not_depend_on_the_surroundings(surroundings, name):
     for method in [method for owner, method in CALLS if owner == name]:
@@ -53,7 +53,7 @@ def test_results_do_not_depend_on_the_surroundings(surroundings, name):
             np.testing.assert_array_equal(part, truth, err_msg=method)
 
 
-@pytest.mark.parametrize("name", estimators())
+@pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
 def test_a_model_loaded_in_other_surroundings_is_the_same(surroundings, name):
     model, X = fitted(name), X_of(name)

@@ -17,6 +17,7 @@ from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTra
 from sklearn_ae.latent import sample_latent, traverse
 from sklearn_ae.metrics import lipschitz_estimate, mutual_information, noise_sensitivity
 from sklearn_ae.networks import Conv
+from sklearn_ae.priors import Flow
 
 N_THREADS = 8
 pytestmark = pytest.mark.filterwarnings("ignore")  # few epochs
@@ -45,7 +46,7 @@ def estimators():
             2, **forced, tied_weights=True, corruption="masking", bottleneck="ordered"
         ),
         "penalised": AutoencoderTransformer(2, **forced, penalty="contractive", bottleneck="relu"),
-        "flow": AutoencoderTransformer(2, **forced, prior="flow"),
+        "flow": AutoencoderTransformer(2, **forced, prior=Flow(transforms=1, hidden_layer_sizes=(8,))),
         "poisson": AutoencoderTransformer(2, **SMALL, loss="poisson"),
         "conv": AutoencoderTransformer(2, **forced, network=Conv(channels=(2,))),
         "callable": AutoencoderTransformer(2, **forced, corruption=noisy),
@@ -61,6 +62,11 @@ def estimators():
             random_state=0,
         ),
     }
+
+
+def names():
+    """Names of the estimators; scores under a flow take seconds."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name == "flow" else name for name in estimators()]
 
 
 def methods_of(estimator):
@@ -140,7 +146,7 @@ def switching():
 CALLS = [(name, method) for name, model in estimators().items() for method in methods_of(model)]
 
 
-@pytest.mark.parametrize("name", estimators())
+@pytest.mark.parametrize("name", names())
 def test_methods_in_threads_return_what_they_return_in_turn(name, switching):
     methods = methods_of(estimators()[name])
     expected = {method: result_of(name, method) for method in methods}

@@ -13,7 +13,10 @@ from sklearn.decomposition import PCA
 from sklearn_ae import VAETransformer
 from sklearn_ae.likelihoods import Auto, Gaussian
 
-pytestmark = pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply"),
+    pytest.mark.filterwarnings("ignore:Only 0 of"),  # a few epochs from random weights
+]
 SCORES = Gaussian(normal_scores=True)
 
 
