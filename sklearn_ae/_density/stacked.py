@@ -52,8 +52,6 @@ class Candidate:
     ----------
     scored : bool
         Whether it is a density of normal scores.
-    shrinkage : float
-        Multiple of the shrinkage of the covariance.
     size : int
         Number of components.
     strength : float
@@ -61,7 +59,6 @@ class Candidate:
     """
 
     scored: bool
-    shrinkage: float
     size: int = 1
     strength: float = 0.0
 
@@ -72,17 +69,27 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Space:
-    """Coordinates along principal directions of the features or of their normal scores."""
+    """Coordinates along principal directions of the features or of their normal scores.
+
+    Attributes
+    ----------
+    scores : NormalScores or None
+        None for the features.
+    normal : ShrunkNormal
+        Defines directions and variances.
+    factor : float
+        Multiple of the shrinkage of Ledoit and Wolf.
+    """
 
     scores: NormalScores | None
     normal: ShrunkNormal
+    factor: float
 
-    @classmethod
-    def fit(cls, X: np.ndarray, candidate: Candidate, seed: int, like: NormalScores | None = None) -> Space:
-        """Return the space of a candidate for samples of shape (n, d)."""
-        scores = NormalScores.fit(X, seed, like) if candidate.scored else None
-        normal = ShrunkNormal.fit(X if scores is None else scores(X))
-        return cls(scores, normal.shrunk(candidate.shrinkage))
+    def refit(self, X: np.ndarray) -> Space:
+        """Return the same space for other samples of shape (n, d)."""
+        scores = None if self.scores is None else self.scores.refit(X)
+        normal = ShrunkNormal.fit(X if scores is None else scores(X)).shrunk(self.factor)
+        return Space(scores, normal, self.factor)
 
     def coordinates(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coordinates (n, m) of samples and the log-density of the rest, (n,)."""
@@ -116,8 +123,6 @@ class StackedDensity:
     spaces : dict of bool to Space
         By whether they are of normal scores.
     mixtures : list of Components or Concentric
-    scores : NormalScores
-        Of the samples that chose the candidates.
     prefers_scores : bool
         Whether held-out samples have a higher density if normal scores, and not features, are
         taken as normally distributed.
@@ -127,7 +132,6 @@ class StackedDensity:
     weights: np.ndarray
     spaces: dict[bool, Space]
     mixtures: list[Components | Concentric]
-    scores: NormalScores
     prefers_scores: bool = False
 
     @classmethod
@@ -151,23 +155,24 @@ class StackedDensity:
         return self._fitted(_shuffled(X, seed), seed)
 
     def _fitted(self, X: np.ndarray, seed: int) -> StackedDensity:
-        spaces = {c.scored: Space.fit(X, c, seed, self.scores) for c in self.candidates if c.size == 1}
+        spaces = {scored: space.refit(X) for scored, space in self.spaces.items()}
         Z = {scored: space.coordinates(X)[0] for scored, space in spaces.items()}
         mixtures = [_mixture(Z[c.scored], c, seed) for c in self.candidates]
         return replace(self, spaces=spaces, mixtures=mixtures)
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Return the log-density of samples of shape (n, d), of shape (n,)."""
-        return logsumexp(self.log_densities(X) + np.log(self.weights), axis=1)
+        log_p, tails = self.log_densities(X)
+        return _with_tails(logsumexp(log_p + np.log(self.weights), axis=1), tails)
 
-    def log_densities(self, X: np.ndarray) -> np.ndarray:
-        """Return the log-density of samples (n, d) under each candidate with tails, (n, n_candidates)."""
+    def log_densities(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-densities of samples (n, d): of candidates, (n, n_candidates), and of tails, (n,)."""
         placed = {scored: space.coordinates(X) for scored, space in self.spaces.items()}
         columns = [
             mixture.log_prob(placed[c.scored][0]) + placed[c.scored][1]
             for c, mixture in zip(self.candidates, self.mixtures, strict=True)
         ]
-        return np.stack([_with_tails(column, *placed[False]) for column in columns], axis=1)
+        return np.stack(columns, axis=1), _tails(*placed[False])
 
     def draw(self, n: int, rng: np.random.RandomState) -> np.ndarray:
         """Return n samples, of shape (n, d), none of them from the heavy tails."""
@@ -179,9 +184,13 @@ class StackedDensity:
         return np.concatenate(parts)[rng.permutation(n)]
 
 
-def _with_tails(log_p: np.ndarray, Z: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Return the log-density of an average with the heavy-tailed distribution, at coordinates Z (n, m)."""
-    tails = Concentric(_TAILS).log_prob(Z) + rest
+def _tails(Z: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Return the log-density of the heavy-tailed distribution at coordinates Z (n, m), of shape (n,)."""
+    return Concentric(_TAILS).log_prob(Z) + rest
+
+
+def _with_tails(log_p: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """Return the log-density of an average with the heavy-tailed distribution."""
     return np.logaddexp(log_p + math.log1p(-_TAIL_WEIGHT), tails + math.log(_TAIL_WEIGHT))
 
 
@@ -195,43 +204,59 @@ def _cross_validated(X: np.ndarray, seed: int) -> tuple[StackedDensity, np.ndarr
     The first fold chooses the candidates. Very few samples cannot choose.
     """
     if len(X) < _FEW:
-        candidates = [Candidate(scored, 1.0) for scored in (False, True)]
-        return StackedDensity(candidates, np.ones(2), {}, [], NormalScores.fit(X, seed)), np.zeros((1, 2))
+        candidates = [Candidate(scored) for scored in (False, True)]
+        spaces = {c.scored: _space(X, X, seed, scored=c.scored, factors=(1.0,)) for c in candidates}
+        return StackedDensity(candidates, np.ones(2), spaces, []), np.zeros((1, 2))
     n_folds = next((folds for size, folds in _FOLDS if len(X) <= size), 1)
     fold = np.arange(len(X)) % max(n_folds, 5)
     train, held_out = X[fold != 0], X[fold == 0][:_MAX_HELD_OUT]
-    scores = NormalScores.fit(train, seed)
-    candidates = [c for some in (None, scores) for c in _search(train, held_out, some, seed)]
-    stacked = StackedDensity(candidates, np.full(len(candidates), 1.0 / len(candidates)), {}, [], scores)
-    parts = [
-        stacked._fitted(X[fold != i], seed).log_densities(X[fold == i][:_MAX_HELD_OUT])
-        for i in range(n_folds)
-    ]
+    spaces = {
+        scored: _space(train, held_out, seed, scored=scored, factors=_SHRINKAGES) for scored in (False, True)
+    }
+    found = {
+        c: log_p for space in spaces.values() for c, log_p in _search(train, held_out, space, seed).items()
+    }
+    stacked = StackedDensity(list(found), np.full(len(found), 1.0 / len(found)), spaces, [])
+    tails = _tails(*spaces[False].coordinates(held_out))
+    parts = [_with_tails(np.stack(list(found.values()), axis=1), tails[:, None])]
+    for i in range(1, n_folds):
+        fitted = stacked._fitted(X[fold != i], seed)
+        log_p, tails = fitted.log_densities(X[fold == i][:_MAX_HELD_OUT])
+        parts.append(_with_tails(log_p, tails[:, None]))
     return stacked, np.concatenate(parts)
 
 
-def _search(
-    train: np.ndarray, held_out: np.ndarray, scores: NormalScores | None, seed: int
-) -> list[Candidate]:
-    """Return the normal distribution and the best mixtures of features or normal scores."""
+def _space(
+    train: np.ndarray, held_out: np.ndarray, seed: int, *, scored: bool, factors: tuple[float, ...]
+) -> Space:
+    """Return the space of features or normal scores, with the shrinkage that suits held-out samples."""
+    scores = NormalScores.fit(train, seed) if scored else None
     U, other = (train, held_out) if scores is None else (scores(train), scores(held_out))
     normal = ShrunkNormal.fit(U)
-    shrinkage = normal.best_shrinkage(other, _SHRINKAGES)
-    scored, space = scores is not None, Space(scores, normal.shrunk(shrinkage))
+    factor = normal.best_shrinkage(other, factors)
+    return Space(scores, normal.shrunk(factor), factor)
+
+
+def _search(train: np.ndarray, held_out: np.ndarray, space: Space, seed: int) -> dict[Candidate, np.ndarray]:
+    """Return the normal distribution and the best mixtures, with their log-densities of held-out samples."""
+    scored = space.scores is not None
     Z, (Z_held_out, rest) = space.coordinates(train)[0], space.coordinates(held_out)
-    found: dict[Candidate, float] = {}
+    tails = _tails(Z_held_out, rest)
+    log_p = {Candidate(scored): Concentric().log_prob(Z_held_out) + rest}
+    scores: dict[Candidate, float] = {}
     for strength in _STRENGTHS:
         best, n_worse = -np.inf, 0
         for size in _SIZES:
             if size * _PER_COMPONENT > len(train) or n_worse == _PATIENCE:
                 break
-            candidate = Candidate(scored, shrinkage, size, strength)
-            log_p = _mixture(Z, candidate, seed).log_prob(Z_held_out) + rest
+            candidate = Candidate(scored, size, strength)
+            log_p[candidate] = _mixture(Z, candidate, seed).log_prob(Z_held_out) + rest
             # Samples unlike all others are left to the tails, and do not decide.
-            score = found[candidate] = float(_with_tails(log_p, Z_held_out, rest).mean())
+            score = scores[candidate] = float(_with_tails(log_p[candidate], tails).mean())
             n_worse = 0 if score > best else n_worse + 1
             best = max(best, score)
-    return [Candidate(scored, shrinkage), *sorted(found, key=lambda c: -found[c])[:_N_KEPT]]
+    kept = sorted(scores, key=lambda c: -scores[c])[:_N_KEPT]
+    return {candidate: log_p[candidate] for candidate in (Candidate(scored), *kept)}
 
 
 def stacking_weights(log_p: np.ndarray) -> np.ndarray:

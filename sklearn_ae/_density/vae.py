@@ -30,7 +30,7 @@ from sklearn_ae._density.observations import (
 )
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import working_blocks
-from sklearn_ae._utils.arrays import stacked
+from sklearn_ae._utils.arrays import sample_blocks, stacked
 from sklearn_ae._utils.gaussian import gaussian_log_likelihood, kl_per_component, log_standard_normal
 from sklearn_ae._utils.runtime import threads_for
 from sklearn_ae.bottlenecks import split_posterior
@@ -131,7 +131,10 @@ class FittedVAE:
 
     def _log_slopes(self, X: Any) -> Any:
         """Return the log-determinant of the derivative of the normal scores by X."""
-        return 0.0 if self.module.scores is None else self.module.scores.log_slopes(X)
+        scores = self.module.scores
+        if scores is None:
+            return 0.0
+        return stacked((scores.log_slopes(x) for x in sample_blocks(X)), X.shape[0])
 
     def _map(
         self, X: Any, function: Callable[[Tensor], tuple[Tensor, ...]], n_draws: int = 1

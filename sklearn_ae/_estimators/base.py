@@ -506,17 +506,18 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             return self.module_
         return copy.deepcopy(self.module_).to(wanted)
 
-    def _is_positive_only(self) -> bool:
-        """Return whether the loss or likelihood, which may still be invalid, refuses negative values."""
+    def _has_loss_with(self, flag: str) -> bool:
+        """Return a flag of the loss or likelihood, False for one that is invalid."""
         name, slot = next((n, s) for n, s in self._slots.items() if (s.field or n) == "loss")
         loss = getattr(self, name)
-        loss = slot.registry.get(loss) if isinstance(loss, str) else loss
-        return bool(getattr(loss, "positive_only", False))
+        if isinstance(loss, str) and loss in slot.registry:
+            loss = slot.registry[loss]()
+        return getattr(loss, flag, False) is True
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.positive_only = self._is_positive_only()
+        tags.input_tags.positive_only = self._has_loss_with("positive_only")
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

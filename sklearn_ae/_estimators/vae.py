@@ -493,16 +493,9 @@ class VAETransformer(BaseAutoencoder):
         X = X.astype(self.mean_.dtype)
         return (X, codes.numpy()) if return_codes else X
 
-    def _needs_all_samples(self) -> bool:
-        """Return whether the likelihood, which may still be invalid, needs all samples in memory."""
-        likelihood = self.likelihood
-        if isinstance(likelihood, str) and likelihood in LIKELIHOODS:
-            likelihood = LIKELIHOODS[likelihood]()
-        return bool(getattr(likelihood, "needs_all_samples", False))
-
     def _has_partial_fit(self) -> bool:
         self._require(
-            not self._needs_all_samples(),
+            not self._has_loss_with("needs_all_samples"),
             "partial_fit",
             f"likelihood={self.likelihood!r} needs all samples at once; use fit, or Gaussian(noise='full')",
         )
@@ -510,7 +503,7 @@ class VAETransformer(BaseAutoencoder):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = not self._needs_all_samples()
+        tags.input_tags.sparse = not self._has_loss_with("needs_all_samples")
         return tags
 
     # -- attributes ---------------------------------------------------------------------

@@ -112,13 +112,15 @@ class NormalScores:
     features: tuple[Feature, ...]
 
     @classmethod
-    def fit(cls, X: np.ndarray, seed: int, like: NormalScores | None = None) -> NormalScores:
-        """Fit the maps to samples of shape (n, d), with as many knots as earlier ones if these are given."""
-        if like is not None:
-            pairs = zip(X.T, like.features, strict=True)
-            return cls(tuple(Feature.fit(x, feature.n_knots) for x, feature in pairs))
+    def fit(cls, X: np.ndarray, seed: int) -> NormalScores:
+        """Fit the maps to samples of shape (n, d)."""
         folds = np.random.RandomState(seed).permutation(len(X)) % _N_FOLDS
         return cls(tuple(_best(x, folds) for x in X.T))
+
+    def refit(self, X: np.ndarray) -> NormalScores:
+        """Return maps with as many knots for other samples of shape (n, d)."""
+        pairs = zip(X.T, self.features, strict=True)
+        return NormalScores(tuple(Feature.fit(x, feature.n_knots) for x, feature in pairs))
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Return the normal scores of samples of shape (n, d)."""

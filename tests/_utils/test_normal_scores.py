@@ -64,7 +64,7 @@ def test_scores_do_not_depend_on_units():
 
 def test_numbers_of_knots_are_taken_over():
     first = NormalScores.fit(skewed(), seed=0)
-    again = NormalScores.fit(skewed(seed=1), seed=5, like=first)
+    again = first.refit(skewed(seed=1))
     assert [f.n_knots for f in again.features] == [f.n_knots for f in first.features]
 
 
