@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.decomposition import PCA
 from torch import Generator
 from torch.distributions import Bernoulli, Normal, Poisson
@@ -91,3 +92,10 @@ class Bound:
         log_p = given.log_prob(torch.from_numpy(self.X)).sum(2)
         prior = Normal(torch.zeros_like(mu), torch.ones_like(mu))
         return Normal(mu, (0.5 * log_var).exp()), prior, log_p, z
+
+
+CONTAINERS = {
+    "float32": lambda X: X.astype(np.float32),
+    "sparse": sparse.csr_array,
+    "chunks": lambda X: lambda: iter(np.array_split(X, 3)),
+}

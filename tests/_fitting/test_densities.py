@@ -190,6 +190,7 @@ def test_containers_and_copies(likelihood):
     model = vae(likelihood, max_iter=5).fit(X, X_val=skewed(60, seed=1))
     twin = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(twin.score_samples(X), model.score_samples(X))
+    np.testing.assert_array_equal(model.score_samples(sparse.csr_matrix(X)), model.score_samples(X))
     single = clone(model).fit(X.astype(np.float32))
     assert single.transform(X.astype(np.float32)).dtype == np.float32
     assert single.sample(2, random_state=0).dtype == np.float32

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
+from builders import CONTAINERS
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.preprocessing import StandardScaler
@@ -81,15 +81,7 @@ def test_the_fallback_is_factor_analysis_of_all_samples():
     np.testing.assert_allclose(vae.noise_variance_, fa.noise_variance_, rtol=0.1)
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda X: X.astype(np.float32),
-        sparse.csr_array,
-        lambda X: lambda: iter(np.array_split(X, 3)),
-    ],
-    ids=["float32", "sparse", "chunks"],
-)
+@pytest.mark.parametrize("form", CONTAINERS.values(), ids=CONTAINERS)
 def test_every_container_gives_factor_analysis(form):
     X = table("diabetes") + 3.0
     np.testing.assert_allclose(factor_vae().fit(form(X)).score(X), factor_analysis(X).score(X), rtol=1e-4)

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from builders import build_vae
+from builders import CONTAINERS, build_vae
 from scipy import sparse, stats
 from scipy.special import logsumexp
 from sklearn.covariance import empirical_covariance, ledoit_wolf, oas
@@ -146,15 +146,7 @@ def test_equal_samples_have_finite_and_ordered_scores():
     assert (np.diff(scores) < 0).all()
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda X: X.astype(np.float32),
-        sparse.csr_array,
-        lambda X: lambda: iter(np.array_split(X, 3)),
-    ],
-    ids=["float32", "sparse", "chunks"],
-)
+@pytest.mark.parametrize("form", CONTAINERS.values(), ids=CONTAINERS)
 def test_every_container_gives_the_same_distribution(form):
     X = table("diabetes") + 3.0
     np.testing.assert_allclose(
