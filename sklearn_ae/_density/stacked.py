@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
@@ -42,6 +43,10 @@ _TAIL_WEIGHT = 1e-3
 
 _MAX_ITER = 200
 _LEAST_WEIGHT = 1e-3
+
+
+Mixture = Components | Concentric
+Start = tuple[Mixture | None, np.ndarray]  # a mixture at which to start, and the samples' coordinates for it
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,32 @@ class Space:
         return U if self.scores is None else self.scores.inverse(U)
 
 
-def _mixture(Z: np.ndarray, candidate: Candidate, seed: int) -> Components | Concentric:
+def _mixture(Z: np.ndarray, candidate: Candidate, seed: int, start: Start) -> Mixture:
     """Return the mixture of a candidate for coordinates of shape (n, m)."""
     if candidate.size == 1:
         return Concentric()
-    return Components.fit(Z[:, :_MAX_DIRECTIONS], candidate.size, candidate.strength, seed)
+    Z, (like, coordinates) = Z[:, :_MAX_DIRECTIONS], start
+    if isinstance(like, Components):
+        return Components.from_shares(Z, like.shares(coordinates)[0], candidate.strength)
+    return Components.fit(Z, candidate.size, candidate.strength, seed)
+
+
+class Tried(NamedTuple):
+    """Mixture of a candidate, and its log-densities of held-out samples.
+
+    Attributes
+    ----------
+    candidate : Candidate
+    mixture : Mixture
+    log_p : ndarray of shape (n,)
+    score : float
+        Mean log-density with heavy tails.
+    """
+
+    candidate: Candidate
+    mixture: Mixture
+    log_p: np.ndarray
+    score: float
 
 
 @dataclass(frozen=True)
@@ -131,33 +157,42 @@ class StackedDensity:
     candidates: list[Candidate]
     weights: np.ndarray
     spaces: dict[bool, Space]
-    mixtures: list[Components | Concentric]
+    mixtures: list[Mixture]
     prefers_scores: bool = False
 
     @classmethod
     def fit(cls, X: np.ndarray, seed: int) -> StackedDensity:
         """Choose candidates and weights by cross-validation, and fit them to all samples (n, d)."""
-        X = _shuffled(X, seed)
-        first, log_p = _cross_validated(X, seed)
+        first, log_p = _cross_validated(_shuffled(X, seed), seed)
         candidates, weights = first.candidates, stacking_weights(log_p)
         normal = [log_p[:, i].mean() for i, candidate in enumerate(candidates) if candidate.size == 1]
         used = np.flatnonzero((weights >= _LEAST_WEIGHT) | [c.size == 1 for c in candidates])
         chosen = replace(
             first,
             candidates=[candidates[i] for i in used],
+            mixtures=[first.mixtures[i] for i in used],
             weights=weights[used] / weights[used].sum(),
             prefers_scores=bool(normal[1] > normal[0]),
         )
-        return chosen._fitted(X, seed)
+        return chosen.refit(X, seed)
 
     def refit(self, X: np.ndarray, seed: int) -> StackedDensity:
-        """Return the same average of the same candidates for other samples."""
-        return self._fitted(_shuffled(X, seed), seed)
+        """Return the same average of the same candidates for other samples, starting at the mixtures here."""
+        X = _shuffled(X, seed)
+        before = {scored: space.coordinates(X)[0] for scored, space in self.spaces.items()}
+        pairs = zip(self.candidates, self.mixtures, strict=True)
+        return self._fitted(X, seed, [(mixture, before[c.scored]) for c, mixture in pairs])
 
-    def _fitted(self, X: np.ndarray, seed: int) -> StackedDensity:
+    def preferred_scores(self, X: np.ndarray) -> NormalScores | None:
+        """Return the normal scores, fitted to samples of shape (n, d), or None if features are preferred."""
+        scores = self.spaces[True].scores
+        return scores.refit(X) if self.prefers_scores and scores is not None else None
+
+    def _fitted(self, X: np.ndarray, seed: int, like: list[Start] | None = None) -> StackedDensity:
         spaces = {scored: space.refit(X) for scored, space in self.spaces.items()}
         Z = {scored: space.coordinates(X)[0] for scored, space in spaces.items()}
-        mixtures = [_mixture(Z[c.scored], c, seed) for c in self.candidates]
+        pairs = zip(self.candidates, like or [(None, X)] * len(self.candidates), strict=True)
+        mixtures = [_mixture(Z[candidate.scored], candidate, seed, start) for candidate, start in pairs]
         return replace(self, spaces=spaces, mixtures=mixtures)
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
@@ -206,19 +241,19 @@ def _cross_validated(X: np.ndarray, seed: int) -> tuple[StackedDensity, np.ndarr
     if len(X) < _FEW:
         candidates = [Candidate(scored) for scored in (False, True)]
         spaces = {c.scored: _space(X, X, seed, scored=c.scored, factors=(1.0,)) for c in candidates}
-        return StackedDensity(candidates, np.ones(2), spaces, []), np.zeros((1, 2))
+        return StackedDensity(candidates, np.ones(2), spaces, [Concentric(), Concentric()]), np.zeros((1, 2))
     n_folds = next((folds for size, folds in _FOLDS if len(X) <= size), 1)
     fold = np.arange(len(X)) % max(n_folds, 5)
     train, held_out = X[fold != 0], X[fold == 0][:_MAX_HELD_OUT]
     spaces = {
         scored: _space(train, held_out, seed, scored=scored, factors=_SHRINKAGES) for scored in (False, True)
     }
-    found = {
-        c: log_p for space in spaces.values() for c, log_p in _search(train, held_out, space, seed).items()
-    }
-    stacked = StackedDensity(list(found), np.full(len(found), 1.0 / len(found)), spaces, [])
+    found = [tried for space in spaces.values() for tried in _search(train, held_out, space, seed)]
+    candidates = [tried.candidate for tried in found]
+    weights, mixtures = np.full(len(found), 1.0 / len(found)), [tried.mixture for tried in found]
+    stacked = StackedDensity(candidates, weights, spaces, mixtures)
     tails = _tails(*spaces[False].coordinates(held_out))
-    parts = [_with_tails(np.stack(list(found.values()), axis=1), tails[:, None])]
+    parts = [_with_tails(np.stack([tried.log_p for tried in found], axis=1), tails[:, None])]
     for i in range(1, n_folds):
         fitted = stacked._fitted(X[fold != i], seed)
         log_p, tails = fitted.log_densities(X[fold == i][:_MAX_HELD_OUT])
@@ -237,26 +272,33 @@ def _space(
     return Space(scores, normal.shrunk(factor), factor)
 
 
-def _search(train: np.ndarray, held_out: np.ndarray, space: Space, seed: int) -> dict[Candidate, np.ndarray]:
-    """Return the normal distribution and the best mixtures, with their log-densities of held-out samples."""
+def _search(train: np.ndarray, held_out: np.ndarray, space: Space, seed: int) -> list[Tried]:
+    """Return the normal distribution and the best mixtures.
+
+    The first strength finds the size. The others are tried at sizes next to it, from the mixtures found on.
+    """
     scored = space.scores is not None
     Z, (Z_held_out, rest) = space.coordinates(train)[0], space.coordinates(held_out)
     tails = _tails(Z_held_out, rest)
-    log_p = {Candidate(scored): Concentric().log_prob(Z_held_out) + rest}
-    scores: dict[Candidate, float] = {}
-    for strength in _STRENGTHS:
-        best, n_worse = -np.inf, 0
-        for size in _SIZES:
-            if size * _PER_COMPONENT > len(train) or n_worse == _PATIENCE:
-                break
-            candidate = Candidate(scored, size, strength)
-            log_p[candidate] = _mixture(Z, candidate, seed).log_prob(Z_held_out) + rest
-            # Samples unlike all others are left to the tails, and do not decide.
-            score = scores[candidate] = float(_with_tails(log_p[candidate], tails).mean())
-            n_worse = 0 if score > best else n_worse + 1
-            best = max(best, score)
-    kept = sorted(scores, key=lambda c: -scores[c])[:_N_KEPT]
-    return {candidate: log_p[candidate] for candidate in (Candidate(scored), *kept)}
+
+    def tried(candidate: Candidate, like: Mixture | None = None) -> Tried:
+        mixture = _mixture(Z, candidate, seed, (like, Z))
+        log_p = mixture.log_prob(Z_held_out) + rest
+        # Samples unlike all others are left to the tails, and do not decide.
+        return Tried(candidate, mixture, log_p, float(_with_tails(log_p, tails).mean()))
+
+    found: list[Tried] = []
+    best = 0
+    for size in _SIZES:
+        if size * _PER_COMPONENT > len(train) or len(found) - best > _PATIENCE:
+            break
+        found.append(tried(Candidate(scored, size, _STRENGTHS[0])))
+        best = max(range(len(found)), key=lambda i: found[i].score)
+    near = found[max(best - 1, 0) : best + 2]
+    others = [(replace(t.candidate, strength=strength), t) for strength in _STRENGTHS[1:] for t in near]
+    found += [tried(candidate, t.mixture) for candidate, t in others]
+    kept = sorted(found, key=lambda t: -t.score)[:_N_KEPT]
+    return [tried(Candidate(scored)), *kept]
 
 
 def stacking_weights(log_p: np.ndarray) -> np.ndarray:

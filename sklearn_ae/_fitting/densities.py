@@ -1,8 +1,8 @@
 """``fit`` of models of normal scores, and of densities that held-out samples choose.
 
-scores   = NormalScores.fit(split.train)      monotone maps of single features
-fitted   = fit_split(split in scores)         the pipeline, on normal scores
 stacked  = StackedDensity.fit(split.train)    nested densities without networks
+scores   = those of the stacked densities     monotone maps of single features
+fitted   = fit_split(split in scores)         the pipeline, on normal scores
 weight   = share of the autoencoder in the average, from the validation samples
 """
 
@@ -51,12 +51,14 @@ def fit_density(
     """
     with fit_context():
         split = hold_out(data, X_val, spec, config, rng)
+        X = split.train.array
         if not isinstance(spec.loss, Auto):
-            return _fit(split, spec, config, previous)[0]
-        stacked = StackedDensity.fit(split.train.array, split.seed)
-        use_scores = stacked.prefers_scores if previous is None else previous.module.scores is not None
-        spec = replace(spec, loss=Gaussian(noise="full", normal_scores=use_scores))
-        fitted, validated = _fit(split, spec, config, previous)
+            scores = NormalScores.fit(X, split.seed) if previous is None else previous.module.scores
+            return _fit(split, spec, config, previous, scores)[0]
+        stacked = StackedDensity.fit(X, split.seed)
+        scores = stacked.preferred_scores(X) if previous is None else previous.module.scores
+        spec = replace(spec, loss=Gaussian(noise="full", normal_scores=scores is not None))
+        fitted, validated = _fit(split, spec, config, previous, scores)
         weight = 0.0
         if fitted.uses_network and split.valid is not None:
             weight = _weight(validated, fitted.statistics, split.valid.array[:_MAX_VALIDATION], stacked)
@@ -66,15 +68,14 @@ def fit_density(
 
 
 def _fit(
-    split: Split, spec: ModelSpec, config: TrainingConfig, previous: Previous | None
+    split: Split,
+    spec: ModelSpec,
+    config: TrainingConfig,
+    previous: Previous | None,
+    scores: NormalScores | None,
 ) -> tuple[Fitted, Autoencoder]:
     """Fit a model to samples or their normal scores; return the one before any refit on all samples, too."""
-    scores = None
-    if spec.loss.normal_scores:
-        if previous is None:
-            scores = NormalScores.fit(split.train.array, split.seed)
-        else:
-            scores = previous.module.scores
+    if scores is not None:
         split = _in_scores(split, scores)
     accepted, fitted = fit_split(split, spec, config, previous)
     module, validated = fitted.module, accepted.validated

@@ -172,21 +172,32 @@ class Components:
         C. Fraley, A. Raftery (2007), Bayesian regularization for normal mixture estimation
         and model-based clustering, J. Classification 24.
         """
-        q = Z.shape[1]
-        Z = Z.astype(np.float32)
         with without_foreign_warnings():  # of fewer distinct samples than clusters
-            labels = KMeans(n_components, n_init=1, max_iter=_MAX_ITER, random_state=seed).fit_predict(Z)
-        share = np.eye(n_components, dtype=np.float32)[labels]
+            clusters = KMeans(n_components, n_init=1, max_iter=_MAX_ITER, random_state=seed)
+            labels = clusters.fit_predict(Z.astype(np.float32))
+        return cls.from_shares(Z, np.eye(n_components, dtype=np.float32)[labels], strength)
+
+    @classmethod
+    def from_shares(cls, Z: np.ndarray, share: np.ndarray, strength: float) -> Components:
+        """Fit from given shares (n, C) of the components in the samples on."""
+        Z, n_prior = Z.astype(np.float32), strength * Z.shape[1]
         before = -np.inf
         for _ in range(_MAX_ITER):
-            mixture = cls._maximised(Z, share, strength * q)
-            joint = mixture.log_joint(Z)
-            log_p = logsumexp(joint, axis=1)
-            share = np.exp(joint - log_p[:, None])
+            mixture = cls._maximised(Z, share, n_prior)
+            share, log_p = mixture.shares(Z)
             if log_p.mean() < before + _TOL:
                 break
             before = log_p.mean()
         return mixture
+
+    def shares(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shares of the components at coordinates Z (n, m), (n, C), and the log-density, (n,).
+
+        The log-density is that of the first q coordinates.
+        """
+        joint = self.log_joint(Z)
+        log_p = logsumexp(joint, axis=1)
+        return np.exp(joint - log_p[:, None]), log_p
 
     @classmethod
     def _maximised(cls, Z: np.ndarray, share: np.ndarray, n_prior: float) -> Components:
