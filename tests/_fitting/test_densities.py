@@ -142,7 +142,8 @@ def test_samples_of_auto(weight):
     X, codes = model.sample(1_000, random_state=0, return_codes=True)
     assert X.shape == (1_000, 4)
     assert codes.shape == (1_000, 1)
-    assert abs(np.log(X).mean(axis=0) - np.log(skewed(1_500)).mean(axis=0)).max() < 0.15
+    for p in (0.25, 0.5, 0.75):  # of the samples are as small in each feature
+        assert np.abs((np.quantile(skewed(1_500), p, axis=0) >= X).mean(axis=0) - p).max() < 0.12
     mean, std = model.posterior(X)
     assert np.abs((codes - mean) / std).mean() < 2.0  # codes belong to their samples
     means = model.sample(50, random_state=0, noise=False)
