@@ -188,10 +188,10 @@ def run_mnist(args):
             seconds = time.perf_counter() - start
             ours.append((seconds, epochs, nats_of(vae, x, args.draws, device)))
         textbook = train_textbook(X, args.textbook_hidden, sorted(row[0] for row in ours), device, seed)
-        for (own_seconds, epochs, own), (peer, peer_epochs) in zip(sorted(ours), textbook, strict=True):
+        for (own_seconds, own_epochs, own), (peer, peer_epochs) in zip(sorted(ours), textbook, strict=True):
             other = -log_likelihood(peer.encode, peer.decoder, x, args.draws).mean().item()
             row = (seed, f"{own_seconds:.0f}", f"{peer_epochs:.1f}", f"{other:.2f}")
-            row += (epochs, f"{own:.2f}", f"{other - own:.2f}")
+            row += (own_epochs, f"{own:.2f}", f"{other - own:.2f}")
             print("| " + " | ".join(map(str, row)) + " |", flush=True)
         if args.importance_epochs:
             start = time.perf_counter()

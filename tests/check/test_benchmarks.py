@@ -153,10 +153,14 @@ def test_scaling(tmp_path):
 
 def test_likelihood(data):
     script = EXAMPLES / "benchmarks" / "likelihood.py"
-    short = ("--epochs", 1, 2, "--samples", 10, "--draws", 20, "--only", "curve", "linnerud")
+    short = ("--epochs", 1, 2, "--importance-epochs", 1, "--samples", 10, "--draws", 20)
+    short += ("--only", "curve", "linnerud")
     out = run(data, script, "--data", data, "--quick", *short)
     mnist, tables = out.split("## Held-out samples", 1)
     trainings = [line.split("|")[1:-1] for line in mnist.splitlines() if line.startswith("| 0 ")]
+    *trainings, weighted = trainings
+    assert weighted[4].strip() == "2 + 1 with 50 draws"
+    assert 0 < float(weighted[5]) < 784
     assert {int(training[4]) for training in trainings} == {1, 2}  # epochs, sorted by seconds
     for _, _, _, textbook, _, ours, gain in trainings:
         assert float(textbook) - float(ours) == pytest.approx(float(gain), abs=0.011)
