@@ -20,6 +20,7 @@ feature is standardised by the training set. The neural spline flow needs zuko.
     python examples/benchmarks/likelihood.py --data DIR --quick      # a few minutes
     python examples/benchmarks/likelihood.py --data DIR --full       # all draws, samples and epochs
     python examples/benchmarks/likelihood.py --part mnist --data DIR --device cuda
+    python examples/benchmarks/likelihood.py --part mnist --data DIR --validation   # to choose parameters
 """
 
 import argparse
@@ -172,10 +173,14 @@ def run_mnist(args):
     device = resolve(args.device)
     with np.load(args.data / "mnist.npz") as file:
         X, X_test = (file[name].reshape(-1, 784).astype(np.float32) / 255 for name in ("X_train", "X_test"))
+    images = "test images"
+    if args.validation:  # to choose parameters
+        order = np.random.RandomState(1).permutation(len(X))
+        X, X_test, images = X[order[len(X) // 6 :]], X[order[: len(X) // 6]], "training images held out"
     X = X[:10_000] if args.quick else X
     x = np.random.RandomState(0).uniform(size=X_test.shape) < X_test
     x = torch.from_numpy(x[: args.samples].astype(np.float32)).to(device)
-    print(f"\n## MNIST, dynamically binarised: nats per image ({len(x):,} test images, ", end="")
+    print(f"\n## MNIST, dynamically binarised: nats per image ({len(x):,} {images}, ", end="")
     print(f"{args.draws:,} draws, {device}; lower is better)\n")
     print("| seed | seconds | textbook epochs | textbook | VAETransformer epochs | VAETransformer | gain |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
@@ -566,6 +571,9 @@ def parse_args():
     )
     parser.add_argument(
         "--importance-epochs", type=int, help="epochs with the bound of 50 draws (default: 0; with --full 20)"
+    )
+    parser.add_argument(
+        "--validation", action="store_true", help="evaluate on a sixth of MNIST's training images, held out"
     )
     parser.add_argument("--samples", type=int, help="test images of MNIST")
     parser.add_argument("--draws", type=int, help="importance samples per test image")

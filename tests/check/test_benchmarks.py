@@ -154,10 +154,11 @@ def test_scaling(tmp_path):
 def test_likelihood(data):
     script = EXAMPLES / "benchmarks" / "likelihood.py"
     short = ("--epochs", 1, 2, "--importance-epochs", 1, "--samples", 10, "--draws", 20)
-    short += ("--only", "curve", "linnerud")
+    short += ("--only", "curve", "linnerud", "--validation")
     out = run(data, script, "--data", data, "--quick", *short)
     mnist, tables = out.split("## Held-out samples", 1)
     trainings = [line.split("|")[1:-1] for line in mnist.splitlines() if line.startswith("| 0 ")]
+    assert "(6 training images held out, 20 draws" in mnist  # of 40
     *trainings, weighted = trainings
     assert weighted[4].strip() == "2 + 1 with 50 draws"
     assert 0 < float(weighted[5]) < 784
