@@ -570,7 +570,7 @@ def parse_args():
         "--epochs", type=int, nargs="+", help="number of epochs of each training of VAETransformer on MNIST"
     )
     parser.add_argument(
-        "--importance-epochs", type=int, help="epochs with the bound of 50 draws (default: 0; with --full 20)"
+        "--importance-epochs", type=int, help="epochs with the bound of 50 draws (default: 0; with --full 14)"
     )
     parser.add_argument(
         "--validation", action="store_true", help="evaluate on a sixth of MNIST's training images, held out"
@@ -599,7 +599,7 @@ def parse_args():
     short, long = (args.quick, args.full) if args.quick != args.full else (False, False)
     args.epochs = args.epochs or ([2, 5] if short else [300] if long else [5, 20, 60])
     if args.importance_epochs is None:
-        args.importance_epochs = 20 if long else 0
+        args.importance_epochs = 14 if long else 0
     args.samples = args.samples or (200 if short else 10_000 if long else 1_000)
     args.draws = args.draws or (200 if short else 5_000 if long else 1_000)
     args.seeds = args.seeds or (3 if long else 1)
