@@ -132,8 +132,8 @@ class Auto(Gaussian):
     (``density_weights_``), and ``sample`` draws from it. Codes, reconstructions,
     ``posterior`` and ``elbo`` are those of the VAE.
 
-    The other densities take from a third of the time of a fit to as long as it. X must be
-    dense and in memory; at most 10,000 samples are used for them.
+    The other densities add about a third to the time of a fit. X must be dense and in
+    memory; at most 10,000 samples are used for them.
 
     References
     ----------

@@ -185,7 +185,7 @@ def run_mnist(args):
     print("| seed | seconds | textbook epochs | textbook | VAETransformer epochs | VAETransformer | gain |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for seed in range(args.mnist_seeds):
-        ours, seconds = [], 0.0
+        ours = []
         for epochs in args.epochs:
             start = time.perf_counter()
             vae = train_ours(X, epochs, device, seed)
