@@ -31,6 +31,8 @@ from sklearn_ae.penalties import L1, Contractive
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The loss was still decreasing steeply"),
     pytest.mark.filterwarnings("ignore:The log-likelihood"),
+    # PyTorch warns where there is a GPU and the steps run on the CPU.
+    pytest.mark.filterwarnings("ignore:This instance was constructed with capturable=True"),
 ]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 
