@@ -5,8 +5,9 @@
 Samples are described as they are and by their normal scores, monotone maps of single
 features. In each of these spaces the candidates are nested: the shrunk normal
 distribution, mixtures with more components, whose covariances are more or less like the
-pooled one, and a heavy-tailed distribution for samples unlike all others. Held-out
-samples give the weights with which the candidates are averaged.
+pooled one, and a heavy-tailed distribution for samples unlike all others. Few samples of
+many features are described by the factors of a factor analysis as well. Held-out samples
+give the weights with which the candidates are averaged.
 
 References
 ----------
@@ -24,7 +25,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from sklearn_ae._utils.normal_scores import NormalScores
-from sklearn_ae._utils.shrunk_mixture import Components, Concentric, ShrunkNormal
+from sklearn_ae._utils.shrunk_mixture import Components, Concentric, FactorNormal, Normal, ShrunkNormal
 
 _MAX_SAMPLES = 10_000  # to which candidates are fitted
 _MAX_HELD_OUT = 2_000
@@ -38,6 +39,8 @@ _SIZES = (2, 4, 8, 16, 32, 64, 128)
 _STRENGTHS = (0.5, 2.0, 0.125)  # the first one is used to choose the size
 _TAILS = (4.0, 32.0, 256.0)  # standard deviations
 _PATIENCE = 2  # sizes without a gain
+_FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_WIDE = 6  # samples per feature up to which factors are tried
 _N_KEPT = 6  # mixtures in each space
 _TAIL_WEIGHT = 1e-3
 
@@ -46,7 +49,11 @@ _LEAST_WEIGHT = 1e-3
 
 
 Mixture = Components | Concentric
+
 Start = tuple[Mixture | None, np.ndarray]  # a mixture at which to start, and the samples' coordinates for it
+
+
+Place = tuple[bool, bool]  # whether samples are described by normal scores, and by factors
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Candidate:
     ----------
     scored : bool
         Whether it is a density of normal scores.
+    factored : bool
+        Whether its coordinates are factors.
     size : int
         Number of components.
     strength : float
@@ -64,11 +73,19 @@ class Candidate:
     """
 
     scored: bool
+    factored: bool = False
     size: int = 1
     strength: float = 0.0
 
+    @property
+    def place(self) -> Place:
+        """Its space."""
+        return self.scored, self.factored
+
     def __str__(self) -> str:
         kind = "normal distribution" if self.size == 1 else f"{self.size} components"
+        if self.factored:
+            kind = "factor analysis" if self.size == 1 else f"{kind} of factors"
         return f"{kind} of normal scores" if self.scored else kind
 
 
@@ -80,21 +97,26 @@ class Space:
     ----------
     scores : NormalScores or None
         None for the features.
-    normal : ShrunkNormal
+    normal : Normal
         Defines directions and variances.
-    factor : float
-        Multiple of the shrinkage of Ledoit and Wolf.
+    shrinkage : float
+        Multiple of that of Ledoit and Wolf, if there are no factors.
+    n_factors : int
+        0 if directions are those of the shrunk covariance.
     """
 
     scores: NormalScores | None
-    normal: ShrunkNormal
-    factor: float
+    normal: Normal
+    shrinkage: float = 1.0
+    n_factors: int = 0
 
     def refit(self, X: np.ndarray) -> Space:
         """Return the same space for other samples of shape (n, d)."""
         scores = None if self.scores is None else self.scores.refit(X)
-        normal = ShrunkNormal.fit(X if scores is None else scores(X)).shrunk(self.factor)
-        return Space(scores, normal, self.factor)
+        U = X if scores is None else scores(X)
+        if self.n_factors:
+            return replace(self, scores=scores, normal=FactorNormal.fit(U, self.n_factors))
+        return replace(self, scores=scores, normal=ShrunkNormal.fit(U).shrunk(self.shrinkage))
 
     def coordinates(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coordinates (n, m) of samples and the log-density of the rest, (n,)."""
@@ -146,8 +168,8 @@ class StackedDensity:
     candidates : list of Candidate
     weights : ndarray of shape (n_candidates,)
         Their sum is 1.
-    spaces : dict of bool to Space
-        By whether they are of normal scores.
+    spaces : dict of (bool, bool) to Space
+        By whether they are of normal scores, and of factors.
     mixtures : list of Components or Concentric
     prefers_scores : bool
         Whether held-out samples have a higher density if normal scores, and not features, are
@@ -156,7 +178,7 @@ class StackedDensity:
 
     candidates: list[Candidate]
     weights: np.ndarray
-    spaces: dict[bool, Space]
+    spaces: dict[Place, Space]
     mixtures: list[Mixture]
     prefers_scores: bool = False
 
@@ -179,20 +201,20 @@ class StackedDensity:
     def refit(self, X: np.ndarray, seed: int) -> StackedDensity:
         """Return the same average of the same candidates for other samples, starting at the mixtures here."""
         X = _shuffled(X, seed)
-        before = {scored: space.coordinates(X)[0] for scored, space in self.spaces.items()}
+        before = {place: space.coordinates(X)[0] for place, space in self.spaces.items()}
         pairs = zip(self.candidates, self.mixtures, strict=True)
-        return self._fitted(X, seed, [(mixture, before[c.scored]) for c, mixture in pairs])
+        return self._fitted(X, seed, [(mixture, before[c.place]) for c, mixture in pairs])
 
     def preferred_scores(self, X: np.ndarray) -> NormalScores | None:
         """Return the normal scores, fitted to samples of shape (n, d), or None if features are preferred."""
-        scores = self.spaces[True].scores
+        scores = self.spaces[True, False].scores
         return scores.refit(X) if self.prefers_scores and scores is not None else None
 
     def _fitted(self, X: np.ndarray, seed: int, like: list[Start] | None = None) -> StackedDensity:
-        spaces = {scored: space.refit(X) for scored, space in self.spaces.items()}
-        Z = {scored: space.coordinates(X)[0] for scored, space in spaces.items()}
+        spaces = {place: space.refit(X) for place, space in self.spaces.items()}
+        Z = {place: space.coordinates(X)[0] for place, space in spaces.items()}
         pairs = zip(self.candidates, like or [(None, X)] * len(self.candidates), strict=True)
-        mixtures = [_mixture(Z[candidate.scored], candidate, seed, start) for candidate, start in pairs]
+        mixtures = [_mixture(Z[candidate.place], candidate, seed, start) for candidate, start in pairs]
         return replace(self, spaces=spaces, mixtures=mixtures)
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
@@ -202,19 +224,19 @@ class StackedDensity:
 
     def log_densities(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log-densities of samples (n, d): of candidates, (n, n_candidates), and of tails, (n,)."""
-        placed = {scored: space.coordinates(X) for scored, space in self.spaces.items()}
+        placed = {place: space.coordinates(X) for place, space in self.spaces.items()}
         columns = [
-            mixture.log_prob(placed[c.scored][0]) + placed[c.scored][1]
+            mixture.log_prob(placed[c.place][0]) + placed[c.place][1]
             for c, mixture in zip(self.candidates, self.mixtures, strict=True)
         ]
-        return np.stack(columns, axis=1), _tails(*placed[False])
+        return np.stack(columns, axis=1), _tails(*placed[False, False])
 
     def draw(self, n: int, rng: np.random.RandomState) -> np.ndarray:
         """Return n samples, of shape (n, d), none of them from the heavy tails."""
         counts = rng.multinomial(n, self.weights)
         parts = []
         for candidate, mixture, count in zip(self.candidates, self.mixtures, counts, strict=True):
-            space = self.spaces[candidate.scored]
+            space = self.spaces[candidate.place]
             parts.append(space.samples(mixture.draw(count, len(space.normal.axes), rng), rng))
         return np.concatenate(parts)[rng.permutation(n)]
 
@@ -240,19 +262,20 @@ def _cross_validated(X: np.ndarray, seed: int) -> tuple[StackedDensity, np.ndarr
     """
     if len(X) < _FEW:
         candidates = [Candidate(scored) for scored in (False, True)]
-        spaces = {c.scored: _space(X, X, seed, scored=c.scored, factors=(1.0,)) for c in candidates}
+        spaces = {
+            c.place: _shrunk_space(X, X, NormalScores.fit(X, seed) if c.scored else None, (1.0,))
+            for c in candidates
+        }
         return StackedDensity(candidates, np.ones(2), spaces, [Concentric(), Concentric()]), np.zeros((1, 2))
     n_folds = next((folds for size, folds in _FOLDS if len(X) <= size), 1)
     fold = np.arange(len(X)) % max(n_folds, 5)
     train, held_out = X[fold != 0], X[fold == 0][:_MAX_HELD_OUT]
-    spaces = {
-        scored: _space(train, held_out, seed, scored=scored, factors=_SHRINKAGES) for scored in (False, True)
-    }
-    found = [tried for space in spaces.values() for tried in _search(train, held_out, space, seed)]
+    spaces = _spaces(train, held_out, seed)
+    found = [t for place, space in spaces.items() for t in _search(train, held_out, place, space, seed)]
     candidates = [tried.candidate for tried in found]
     weights, mixtures = np.full(len(found), 1.0 / len(found)), [tried.mixture for tried in found]
     stacked = StackedDensity(candidates, weights, spaces, mixtures)
-    tails = _tails(*spaces[False].coordinates(held_out))
+    tails = _tails(*spaces[False, False].coordinates(held_out))
     parts = [_with_tails(np.stack([tried.log_p for tried in found], axis=1), tails[:, None])]
     for i in range(1, n_folds):
         fitted = stacked._fitted(X[fold != i], seed)
@@ -261,23 +284,57 @@ def _cross_validated(X: np.ndarray, seed: int) -> tuple[StackedDensity, np.ndarr
     return stacked, np.concatenate(parts)
 
 
-def _space(
-    train: np.ndarray, held_out: np.ndarray, seed: int, *, scored: bool, factors: tuple[float, ...]
+def _spaces(train: np.ndarray, held_out: np.ndarray, seed: int) -> dict[Place, Space]:
+    """Return spaces of features and of normal scores that suit held-out samples."""
+    described = {False: None, True: NormalScores.fit(train, seed)}
+    spaces = {
+        (scored, False): _shrunk_space(train, held_out, scores, _SHRINKAGES)
+        for scored, scores in described.items()
+    }
+    if len(train) <= _WIDE * train.shape[1]:
+        factored = {
+            (scored, True): _factor_space(train, held_out, scores) for scored, scores in described.items()
+        }
+        spaces |= {place: space for place, space in factored.items() if space is not None}
+    return spaces
+
+
+def _shrunk_space(
+    train: np.ndarray, held_out: np.ndarray, scores: NormalScores | None, factors: tuple[float, ...]
 ) -> Space:
-    """Return the space of features or normal scores, with the shrinkage that suits held-out samples."""
-    scores = NormalScores.fit(train, seed) if scored else None
+    """Return the space with the shrinkage that suits held-out samples."""
     U, other = (train, held_out) if scores is None else (scores(train), scores(held_out))
     normal = ShrunkNormal.fit(U)
     factor = normal.best_shrinkage(other, factors)
     return Space(scores, normal.shrunk(factor), factor)
 
 
-def _search(train: np.ndarray, held_out: np.ndarray, space: Space, seed: int) -> list[Tried]:
+def _factor_space(train: np.ndarray, held_out: np.ndarray, scores: NormalScores | None) -> Space | None:
+    """Return the space with the number of factors that suits held-out samples, or None if there is none."""
+    U, other = (train, held_out) if scores is None else (scores(train), scores(held_out))
+    found: list[tuple[float, Space]] = []
+    best = 0
+    for n_factors in _FACTORS:
+        if not _determined(U, n_factors) or len(found) - best > _PATIENCE:
+            break
+        space = Space(scores, FactorNormal.fit(U, n_factors), n_factors=n_factors)
+        Z, rest = space.normal.whiten(other)
+        found.append((float((Concentric().log_prob(Z) + rest).mean()), space))
+        best = max(range(len(found)), key=lambda i: found[i][0])
+    return found[best][1] if found else None
+
+
+def _determined(U: np.ndarray, n_factors: int) -> bool:
+    """Return whether there are two samples per factor, and fewer parameters than in a covariance matrix."""
+    n, d = U.shape
+    return 2 * n_factors < n and (d - n_factors) ** 2 > d + n_factors
+
+
+def _search(train: np.ndarray, held_out: np.ndarray, place: Place, space: Space, seed: int) -> list[Tried]:
     """Return the normal distribution and the best mixtures.
 
     The first strength finds the size. The others are tried at sizes next to it, from the mixtures found on.
     """
-    scored = space.scores is not None
     Z, (Z_held_out, rest) = space.coordinates(train)[0], space.coordinates(held_out)
     tails = _tails(Z_held_out, rest)
 
@@ -292,13 +349,13 @@ def _search(train: np.ndarray, held_out: np.ndarray, space: Space, seed: int) ->
     for size in _SIZES:
         if size * _PER_COMPONENT > len(train) or len(found) - best > _PATIENCE:
             break
-        found.append(tried(Candidate(scored, size, _STRENGTHS[0])))
+        found.append(tried(Candidate(*place, size, _STRENGTHS[0])))
         best = max(range(len(found)), key=lambda i: found[i].score)
     near = found[max(best - 1, 0) : best + 2]
     others = [(replace(t.candidate, strength=strength), t) for strength in _STRENGTHS[1:] for t in near]
     found += [tried(candidate, t.mixture) for candidate, t in others]
     kept = sorted(found, key=lambda t: -t.score)[:_N_KEPT]
-    return [tried(Candidate(scored)), *kept]
+    return [tried(Candidate(*place)), *kept]
 
 
 def stacking_weights(log_p: np.ndarray) -> np.ndarray:

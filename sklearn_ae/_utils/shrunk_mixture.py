@@ -10,12 +10,15 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.decomposition import FactorAnalysis
 
 from sklearn_ae._utils.gaussian import LOG_2PI
 from sklearn_ae._utils.runtime import without_foreign_warnings
 
 _MIN_SHRINKAGE = 1e-6
 _CONSTANT = 1e-9  # standard deviation relative to the largest value below which a feature is constant
+_LEAST_NOISE = 1e-3  # variance of standardised features
+_MAX_EXACT = 100  # samples or features up to which decompositions are full ones
 _MAX_ITER = 20  # of expectation maximisation
 _TOL = 1e-2  # nats
 _FLOOR = 1e-3  # of variances relative to the pooled ones
@@ -23,18 +26,58 @@ _NONE = 1e-6  # share of a component that is neglected
 
 
 @dataclass(frozen=True)
-class ShrunkNormal:
-    """Multivariate normal distribution with a shrunk correlation matrix.
+class Normal:
+    """Multivariate normal distribution that is kept by some principal directions.
 
-    With D the standard deviations of the features and s the shrinkage, the covariance is
-    ``D ((1 - s) corr + s I) D``. It is kept by its principal directions, so that no matrix
-    of size d x d is needed for wide data.
+    With D the standard deviations of the features or of their noise, the covariance is D C D, where
+    C has these directions with the variances along them, and one variance in all other directions.
+    No matrix of size d x d is needed for wide data.
 
     Attributes
     ----------
     mean, unit : ndarray of shape (d,)
     axes : ndarray of shape (m, d)
-        Orthonormal principal directions of the standardised features, by variance.
+        Orthonormal directions, by variance.
+    """
+
+    mean: np.ndarray
+    unit: np.ndarray
+    axes: np.ndarray
+
+    def _variances(self) -> tuple[np.ndarray, float]:
+        """Return the variances along the axes, and the one in all other directions."""
+        raise NotImplementedError
+
+    def whiten(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return coordinates with unit variance along the axes, (n, m), and the log-density of the rest.
+
+        The log-density includes the determinant for all directions.
+        """
+        (m, d), (variances, other) = self.axes.shape, self._variances()
+        A = (X - self.mean) / self.unit
+        scores = A @ self.axes.T
+        rest = np.zeros(len(X))
+        if m < d:
+            rest = np.maximum(np.square(A).sum(axis=1) - np.square(scores).sum(axis=1), 0.0) / other
+        log_det = np.log(variances).sum() + (d - m) * math.log(other) + 2.0 * np.log(self.unit).sum()
+        return scores / np.sqrt(variances), -0.5 * (rest + log_det + (d - m) * LOG_2PI)
+
+    def colour(self, Z: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+        """Return samples with coordinates Z along the axes, and drawn in all other directions."""
+        (m, d), (variances, other) = self.axes.shape, self._variances()
+        A = (Z * np.sqrt(variances)) @ self.axes
+        if m < d:
+            noise = rng.standard_normal((len(Z), d))
+            A += math.sqrt(other) * (noise - noise @ self.axes.T @ self.axes)
+        return self.mean + A * self.unit
+
+
+@dataclass(frozen=True)
+class ShrunkNormal(Normal):
+    """Normal distribution with a shrunk correlation matrix, ``C = (1 - s) corr + s I``.
+
+    Attributes
+    ----------
     spectrum : ndarray of shape (m,)
         Variances along the axes before shrinkage.
     shrinkage : float
@@ -46,9 +89,6 @@ class ShrunkNormal:
     covariance matrices, J. Multivariate Analysis 88.
     """
 
-    mean: np.ndarray
-    unit: np.ndarray
-    axes: np.ndarray
     spectrum: np.ndarray
     shrinkage: float
 
@@ -56,11 +96,7 @@ class ShrunkNormal:
     def fit(cls, X: np.ndarray) -> ShrunkNormal:
         """Estimate it from samples of shape (n, d)."""
         n, d = X.shape
-        mean, std = X.mean(axis=0), X.std(axis=0)
-        varies = std > _CONSTANT * np.abs(X).max(axis=0)
-        typical = math.sqrt(np.mean(np.square(std[varies]))) if varies.any() else 1.0
-        unit = np.where(varies, std, typical)
-        A = np.where(varies, X - mean, 0.0) / unit
+        mean, unit, A, varies = _standardised(X)
         shrinkage = float(ledoit_wolf_shrinkage(A, assume_centered=True)) if varies.any() else 1.0
         if n < d:
             _, sizes, axes = np.linalg.svd(A, full_matrices=False)
@@ -91,32 +127,47 @@ class ShrunkNormal:
         return float(factors[int(np.argmin(scores))])
 
     def _variances(self) -> tuple[np.ndarray, float]:
-        """Return the shrunk variances along the axes, and the one in all other directions."""
         other = self.shrinkage * (float(self.spectrum.sum()) / len(self.mean) or 1.0)
         return (1.0 - self.shrinkage) * self.spectrum + other, other
 
-    def whiten(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return coordinates with unit variance along the axes, (n, m), and the log-density of the rest.
 
-        The log-density includes the determinant for all directions.
-        """
-        (m, d), (variances, other) = self.axes.shape, self._variances()
-        A = (X - self.mean) / self.unit
-        scores = A @ self.axes.T
-        rest = np.zeros(len(X))
-        if m < d:
-            rest = np.maximum(np.square(A).sum(axis=1) - np.square(scores).sum(axis=1), 0.0) / other
-        log_det = np.log(variances).sum() + (d - m) * math.log(other) + 2.0 * np.log(self.unit).sum()
-        return scores / np.sqrt(variances), -0.5 * (rest + log_det + (d - m) * LOG_2PI)
+@dataclass(frozen=True)
+class FactorNormal(Normal):
+    """Normal distribution of factor analysis: loadings of a few factors, and one noise variance per feature.
 
-    def colour(self, Z: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-        """Return samples with coordinates Z along the axes, and drawn in all other directions."""
-        (m, d), (variances, other) = self.axes.shape, self._variances()
-        A = (Z * np.sqrt(variances)) @ self.axes
-        if m < d:
-            noise = rng.standard_normal((len(Z), d))
-            A += math.sqrt(other) * (noise - noise @ self.axes.T @ self.axes)
-        return self.mean + A * self.unit
+    Attributes
+    ----------
+    variances : ndarray of shape (m,)
+        Along the axes of the loadings in units of the noise.
+    """
+
+    variances: np.ndarray
+
+    @classmethod
+    def fit(cls, X: np.ndarray, n_factors: int) -> FactorNormal:
+        """Estimate it from samples of shape (n, d)."""
+        mean, unit, A, _ = _standardised(X)
+        n_factors = min(
+            n_factors, int(np.linalg.matrix_rank(A))
+        )  # scikit-learn takes the logarithm of the others
+        solver = "lapack" if min(A.shape) <= _MAX_EXACT else "randomized"
+        with without_foreign_warnings():  # of iterations that did not converge
+            fa = FactorAnalysis(n_factors, svd_method=solver, random_state=0).fit(A)
+        noise = np.sqrt(np.maximum(fa.noise_variance_, _LEAST_NOISE))
+        _, sizes, axes = np.linalg.svd(fa.components_ / noise, full_matrices=False)
+        return cls(mean, unit * noise, np.ascontiguousarray(axes), 1.0 + np.square(sizes))
+
+    def _variances(self) -> tuple[np.ndarray, float]:
+        return self.variances, 1.0
+
+
+def _standardised(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return means, units, standardised samples, and which features vary; others are 0."""
+    mean, std = X.mean(axis=0), X.std(axis=0)
+    varies = std > _CONSTANT * np.abs(X).max(axis=0)
+    typical = math.sqrt(np.mean(np.square(std[varies]))) if varies.any() else 1.0
+    unit = np.where(varies, std, typical)
+    return mean, unit, np.where(varies, X - mean, 0.0) / unit, varies
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,23 @@ def test_better_than_the_normal_distribution():
     assert (StackedDensity.fit(X, seed=0).log_prob(other) - log_p).mean() > 0.4
 
 
+def test_factors_of_wide_data():
+    """The noise of 40 features is between .05 and 5; a shrunk covariance makes it alike."""
+    rng = np.random.RandomState(0)
+    loadings, noise = rng.normal(size=(2, 40)), np.geomspace(0.05, 5.0, 40)
+    model = stats.multivariate_normal(np.zeros(40), loadings.T @ loadings + np.diag(noise))
+    other = model.rvs(1_000, random_state=1)
+    density = StackedDensity.fit(model.rvs(60, random_state=0), seed=0)
+    shares = {c.factored: 0.0 for c in density.candidates}
+    for candidate, weight in zip(density.candidates, density.weights, strict=True):
+        shares[candidate.factored] += weight
+    assert shares[True] > 0.5
+    assert (model.logpdf(other) - density.log_prob(other)).mean() < 6
+    assert "factor analysis" in map(str, density.candidates)
+    drawn = density.draw(2_000, rng)
+    np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(np.diag(model.cov)), rtol=0.35)
+
+
 def test_normal_scores_are_preferred_for_skewed_features():
     assert StackedDensity.fit(log_normal(500)[0], seed=0).prefers_scores
 

@@ -1,11 +1,12 @@
-"""Normal distributions with shrunk covariance, and mixtures of them, against scipy.stats."""
+"""Normal distributions with shrunk covariance or factors, and mixtures of them, against scipy.stats."""
 
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import logsumexp
+from sklearn.decomposition import FactorAnalysis
 
-from sklearn_ae._utils.shrunk_mixture import Components, Concentric, ShrunkNormal
+from sklearn_ae._utils.shrunk_mixture import Components, Concentric, FactorNormal, ShrunkNormal
 
 
 def correlated(n, d, seed=0):
@@ -29,6 +30,43 @@ def test_normal_density_is_that_of_the_shrunk_covariance(n, d, factor):
     Z, rest = normal.whiten(X)
     expected = stats.multivariate_normal(X.mean(axis=0), covariance).logpdf(X)
     np.testing.assert_allclose(Concentric().log_prob(Z) + rest, expected, rtol=1e-7)
+
+
+def factors(n, d=30, k=3, seed=0):
+    """Return samples of a factor model with unequal noise, and the model."""
+    rng = np.random.RandomState(17)
+    loadings, noise = rng.normal(size=(k, d)), np.geomspace(0.05, 5.0, d)
+    model = stats.multivariate_normal(np.arange(d), loadings.T @ loadings + np.diag(noise))
+    return model.rvs(n, random_state=seed), model
+
+
+def test_factor_analysis_has_the_density_of_scikit_learns():
+    X = factors(400)[0]
+    normal = FactorNormal.fit(X, 3)
+    Z, rest = normal.whiten(X)
+    expected = FactorAnalysis(3, svd_method="lapack", tol=1e-6, max_iter=10_000).fit(X).score_samples(X)
+    np.testing.assert_allclose((Concentric().log_prob(Z) + rest).mean(), expected.mean(), atol=0.02)
+    covariance = normal.axes.T @ np.diag(normal.variances - 1) @ normal.axes + np.eye(30)
+    own = stats.multivariate_normal(normal.mean, np.diag(normal.unit) @ covariance @ np.diag(normal.unit))
+    np.testing.assert_allclose(Concentric().log_prob(Z) + rest, own.logpdf(X), rtol=1e-9)
+
+
+def test_factor_analysis_of_few_samples_is_better_than_the_shrunk_covariance():
+    X, (other, model) = factors(40)[0], factors(2_000, seed=1)
+    log_p = []
+    for normal in (FactorNormal.fit(X, 3), ShrunkNormal.fit(X)):
+        Z, rest = normal.whiten(other)
+        log_p.append((Concentric().log_prob(Z) + rest).mean())
+    truth = model.logpdf(other).mean()
+    assert truth > log_p[0] > log_p[1] + 0.5 * (truth - log_p[0])
+
+
+def test_drawn_samples_of_factor_analysis_have_its_covariance():
+    rng = np.random.RandomState(0)
+    X, model = factors(20_000)
+    drawn = FactorNormal.fit(X, 3).colour(rng.normal(size=(20_000, 3)), rng)
+    spread = np.sqrt(np.diag(model.cov))
+    np.testing.assert_allclose(np.cov(drawn.T) / np.outer(spread, spread), np.corrcoef(X.T), atol=0.06)
 
 
 def test_shrinkage_is_the_best_for_other_samples():
@@ -60,15 +98,17 @@ def test_drawn_samples_of_wide_data_have_the_variance_of_the_model():
 
 @pytest.mark.parametrize("X", [np.zeros((5, 3)), np.ones((2, 1)), np.eye(4)[:, :3] * 0 + [1.0, 2.0, 3.0]])
 def test_equal_samples(X):
-    Z, rest = ShrunkNormal.fit(X).whiten(X + 0.1)
-    assert np.isfinite(Z).all()
-    assert np.isfinite(rest).all()
+    for normal in (ShrunkNormal.fit(X), FactorNormal.fit(X, 1)):
+        Z, rest = normal.whiten(X + 0.1)
+        assert np.isfinite(Z).all()
+        assert np.isfinite(rest).all()
 
 
 def test_constant_feature_beside_others():
     X = np.column_stack([correlated(50, 2), np.full(50, 7.0)])
-    Z, rest = ShrunkNormal.fit(X).whiten(X)
-    assert np.isfinite(Concentric().log_prob(Z) + rest).all()
+    for normal in (ShrunkNormal.fit(X), FactorNormal.fit(X, 1)):
+        Z, rest = normal.whiten(X)
+        assert np.isfinite(Concentric().log_prob(Z) + rest).all()
 
 
 def test_mixture_density_is_that_of_its_components():
