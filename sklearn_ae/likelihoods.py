@@ -126,11 +126,11 @@ class Auto(Gaussian):
     """Density that held-out samples choose among nested ones.
 
     The candidates are normal distributions with shrunk covariance and mixtures of them,
-    of X and of its normal scores, for wide data also factor analysis, and a VAE with ``Gaussian(noise="full")``, of normal
-    scores if these are closer to a normal distribution than X. ``score_samples`` is the
-    density of their average with the weights that are best for held-out samples [1]_
-    (``density_weights_``), and ``sample`` draws from it. Codes, reconstructions,
-    ``posterior`` and ``elbo`` are those of the VAE.
+    of X and of its normal scores, for wide data also factor analysis, and a VAE with
+    ``Gaussian(noise="full")``, of normal scores if these are closer to a normal
+    distribution than X. ``score_samples`` is the density of their average with the
+    weights that are best for held-out samples [1]_ (``density_weights_``), and ``sample``
+    draws from it. Codes, reconstructions, ``posterior`` and ``elbo`` are those of the VAE.
 
     The other densities add about a third to the time of a fit. X must be dense and in
     memory; at most 10,000 samples are used for them.

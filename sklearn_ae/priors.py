@@ -251,11 +251,23 @@ class FittedFlow(FittedPrior):
     ----------
     flow : zuko.flows.Flow
         Maps codes to N(0, I).
+    prior : Flow
+        The option that has built it.
+    n_components : int
+        Number of components.
     """
 
-    def __init__(self, flow: Any):
+    def __init__(self, flow: Any, prior: Flow, n_components: int):
         super().__init__()
+        self.prior = prior
+        self.n_components = n_components
         self.flow = flow.eval().requires_grad_(False)
+
+    @classmethod
+    def rebuilt(cls, values: dict[str, Any]) -> FittedFlow:
+        """Return a flow with other weights, for those of a file."""
+        prior, k = values["prior"], values["n_components"]
+        return cls(prior._initial(k).double(), prior, k).eval()
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return the log-density of codes (..., k) in nats, of shape (...,)."""
@@ -342,7 +354,7 @@ class Flow(Prior):
             if not _is_better(_log_prob(flow, validation_codes), log_prob):
                 return mixture._of_size(n_components, all_codes)
             flow, _ = self._train(all_codes, n_steps=n_steps)
-        return FittedFlow(flow.double())
+        return FittedFlow(flow.double(), self, codes.shape[1])
 
     def _train(
         self, codes: np.ndarray, validation_codes: np.ndarray | None = None, n_steps: int = _MAX_STEPS

@@ -111,8 +111,9 @@ def uniform(n, k=2, seed=0):
 
 @functools.cache
 def flow_of(k):
-    flow, _ = Flow(transforms=2, hidden_layer_sizes=(16,))._train(uniform(1500, k), uniform(500, k, 1), 150)
-    return FittedFlow(flow.double())
+    prior = Flow(transforms=2, hidden_layer_sizes=(16,))
+    flow, _ = prior._train(uniform(1500, k), uniform(500, k, 1), 150)
+    return FittedFlow(flow.double(), prior, k)
 
 
 @pytest.mark.slow
@@ -171,7 +172,8 @@ def test_draws_of_a_flow_are_determined_by_the_random_state(k, unchanged_globals
 def test_a_flow_is_deterministic_and_can_be_copied(unchanged_globals):
     z = torch.from_numpy(uniform(20))
     params = uniform(300), uniform(100, seed=1), uniform(300)
-    first, second = (FittedFlow(Flow(1, (4,))._train(*params[:2], 20)[0].double()) for _ in range(2))
+    prior = Flow(1, (4,))
+    first, second = (FittedFlow(prior._train(*params[:2], 20)[0].double(), prior, 2) for _ in range(2))
     torch.testing.assert_close(first.log_prob(z), second.log_prob(z), rtol=0, atol=0)
     for twin in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
         torch.testing.assert_close(twin.log_prob(z), first.log_prob(z), rtol=0, atol=0)

@@ -61,7 +61,7 @@ def stored_by(monkeypatch, model, number):
 def test_models_of_another_format_are_refused_with_the_remedy(name, number, monkeypatch):
     for model in (fitted(name), make_pipeline(StandardScaler(), fitted(name))):
         stored = stored_by(monkeypatch, model, number)
-        with pytest.raises(ValueError, match=rf"format {number}.* reads format 1\. Fit it again, or install"):
+        with pytest.raises(ValueError, match=rf"format {number}.* reads format 2\. Fit it again, or install"):
             pickle.loads(stored)
         assert pickle.loads(pickle.dumps(model)) is not None
 

@@ -48,6 +48,7 @@ from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._options import Slot, check_nested, resolve, suggestion
 from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.optimization import SHORT, TrainingConfig
+from sklearn_ae._training.stored_net import net_from_state, net_to_state
 from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, stacked
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.parameters import check_positive
@@ -59,6 +60,7 @@ from sklearn_ae._utils.runtime import (
     threads_for,
 )
 from sklearn_ae._utils.storage import StoredEstimator
+from sklearn_ae._utils.stored_modules import from_tree, to_tree
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Network, as_modules
 from sklearn_ae.priors import FittedPrior
 
@@ -340,6 +342,18 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if not self.__sklearn_is_fitted__():
+            return state
+        return state | {"module_": to_tree(self.module_), "net_": net_to_state(self.net_, self.module_)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self.__sklearn_is_fitted__():
+            self.module_: Any = from_tree(state["module_"])
+            self.net_ = net_from_state(state["net_"], self.module_)
 
     def __copy__(self) -> Self:
         """Return a shallow copy; ``partial_fit`` of either model does not train the other."""

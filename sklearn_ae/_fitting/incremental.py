@@ -58,7 +58,7 @@ def fit_chunk(
     split = Split(samples, None, samples, seed)
     config = config.resolved(samples.shape, spec.init)
     with fit_context(), forked_global_rng(spec.runs_user_code, seed, config.device):
-        if previous is None or spec.is_optimal_at_start:
+        if previous is None or spec.is_optimal_at_start or not previous.can_train(spec):
             start = initialize(spec, samples, seed, _first_pca(samples, spec, previous))
             objective = make_objective(start, samples.shape[0], has_warmup=True)
             net = new_net(start, objective, config, seed)

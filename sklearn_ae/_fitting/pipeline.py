@@ -62,6 +62,10 @@ class Previous:
     statistics: CodeStatistics
     spec: ModelSpec
 
+    def can_train(self, spec: ModelSpec) -> bool:
+        """Return whether its net can be trained; that of a model that fell back has lost its networks."""
+        return spec.is_linear or spec.n_components == 0 or self.net.module_.encoder.network is not None
+
 
 @dataclass(frozen=True)
 class Split:
@@ -252,6 +256,8 @@ def check_same_shape(previous: Previous, spec: ModelSpec, n_features: int) -> No
 
 def train(start: Start, split: Split, config: TrainingConfig, previous: Previous | None = None) -> Trained:
     """Train a net from the start, or from the weights of a previous fit, and restore its best epoch."""
+    if previous is not None and not previous.can_train(start.spec):
+        previous = None
     is_warm = previous is not None
     objective = make_objective(start, split.train.shape[0], has_warmup=not is_warm)
     net = new_net(start, objective, config, split.seed)
@@ -293,11 +299,12 @@ def fall_back_to_pca(trained: Trained, split: Split, config: TrainingConfig) -> 
         return Accepted(start, net.release(), module, module, uses_network=True, trained=trained)
     if split.train is not split.whole or trained.has_run:
         start = initialize(start.spec, split.whole, split.seed)
-        n_samples = split.whole.shape[0]
-        objective = make_objective(start, n_samples, has_warmup=not trained.is_warm)
+    linear = replace(start, module=start.module.without_networks())
+    if start is not trained.start or net.module_.n_weights > linear.module.n_weights:
+        objective = make_objective(start, split.whole.shape[0], has_warmup=not trained.is_warm)
         config = config.resolved(split.whole.shape, start.spec.init)
-        net = new_net(start, objective, config, split.seed).with_history_of(net)
-    module = inference_copy(start.module.without_networks(), start, split.whole.dtype)
+        net = new_net(linear, objective, config, split.seed).with_history_of(net)
+    module = inference_copy(linear.module, start, split.whole.dtype)
     return Accepted(start, net.release(), module, module, uses_network=False, trained=trained)
 
 

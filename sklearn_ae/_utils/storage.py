@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 # Raise it with every change after which fitted estimators of earlier versions no longer work.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class StoredEstimator(BaseEstimator):

@@ -198,7 +198,7 @@ class AlwaysFlow(Flow):
     """Flow that is not compared with mixtures."""
 
     def fit(self, codes, validation_codes, all_codes):
-        return FittedFlow(self._train(codes, validation_codes, n_steps=80)[0].double())
+        return FittedFlow(self._train(codes, validation_codes, n_steps=80)[0].double(), self, codes.shape[1])
 
 
 def test_normal_codes_keep_the_normal_prior():
