@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from operator import attrgetter
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -356,8 +355,8 @@ class Mahalanobis(OutlierScore):
         return self.residuals
 
     def fit_scores(self, samples: ReconstructedSamples, rng: np.random.RandomState) -> list[FittedScore]:
-        space = attrgetter("joint" if self.residuals else "x")
-        fitted = FittedMahalanobis(space, ShrunkCovariance.fit(space(samples)))
+        space = "joint" if self.residuals else "x"
+        fitted = FittedMahalanobis(space, ShrunkCovariance.fit(getattr(samples, space)))
         fitted.typical = _typical(fitted.contributions(samples[:_N_TYPICAL]))
         return [fitted]
 
@@ -407,10 +406,7 @@ class Neighbors(OutlierScore):
         if samples.origin is not None:  # copies are one reference
             order = order[np.sort(np.unique(samples.origin[order], return_index=True)[1])]
         references = samples[np.sort(order[: self.max_references])]
-        return [
-            FittedNeighbors(space, references, self.n_neighbors)
-            for space in (attrgetter("joint"), attrgetter("x_hat"))
-        ]
+        return [FittedNeighbors(space, references, self.n_neighbors) for space in ("joint", "x_hat")]
 
 
 class Contrast(OutlierScore):
@@ -517,9 +513,9 @@ class FittedLogLikelihood:
 
 @dataclass
 class FittedMahalanobis:
-    """Squared Mahalanobis distance in one space, such as ``attrgetter("joint")``."""
+    """Squared Mahalanobis distance in one space, an attribute of the samples such as ``"joint"``."""
 
-    space: Callable[[ReconstructedSamples], np.ndarray]
+    space: str
     covariance: ShrunkCovariance
     typical: np.ndarray | None = None  # contributions of the features to a typical sample, of shape (d,)
     squared = True
@@ -527,10 +523,10 @@ class FittedMahalanobis:
     def outlyingness(self, samples: ReconstructedSamples) -> np.ndarray:
         if samples.observed is not None:
             return np.maximum(self.contributions(samples).sum(axis=1), 0.0)
-        return self.covariance.squared_distance(self.space(samples))
+        return self.covariance.squared_distance(getattr(samples, self.space))
 
     def contributions(self, samples: ReconstructedSamples) -> np.ndarray:
-        parts = self.covariance.contributions(self.space(samples))
+        parts = self.covariance.contributions(getattr(samples, self.space))
         parts = parts.reshape(len(parts), -1, samples.x.shape[1]).sum(axis=1)
         return _extrapolated(parts, samples.observed, self.typical)
 
@@ -550,7 +546,7 @@ class FittedContrast:
 
 
 class FittedNeighbors:
-    """Mean squared distance to the nearest references in one space.
+    """Mean squared distance to the nearest references in one space, an attribute of the samples.
 
     A query that is a reference does not count as its own neighbor. It is recognised
     up to rounding, so that training samples have the same scores in single precision,
@@ -559,22 +555,26 @@ class FittedNeighbors:
 
     squared = True
 
-    def __init__(
-        self,
-        space: Callable[[ReconstructedSamples], np.ndarray],
-        references: ReconstructedSamples,
-        n_neighbors: int,
-    ):
+    def __init__(self, space: str, references: ReconstructedSamples, n_neighbors: int):
         self.space = space
-        self.x = references.x
+        self.x, self.x_hat = references.x, references.x_hat
         self.tolerance = _SAME * self.x.std(axis=0) + _SAME_DIGITS * np.abs(self.x).max(axis=0)
         self.sums, self.tolerance_of_sum = self.x.sum(axis=1), self.tolerance.sum()
         self.n_neighbors = min(n_neighbors, max(1, len(self.x) - 1))
-        points = space(references)
+        points = getattr(references, space)
         self.centre = points.mean(axis=0)
         self.points = points - self.centre
         self.squared_norms = np.square(self.points).sum(axis=1)
         self.negligible = _SAME_POINT**2 * self.squared_norms.mean()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what the rest is computed from."""
+        names = "space", "x", "x_hat", "n_neighbors"
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        references = ReconstructedSamples(state["x"], state["x_hat"], np.zeros_like)
+        self.__init__(state["space"], references, state["n_neighbors"])  # type: ignore[misc]
 
     @cached_property
     def typical(self) -> np.ndarray:
@@ -622,7 +622,7 @@ class FittedNeighbors:
         return parts if observed is None else np.where(observed, parts, 0.0)
 
     def _centred(self, samples: ReconstructedSamples) -> np.ndarray:
-        return self.space(samples) - self.centre
+        return getattr(samples, self.space) - self.centre
 
     def _nearest(
         self, x: np.ndarray, points: np.ndarray, observed: np.ndarray | None

@@ -606,7 +606,7 @@ def test_an_observed_value_that_is_far_out_has_the_largest_contribution(score):
     for fitted in fit_scores(score, make_samples(300)):
         parts = fitted.contributions(samples)
         np.testing.assert_allclose(parts.sum(axis=1), fitted.outlyingness(samples))
-        if not (isinstance(score, Neighbors) and fitted.space(samples).shape[1] == 4):  # x^ is unchanged
+        if not (isinstance(score, Neighbors) and fitted._centred(samples).shape[1] == 4):  # x^ is unchanged
             assert (parts.argmax(axis=1) == 1).all()
 
 
@@ -615,8 +615,8 @@ def test_neighbors_are_the_nearest_over_the_observed_features():
     observed = np.random.RandomState(2).uniform(size=(40, 4)) < 0.6
     observed[:, 0] = True
     for fitted in fit_scores(Neighbors(3), train):
-        ours = fitted._parts(new.x, fitted.space(new) - fitted.centre, observed)
-        points, references = fitted.space(new), fitted.space(train)
+        ours = fitted._parts(new.x, fitted._centred(new), observed)
+        points, references = (getattr(samples, fitted.space) for samples in (new, train))
         for part, point, seen in zip(ours, points, observed, strict=True):
             differences = np.square(point - references) * np.tile(seen, len(point) // 4)
             nearest = np.argsort(differences.sum(axis=1))[:3]

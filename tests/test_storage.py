@@ -7,13 +7,16 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_threads import X_of, fitted, names
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
 from sklearn_ae._utils import storage
+from sklearn_ae._utils.stored_modules import from_tree, to_tree
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # few epochs
 
@@ -28,7 +31,16 @@ def through_joblib(model):
     return joblib.load(file)
 
 
+def through_skops(model):
+    skops = pytest.importorskip("skops.io")
+    data = skops.dumps(model)
+    trusted = skops.get_untrusted_types(data=data)
+    assert all(kind.startswith(("sklearn_ae.", "sklearn.")) for kind in trusted)
+    return skops.loads(data, trusted=trusted)
+
+
 WAYS = {
+    "skops": through_skops,
     "pickle": lambda model: pickle.loads(pickle.dumps(model)),
     "joblib": through_joblib,
     "copy": copy.copy,
@@ -39,6 +51,8 @@ WAYS = {
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("way", WAYS)
 def test_stored_and_copied_models_are_the_same(way, name):
+    if way == "skops" and name in ("callable", "modules"):
+        pytest.skip("holds code of the user")
     model, X = fitted(name), X_of(name)
     twin = WAYS[way](model)
     assert vars(twin).keys() == vars(model).keys()
@@ -72,3 +86,137 @@ def test_unfitted_estimators_of_another_format_are_loaded(cls, number, monkeypat
     loaded = pickle.loads(stored_by(monkeypatch, cls(random_state=3), number))
     assert repr(loaded) == repr(cls(random_state=3))
     assert vars(clone(loaded)).keys() == vars(cls()).keys()
+
+
+# -- what a file holds --------------------------------------------------------------------
+
+
+def n_bytes(model):
+    return len(pickle.dumps(model))
+
+
+def weights(module):
+    return {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits().data
+
+
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAETransformer])
+def test_a_file_holds_the_weights_once_in_single_precision(cls, digits):
+    model = cls(8, max_iter=5, random_state=0).fit(digits)
+    assert model.uses_network_
+    assert n_bytes(model) < 1.15 * 4 * sum(tensor.numel() for tensor in weights(model.module_).values())
+
+
+def test_a_file_of_a_model_that_fell_back_holds_no_networks():
+    X = np.random.RandomState(0).normal(size=(300, 5)) @ np.random.RandomState(1).normal(size=(5, 40))
+    model = AutoencoderTransformer(3, max_iter=10, random_state=0).fit(X)
+    assert not model.uses_network_
+    assert n_bytes(model) < n_bytes(model.pca_) + 4 * 8 * 3 * 40 + 12_000
+
+
+@pytest.mark.parametrize("name", names())
+def test_weights_and_nets_are_restored(name):
+    model = fitted(name)
+    if not hasattr(model, "net_"):
+        pytest.skip("has no net of its own")
+    twin = pickle.loads(pickle.dumps(model))
+    for got, expected in ((twin.module_, model.module_), (twin.net_.module_, model.net_.module_)):
+        got, expected = got.state_dict(), expected.state_dict()
+        assert got.keys() == expected.keys()
+        for name, tensor in expected.items():
+            torch.testing.assert_close(got[name], tensor, rtol=0, atol=0)
+            assert got[name].dtype == tensor.dtype
+    assert list(twin.net_.history) == list(model.net_.history)
+    frozen = [not p.requires_grad for p in model.module_.parameters()]
+    assert [not p.requires_grad for p in twin.module_.parameters()] == frozen
+
+
+@pytest.mark.parametrize("params", [{}, {"tied_weights": True}, {"network": "conv"}])
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAETransformer])
+def test_chunks_continue_after_loading(cls, params, digits):
+    model = cls(3, random_state=0, **params).partial_fit(digits[:600]).partial_fit(digits[600:1200])
+    twin = pickle.loads(pickle.dumps(model))
+    for continued in (model, twin):
+        continued.partial_fit(digits[1200:])
+    np.testing.assert_array_equal(twin.transform(digits), model.transform(digits))
+
+
+def test_training_continues_after_loading(digits):
+    model = AutoencoderTransformer(3, max_iter=10, warm_start=True, random_state=0).fit(digits)
+    twin = pickle.loads(pickle.dumps(model))
+    for continued in (model, twin):
+        continued.fit(digits)
+    np.testing.assert_array_equal(twin.transform(digits), model.transform(digits))
+
+
+def test_chunks_train_networks_after_a_fallback():
+    """A model that fell back has no networks; they start anew."""
+    rng = np.random.RandomState(0)
+    model = AutoencoderTransformer(1, max_iter=30, random_state=0).fit(rng.normal(size=(400, 3)))
+    assert not model.uses_network_
+    t = rng.uniform(-2, 2, 1_000)
+    X = np.column_stack([t, t**2, t**3]) + 0.05 * rng.normal(size=(1_000, 3))
+    for _ in range(40):
+        model.partial_fit(X)
+    assert model.uses_network_
+    linear = AutoencoderTransformer(1, hidden_layer_sizes=(), random_state=0).fit(X)
+    assert model.reconstruction_error(X).mean() < 0.8 * linear.reconstruction_error(X).mean()
+
+
+def test_a_memory_mapped_file_is_copied(digits, tmp_path):
+    model = AutoencoderTransformer(3, max_iter=3, random_state=0).partial_fit(digits)
+    joblib.dump(model, tmp_path / "model.joblib")
+    twin = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    twin.partial_fit(digits)
+    assert not np.array_equal(twin.transform(digits), model.transform(digits))
+
+
+def test_unfitted_estimators_are_stored_by_skops():
+    for cls in CLASSES:
+        assert repr(through_skops(cls(random_state=3))) == repr(cls(random_state=3))
+
+
+def test_pipelines_are_stored_by_skops(digits):
+    model = make_pipeline(StandardScaler(), AutoencoderTransformer(3, max_iter=3, random_state=0)).fit(digits)
+    np.testing.assert_array_equal(through_skops(model).transform(digits), model.transform(digits))
+
+
+class Twice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(64, 3)
+
+    def forward(self, x):
+        return 2 * self.layer(x)
+
+
+def test_modules_of_users_are_stored_by_pickle_and_refused_by_skops_with_the_remedy(digits):
+    skops = pytest.importorskip("skops.io")
+    network = Twice(), torch.nn.Linear(3, 64)
+    model = AutoencoderTransformer(3, network=network, max_iter=3, random_state=0).fit(digits)
+    twin = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(twin.transform(digits), model.transform(digits))
+    with pytest.raises(Exception, match=r"Twice.*joblib"):
+        skops.dumps(model)
+
+
+def test_a_file_names_no_foreign_classes():
+    tree = to_tree(torch.nn.Linear(2, 3))
+    assert isinstance(from_tree(tree), torch.nn.Linear)
+    for kind in (["os", "system"], ["torch.nn.modules.linear", "init"], ["torch.nn.modules.nothing", "X"]):
+        with pytest.raises((ValueError, ModuleNotFoundError), match="module"):
+            from_tree(tree | {"kind": kind})
+
+
+def test_shared_weights_of_a_network_stay_shared(digits):
+    encoder, decoder = torch.nn.Linear(64, 64), torch.nn.Linear(64, 64)
+    both = torch.nn.Sequential(encoder, torch.nn.Tanh(), encoder, torch.nn.Linear(64, 3))
+    twin = from_tree(to_tree(both))
+    assert twin[0].weight is twin[2].weight
+    decoder.weight = encoder.weight
+    twin = from_tree(to_tree(torch.nn.Sequential(encoder, decoder)))
+    assert twin[0].weight is twin[1].weight

@@ -62,10 +62,11 @@ def latent_model(
         noise = 0.0 if module.loss.discrete else noise
         codes = (codes[::4] if is_rough else codes).contiguous()
         is_kept = decoder is not None and not is_rough
-        scale = statistics.latent_scale if is_kept else None
+        kept = statistics.latent_scale if is_kept else None
+        scale = None if kept is None else torch.from_numpy(kept)
         latent = LatentModel.fit(decoder or module.decode, mean, root, codes, noise, scale=scale)
         if is_kept:
-            statistics.latent_scale = latent.scale
+            statistics.latent_scale = latent.scale.numpy()
         return latent
     signal = np.diag(moments.root) ** 2 - noise
     scale = torch.from_numpy(np.diag(np.sqrt(np.maximum(signal, 0))))

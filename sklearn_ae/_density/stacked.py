@@ -53,9 +53,6 @@ Mixture = Components | Concentric
 Start = tuple[Mixture | None, np.ndarray]  # a mixture at which to start, and the samples' coordinates for it
 
 
-Place = tuple[bool, bool]  # whether samples are described by normal scores, and by factors
-
-
 @dataclass(frozen=True)
 class Candidate:
     """Hyperparameters of a density.
@@ -78,9 +75,10 @@ class Candidate:
     strength: float = 0.0
 
     @property
-    def place(self) -> Place:
-        """Its space."""
-        return self.scored, self.factored
+    def place(self) -> str:
+        """Name of its space."""
+        place = "normal scores" if self.scored else "features"
+        return f"factors of {place}" if self.factored else place
 
     def __str__(self) -> str:
         kind = "normal distribution" if self.size == 1 else f"{self.size} components"
@@ -168,8 +166,7 @@ class StackedDensity:
     candidates : list of Candidate
     weights : ndarray of shape (n_candidates,)
         Their sum is 1.
-    spaces : dict of (bool, bool) to Space
-        By whether they are of normal scores, and of factors.
+    spaces : dict of str to Space
     mixtures : list of Components or Concentric
     prefers_scores : bool
         Whether held-out samples have a higher density if normal scores, and not features, are
@@ -178,7 +175,7 @@ class StackedDensity:
 
     candidates: list[Candidate]
     weights: np.ndarray
-    spaces: dict[Place, Space]
+    spaces: dict[str, Space]
     mixtures: list[Mixture]
     prefers_scores: bool = False
 
@@ -207,7 +204,7 @@ class StackedDensity:
 
     def preferred_scores(self, X: np.ndarray) -> NormalScores | None:
         """Return the normal scores, fitted to samples of shape (n, d), or None if features are preferred."""
-        scores = self.spaces[True, False].scores
+        scores = self.spaces["normal scores"].scores
         return scores.refit(X) if self.prefers_scores and scores is not None else None
 
     def _fitted(self, X: np.ndarray, seed: int, like: list[Start] | None = None) -> StackedDensity:
@@ -229,7 +226,7 @@ class StackedDensity:
             mixture.log_prob(placed[c.place][0]) + placed[c.place][1]
             for c, mixture in zip(self.candidates, self.mixtures, strict=True)
         ]
-        return np.stack(columns, axis=1), _tails(*placed[False, False])
+        return np.stack(columns, axis=1), _tails(*placed["features"])
 
     def draw(self, n: int, rng: np.random.RandomState) -> np.ndarray:
         """Return n samples, of shape (n, d), none of them from the heavy tails."""
@@ -270,12 +267,17 @@ def _cross_validated(X: np.ndarray, seed: int) -> tuple[StackedDensity, np.ndarr
     n_folds = next((folds for size, folds in _FOLDS if len(X) <= size), 1)
     fold = np.arange(len(X)) % max(n_folds, 5)
     train, held_out = X[fold != 0], X[fold == 0][:_MAX_HELD_OUT]
-    spaces = _spaces(train, held_out, seed)
-    found = [t for place, space in spaces.items() for t in _search(train, held_out, place, space, seed)]
+    described = _spaces(train, held_out, seed)
+    found = [
+        tried
+        for normal, space in described.items()
+        for tried in _search(train, held_out, normal, space, seed)
+    ]
+    spaces = {normal.place: space for normal, space in described.items()}
     candidates = [tried.candidate for tried in found]
     weights, mixtures = np.full(len(found), 1.0 / len(found)), [tried.mixture for tried in found]
     stacked = StackedDensity(candidates, weights, spaces, mixtures)
-    tails = _tails(*spaces[False, False].coordinates(held_out))
+    tails = _tails(*spaces["features"].coordinates(held_out))
     parts = [_with_tails(np.stack([tried.log_p for tried in found], axis=1), tails[:, None])]
     for i in range(1, n_folds):
         fitted = stacked._fitted(X[fold != i], seed)
@@ -284,19 +286,17 @@ def _cross_validated(X: np.ndarray, seed: int) -> tuple[StackedDensity, np.ndarr
     return stacked, np.concatenate(parts)
 
 
-def _spaces(train: np.ndarray, held_out: np.ndarray, seed: int) -> dict[Place, Space]:
-    """Return spaces of features and of normal scores that suit held-out samples."""
+def _spaces(train: np.ndarray, held_out: np.ndarray, seed: int) -> dict[Candidate, Space]:
+    """Return the normal distributions, and their spaces that suit held-out samples."""
     described = {False: None, True: NormalScores.fit(train, seed)}
-    spaces = {
-        (scored, False): _shrunk_space(train, held_out, scores, _SHRINKAGES)
+    spaces: dict[Candidate, Space | None] = {
+        Candidate(scored): _shrunk_space(train, held_out, scores, _SHRINKAGES)
         for scored, scores in described.items()
     }
     if len(train) <= _WIDE * train.shape[1]:
-        factored = {
-            (scored, True): _factor_space(train, held_out, scores) for scored, scores in described.items()
-        }
-        spaces |= {place: space for place, space in factored.items() if space is not None}
-    return spaces
+        for scored, scores in described.items():
+            spaces[Candidate(scored, factored=True)] = _factor_space(train, held_out, scores)
+    return {normal: space for normal, space in spaces.items() if space is not None}
 
 
 def _shrunk_space(
@@ -330,7 +330,9 @@ def _determined(U: np.ndarray, n_factors: int) -> bool:
     return 2 * n_factors < n and (d - n_factors) ** 2 > d + n_factors
 
 
-def _search(train: np.ndarray, held_out: np.ndarray, place: Place, space: Space, seed: int) -> list[Tried]:
+def _search(
+    train: np.ndarray, held_out: np.ndarray, normal: Candidate, space: Space, seed: int
+) -> list[Tried]:
     """Return the normal distribution and the best mixtures.
 
     The first strength finds the size. The others are tried at sizes next to it, from the mixtures found on.
@@ -349,13 +351,13 @@ def _search(train: np.ndarray, held_out: np.ndarray, place: Place, space: Space,
     for size in _SIZES:
         if size * _PER_COMPONENT > len(train) or len(found) - best > _PATIENCE:
             break
-        found.append(tried(Candidate(*place, size, _STRENGTHS[0])))
+        found.append(tried(replace(normal, size=size, strength=_STRENGTHS[0])))
         best = max(range(len(found)), key=lambda i: found[i].score)
     near = found[max(best - 1, 0) : best + 2]
     others = [(replace(t.candidate, strength=strength), t) for strength in _STRENGTHS[1:] for t in near]
     found += [tried(candidate, t.mixture) for candidate, t in others]
     kept = sorted(found, key=lambda t: -t.score)[:_N_KEPT]
-    return [tried(Candidate(*place)), *kept]
+    return [tried(normal), *kept]
 
 
 def stacking_weights(log_p: np.ndarray) -> np.ndarray:

@@ -347,7 +347,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         state = super().__getstate__()
         if not self.__sklearn_is_fitted__():
             return state
-        return state | {"module_": to_tree(self.module_), "net_": net_to_state(self.net_, self.module_)}
+        parts = {"module_": to_tree(self.module_), "net_": net_to_state(self.net_, self.module_)}
+        return parts | state | parts  # first, as they may refuse to be stored
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -144,7 +144,7 @@ class CodeStatistics:
     total : float
         The same for the training mean as reconstruction.
     n_features : int
-    latent_scale : Tensor or None
+    latent_scale : ndarray of shape (k, k) or None
         Root of the covariance of the prior of the codes, once a log-likelihood has needed it.
     draws : ndarray of shape (m, k) or None
         Codes drawn from posteriors of the samples of all chunks, if a prior is fitted to them.
@@ -154,7 +154,7 @@ class CodeStatistics:
     errors: np.ndarray
     total: float
     n_features: int
-    latent_scale: Tensor | None = field(default=None, repr=False, compare=False)
+    latent_scale: np.ndarray | None = field(default=None, repr=False, compare=False)
     draws: np.ndarray | None = None
 
     @property

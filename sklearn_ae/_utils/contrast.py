@@ -133,7 +133,6 @@ class CorruptionTrees:
         )
         forest.fit(inputs, is_copy, sample_weight=np.where(is_copy, 1.0 / _COPIES, 1.0))
         self.trees = [tree.tree_ for tree in forest.estimators_]
-        self.gains = [_gains(tree, X.shape[1]) for tree in self.trees]
         self.offsets = np.cumsum([0] + [tree.node_count for tree in self.trees[:-1]])
         self.shares = np.concatenate([tree.value[:, 0, 0] for tree in self.trees])
         weights = np.concatenate([tree.weighted_n_node_samples for tree in self.trees])
@@ -173,8 +172,8 @@ class CorruptionTrees:
         """
         Z = self._standardised(X)
         inputs = self._inputs(Z)
-        pairs = zip(self.trees, self.gains, strict=True)
-        gains = np.mean([(tree.decision_path(inputs) @ gains).toarray() for tree, gains in pairs], axis=0)
+        paths = (tree.decision_path(inputs) @ _gains(tree, X.shape[1]) for tree in self.trees)
+        gains = np.mean([path.toarray() for path in paths], axis=0)
         excess = np.minimum(self._excess(Z), _LARGEST)
         total = excess.sum(axis=1, keepdims=True)
         return np.where(total > 0, 0.5 * excess / np.where(total > 0, total, 1.0), gains)

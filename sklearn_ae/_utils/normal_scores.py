@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -55,6 +56,13 @@ class Feature:
         low, high = np.diff(scores)[[0, -1]] / np.diff(knots)[[0, -1]]
         slopes = min(low, slope), min(high, slope)
         return cls(PchipInterpolator(knots, scores), knots, scores, slopes, n_knots)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "map"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        knots, scores = state["knots"], state["scores"]
+        vars(self).update(state, map=PchipInterpolator(knots, scores) if state["n_knots"] else None)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return the normal scores of values of shape (n,)."""

@@ -204,6 +204,16 @@ class Components:
     means: np.ndarray
     factors: np.ndarray
 
+    def __getstate__(self) -> dict[str, np.ndarray]:
+        """Return the parameters, of the factors what is not zero."""
+        return vars(self) | {"factors": self.factors[:, *np.tril_indices(self.means.shape[1])]}
+
+    def __setstate__(self, state: dict[str, np.ndarray]) -> None:
+        C, q = state["means"].shape
+        factors = np.zeros((C, q, q))
+        factors[:, *np.tril_indices(q)] = state["factors"]
+        vars(self).update(state, factors=factors)
+
     @classmethod
     def fit(cls, Z: np.ndarray, n_components: int, strength: float, seed: int) -> Components:
         """Fit by expectation maximisation with a prior of the covariances around the pooled one.

@@ -40,6 +40,23 @@ class Reference:
         self.places = places
 
 
+class PickledModule:
+    """Module whose only stored form is its pickle."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        return PickledModule, (self.module,)
+
+    def __reduce__(self) -> tuple:
+        """Refuse formats other than pickle, such as that of skops."""
+        raise TypeError(
+            f"{type(self.module).__name__} is not one of torch's layers, or its layers share weights or have "
+            "hooks: it can be stored by joblib or pickle, but not by skops."
+        )
+
+
 def to_tree(module: nn.Module, like: nn.Module | None = None) -> Tree:
     """Return the stored form of a module.
 
@@ -73,7 +90,7 @@ def _tree(module: nn.Module, prefix: str, places: dict[int, str], known: dict[st
     kind = type(module)
     values = {name: _value(value, places) for name, value in vars(module).items() if name not in _INTERNAL}
     if not _is_plain(module, values):
-        return {"object": module}
+        return {"object": PickledModule(module)}
     tree = {"kind": [kind.__module__, kind.__qualname__], "values": values}
     if hasattr(kind, "rebuilt"):
         tensors, parts = dict(module.state_dict()), {}
@@ -125,7 +142,7 @@ def _stored(tensor: Tensor, known: Tensor | None) -> StoredTensor:
 
 def _module(tree: Tree, prefix: str, known: dict[str, Tensor]) -> nn.Module:
     if "object" in tree:
-        module: nn.Module = tree["object"]
+        module: nn.Module = tree["object"].module
         return module
     tensors = {
         name: None if stored is None else _restored(StoredTensor(*stored), known.get(prefix + name))
