@@ -197,7 +197,7 @@ class Twice(torch.nn.Module):
 def test_modules_of_users_are_stored_by_pickle_and_refused_by_skops_with_the_remedy(digits):
     skops = pytest.importorskip("skops.io")
     network = Twice(), torch.nn.Linear(3, 64)
-    model = AutoencoderTransformer(3, network=network, max_iter=3, random_state=0).fit(digits)
+    model = AutoencoderTransformer(3, network=network, init="random", max_iter=3, random_state=0).fit(digits)
     twin = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(twin.transform(digits), model.transform(digits))
     with pytest.raises(Exception, match=r"Twice.*joblib"):
