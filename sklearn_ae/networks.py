@@ -21,6 +21,7 @@ from torch import Generator, Tensor, nn
 
 from sklearn_ae._options import Option
 from sklearn_ae._utils.compat import InvalidParameterError
+from sklearn_ae._utils.stored_modules import with_modules, without_modules
 
 
 class GELU(nn.GELU):
@@ -368,6 +369,12 @@ class Modules(Network):
     def __init__(self, encoder: nn.Module, decoder: nn.Module):
         self.encoder = encoder
         self.decoder = decoder
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_modules(super().__getstate__(), ("encoder", "decoder"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(with_modules(state))
 
     def check(self, n_features: int, tied: bool) -> None:
         if tied:

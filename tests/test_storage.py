@@ -10,11 +10,13 @@ import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_threads import X_of, fitted, names
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
+from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._utils import storage
 from sklearn_ae._utils.stored_modules import from_tree, to_tree
 
@@ -51,7 +53,7 @@ WAYS = {
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("way", WAYS)
 def test_stored_and_copied_models_are_the_same(way, name):
-    if way == "skops" and name in ("callable", "modules"):
+    if way == "skops" and name == "callable":
         pytest.skip("holds code of the user")
     model, X = fitted(name), X_of(name)
     twin = WAYS[way](model)
@@ -196,14 +198,64 @@ class Twice(torch.nn.Module):
         return 2 * self.layer(x)
 
 
-def test_modules_of_users_are_stored_by_pickle_and_refused_by_skops_with_the_remedy(digits):
+def with_network(encoder, decoder, X, init):
+    """Return an estimator with modules of the user, fitted unless ``init`` is None."""
+    params = {"network": (encoder, decoder), "max_iter": 3, "random_state": 0}
+    model = AutoencoderTransformer(3, init=init or "pca", **params)
+    return model if init is None else model.fit(X)
+
+
+INITS = ["random", "pca", None]  # with a network, fallen back to PCA, not fitted
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_layers_of_torch_are_stored_by_skops(wrapped, init):
+    X = np.random.RandomState(0).normal(size=(60, 64))  # too few to show a gain
+    model = with_network(torch.nn.Linear(64, 3), torch.nn.Linear(3, 64), X, init)
+    if wrapped:
+        detector = AEOutlierDetector(model, outlier_score="reconstruction", random_state=0)
+        model = detector if init is None else detector.fit(X)
+    twin = through_skops(model)
+    network = (twin.autoencoder if wrapped else twin).network
+    assert isinstance(network, tuple)
+    assert [type(part) for part in network] == [torch.nn.Linear, torch.nn.Linear]
+    if init is not None:
+        np.testing.assert_array_equal(twin.score_samples(X), model.score_samples(X))
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_modules_of_users_are_stored_by_pickle_and_refused_by_skops_with_the_remedy(init, digits):
     skops = pytest.importorskip("skops.io")
-    network = Twice(), torch.nn.Linear(3, 64)
-    model = AutoencoderTransformer(3, network=network, init="random", max_iter=3, random_state=0).fit(digits)
+    X = digits[:60]
+    model = with_network(Twice(), torch.nn.Linear(3, 64), X, init)
     twin = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(twin.transform(digits), model.transform(digits))
-    with pytest.raises(Exception, match=r"Twice.*joblib"):
+    assert isinstance(twin.network[0], Twice)
+    if init is not None:
+        np.testing.assert_array_equal(twin.transform(X), model.transform(X))
+    with pytest.raises(TypeError, match=r"Twice.*joblib"):
         skops.dumps(model)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_weights_that_two_networks_of_the_user_share_stay_shared(init, digits):
+    both = torch.nn.Linear(64, 64)
+    encoder = torch.nn.Sequential(both, torch.nn.Linear(64, 3))
+    model = with_network(encoder, torch.nn.Sequential(torch.nn.Linear(3, 64), both), digits[:60], init)
+    twin = pickle.loads(pickle.dumps(model))
+    assert twin.network[0][0] is twin.network[1][1]
+    assert copy.deepcopy(model).network[0][0] is not both
+
+
+def test_the_net_of_a_loaded_model_is_built_on_first_use(digits):
+    model = pickle.loads(pickle.dumps(AutoencoderTransformer(3, max_iter=3, random_state=0).fit(digits)))
+    assert not isinstance(vars(model)["net_"], AutoencoderNet)
+    model.transform(digits)
+    assert not isinstance(vars(model)["net_"], AutoencoderNet)
+    assert len(model.loss_curve_) == model.n_iter_
+    assert isinstance(vars(model)["net_"], AutoencoderNet)
+    with pytest.raises(NotFittedError):
+        AutoencoderTransformer().net_  # noqa: B018
 
 
 def test_a_file_names_no_foreign_classes():

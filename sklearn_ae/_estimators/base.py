@@ -47,8 +47,9 @@ from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._options import Slot, check_nested, resolve, suggestion
 from sklearn_ae._training.callbacks import check_callbacks
+from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.optimization import SHORT, TrainingConfig
-from sklearn_ae._training.stored_net import net_from_state, net_to_state
+from sklearn_ae._training.stored_net import StoredNet, net_to_state
 from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, stacked
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.parameters import check_positive
@@ -322,6 +323,19 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self._statistics = fitted.statistics
 
     @property
+    def net_(self) -> AutoencoderNet:
+        """skorch net that was trained; that of a loaded model is built on first use."""
+        check_is_fitted(self)
+        net = vars(self)["net_"]
+        if isinstance(net, StoredNet):
+            self.net_ = net = net.built()
+        return net
+
+    @net_.setter
+    def net_(self, net: AutoencoderNet | StoredNet) -> None:
+        self.__dict__["net_"] = net
+
+    @property
     def loss_curve_(self) -> list[float]:
         """Training loss of each epoch."""
         check_is_fitted(self)
@@ -354,7 +368,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         super().__setstate__(state)
         if self.__sklearn_is_fitted__():
             self.module_: Any = from_tree(state["module_"])
-            self.net_ = net_from_state(state["net_"], self.module_)
+            self.net_ = StoredNet(state["net_"], self.module_)
 
     def __copy__(self) -> Self:
         """Return a shallow copy; ``partial_fit`` of either model does not train the other."""

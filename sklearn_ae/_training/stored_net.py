@@ -27,6 +27,26 @@ _PARAMETERS = (
 _RESULTS = ("interrupted_", "graph_fallback_reason_", "callbacks_")
 
 
+class StoredNet:
+    """Net of a loaded model, built on first use: only training needs it.
+
+    Parameters
+    ----------
+    state : dict
+        Stored form of the net.
+    module : Autoencoder
+        Module of the loaded model.
+    """
+
+    def __init__(self, state: dict[str, Any], module: Autoencoder) -> None:
+        self.state = state
+        self.module = module
+
+    def built(self) -> AutoencoderNet:
+        """Return the net."""
+        return net_from_state(self.state, self.module)
+
+
 def net_to_state(net: AutoencoderNet, module: Autoencoder) -> dict[str, Any]:
     """Return the stored form of a net whose weights are, if possible, those of a stored module."""
     states = net.optimizer_.state

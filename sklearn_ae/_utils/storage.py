@@ -7,6 +7,8 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from sklearn_ae._utils.stored_modules import with_modules, without_modules
+
 # Raise it with every change after which fitted estimators of earlier versions no longer work.
 _FORMAT = 2
 
@@ -15,12 +17,14 @@ class StoredEstimator(BaseEstimator):
     """Estimator whose state, as stored by pickle and joblib, holds the number of its format."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_sklearn_ae_state": _FORMAT, "_sklearn_ae_version": _version()}
+        state = without_modules(super().__getstate__(), self._get_param_names())
+        return state | {"_sklearn_ae_state": _FORMAT, "_sklearn_ae_version": _version()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         found = state.get("_sklearn_ae_state")
         version = state.get("_sklearn_ae_version", "without a number")
-        super().__setstate__({k: v for k, v in state.items() if not k.startswith("_sklearn_ae_")})
+        known = {k: v for k, v in state.items() if not k.startswith("_sklearn_ae_")}
+        super().__setstate__(with_modules(known))
         if found != _FORMAT and self.__sklearn_is_fitted__():
             raise ValueError(
                 f"This {type(self).__name__} was stored by sklearn_ae {version} (format {found}), but "

@@ -10,6 +10,7 @@ that are not made of torch's layers and those of the package are stored as they 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 _PACKAGES = ("torch.nn.modules.", f"{__name__.partition('.')[0]}.")
 _INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 _HOOKS = tuple(name for name in _INTERNAL if "hooks" in name)
+
+_TREE = "_modules"  # key of a state under which its modules are
 
 Tree = dict[str, Any]
 
@@ -51,9 +54,11 @@ class PickledModule:
 
     def __reduce__(self) -> tuple:
         """Refuse formats other than pickle, such as that of skops."""
+        parts = self.module if isinstance(self.module, nn.ModuleList) else [self.module]
+        names = " or ".join(sorted({type(part).__name__ for part in parts}))
         raise TypeError(
-            f"{type(self.module).__name__} is not one of torch's layers, or its layers share weights or have "
-            "hooks: it can be stored by joblib or pickle, but not by skops."
+            f"{names} is not one of torch's layers, or has layers that share weights or have hooks: it can "
+            "be stored by joblib or pickle, but not by skops."
         )
 
 
@@ -80,6 +85,38 @@ def from_tree(tree: Tree, like: nn.Module | None = None) -> Any:
             if isinstance(value, Reference):
                 setattr(part, name, tuple(parts[place] for place in value.places))
     return module
+
+
+def without_modules(state: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the state of an object with the modules, and tuples of them, under some names as one tree.
+
+    Weights that several of them share stay shared.
+    """
+    values = {name: _entries(state.get(name)) for name in names}
+    found = {name: parts for name, parts in values.items() if _are_modules(parts)}
+    if not found:
+        return state
+    whole = nn.ModuleList(part for parts in found.values() for part in parts)
+    places = iter(range(len(whole)))
+    references = {name: Reference([str(next(places)) for _ in parts]) for name, parts in found.items()}
+    return state | references | {_TREE: to_tree(whole)}
+
+
+def with_modules(state: dict[str, Any]) -> dict[str, Any]:
+    """Invert :func:`without_modules`."""
+    if _TREE not in state:
+        return state
+    whole = from_tree(state[_TREE])
+    restored = {name: value for name, value in state.items() if name != _TREE}
+    for name, value in restored.items():
+        if isinstance(value, Reference):
+            parts = tuple(whole[int(place)] for place in value.places)
+            restored[name] = parts if len(parts) > 1 else parts[0]
+    return restored
+
+
+def _are_modules(values: Any) -> bool:
+    return len(values) > 0 and all(isinstance(value, nn.Module) for value in values)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
