@@ -22,7 +22,7 @@ from sklearn_ae._utils.contrast import CorruptionTrees
 from sklearn_ae._utils.covariance import ShrunkCovariance
 
 _SAME = 1e-3  # difference, in standard deviations of a feature, up to which a query is a training sample
-_SAME_DIGITS = 1e-7  # the same in multiples of the largest value, for the rounding of single precision
+_SAME_DIGITS = 5e-7  # the same in multiples of the largest value: some units in the last place of float32
 
 _BATCH_SIZE = 128  # Number of queries whose distances to the references fit in the cache
 

@@ -231,6 +231,18 @@ def test_references_in_single_precision_are_compared_with_the_others(k, offset):
         np.testing.assert_allclose(fitted.outlyingness(rounded), expected, rtol=1e-2)
 
 
+@pytest.mark.parametrize("value", [0.0, -0.0236, 42.4, 1e6])
+def test_references_are_recognised_after_computations_in_single_precision(value):
+    """Of a feature that is constant in the references, results differ by some units in the last place."""
+    train = make_samples(200)
+    x = np.column_stack([train.x, np.full(200, np.float32(value), dtype=float)])
+    train = ReconstructedSamples(x, 0.9 * x, no_likelihood)
+    apart = np.random.RandomState(0).choice([-2, 2], size=x.shape) * np.spacing(x.astype(np.float32))
+    again = ReconstructedSamples(x + apart, 0.9 * x, no_likelihood)
+    for fitted in fit_scores(Neighbors(n_neighbors=1), train):
+        np.testing.assert_allclose(fitted.outlyingness(again), fitted.outlyingness(train), rtol=1e-2)
+
+
 @pytest.mark.parametrize("size", [1, 7, 60])
 def test_neighbors_do_not_depend_on_the_size_of_batches(size, monkeypatch):
     train, new = make_samples(80), make_samples(60, seed=1)
