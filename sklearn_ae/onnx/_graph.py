@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,9 @@ class Graph:
         return names
 
     def constant(self, value: np.ndarray | Tensor | float) -> str:
-        """Add a constant and return its name; integers stay integers."""
+        """Add a constant and return its name; integers and bools keep their type."""
         array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        dtype = np.int64 if array.dtype.kind == "i" else self.dtype
+        dtype = {"i": np.int64, "b": np.bool_}.get(array.dtype.kind, self.dtype)
         name = self.scope.get_unique_variable_name("ae_constant")
         tensor = numpy_helper.from_array(np.ascontiguousarray(array, dtype).reshape(array.shape), name)
         self.container.add_initializer(name, tensor.data_type, array.shape, tensor)
@@ -94,28 +95,33 @@ class Graph:
         cast = [single.cast(x) if isinstance(x, str) else x for x in inputs]
         return self.cast(single(op, *cast, **attributes))
 
-    def iterated(self, n: int, initial: list[str], step: Any) -> list[str]:
-        """Return the values of shape (n_samples, d) after n steps, each of which maps names to names."""
+    def iterated(self, n: int, initial: list[str], fixed: list[str], step: Callable[..., list[str]]) -> str:
+        """Return the last of some values after n steps.
+
+        ``step(body, values, fixed)`` returns the next values; ``body`` is a builder of nodes. All are
+        passed as values of the loop, since skl2onnx does not sort by what a body refers to.
+        """
         body = _Body(self)
-        values = [body.name("value") for _ in initial]
-        results = step(body, *values)
+        names = [body.name("value") for _ in (*initial, *fixed)]
+        values, kept = names[: len(initial)], names[len(initial) :]
+        results = [*step(body, values, kept), *(body("Identity", x) for x in kept)]
         counter, condition = body.name("counter"), body.name("condition")
         going = body("Identity", condition)
-        onnx_type = _TYPES[self.dtype]
-        scalars = [
-            helper.make_tensor_value_info(counter, TensorProto.INT64, []),
-            helper.make_tensor_value_info(condition, TensorProto.BOOL, []),
-        ]
         graph = helper.make_graph(
             body.nodes,
             "step",
-            [*scalars, *(helper.make_tensor_value_info(v, onnx_type, None) for v in values)],
             [
-                helper.make_tensor_value_info(going, TensorProto.BOOL, []),
-                *(helper.make_tensor_value_info(v, onnx_type, None) for v in results),
+                helper.make_tensor_value_info(counter, TensorProto.INT64, []),
+                helper.make_tensor_value_info(condition, TensorProto.BOOL, []),
+                *self._typed(names),
             ],
+            [helper.make_tensor_value_info(going, TensorProto.BOOL, []), *self._typed(results)],
         )
-        return self.outputs("Loop", len(initial), np.array(n), "", *initial, body=graph)
+        inputs = np.array(n), np.array(True), *initial, *fixed
+        return self.outputs("Loop", len(names), *inputs, body=graph)[len(initial) - 1]
+
+    def _typed(self, names: list[str]) -> list[Any]:
+        return [helper.make_tensor_value_info(name, _TYPES[self.dtype], None) for name in names]
 
 
 class _Body(Graph):

@@ -68,16 +68,20 @@ def inverse(graph: Graph, maps: Any, U: str) -> str:
     pieces = tables.pieces(graph, u, tables.inner_scores)
     coefficients = [graph("Gather", c, pieces) for c in tables.coefficients]
 
-    def halved(body: Graph, a: str, b: str) -> list[str]:
-        middle = body("Mul", body("Add", a, b), 0.5)
-        is_low = body("Less", _polynomial(body, coefficients, middle), u)
-        return [body("Where", is_low, middle, a), body("Where", is_low, b, middle)]
-
     ends = [graph("Mul", u, 0.0), graph("Gather", tables.widths, pieces)]
-    inside = graph("Add", graph.iterated(_N_HALVINGS, ends, halved)[1], graph("Gather", tables.starts, pieces))
+    end = graph.iterated(_N_HALVINGS, ends, [u, *coefficients], _halved)
+    inside = graph("Add", end, graph("Gather", tables.starts, pieces))
     below = graph("Div", graph("Min", graph("Sub", U, tables.low_scores), 0.0), tables.low_slopes)
     beyond = graph("Div", graph("Max", graph("Sub", U, tables.high_scores), 0.0), tables.high_slopes)
     return graph("Add", graph("Add", inside, below), beyond)
+
+
+def _halved(graph: Graph, ends: list[str], fixed: list[str]) -> list[str]:
+    """Return the ends of the half of an interval in which a polynomial has the value u."""
+    u, *coefficients = fixed
+    middle = graph("Mul", graph("Add", *ends), 0.5)
+    is_low = graph("Less", _polynomial(graph, coefficients, middle), u)
+    return [graph("Where", is_low, middle, ends[0]), graph("Where", is_low, ends[1], middle)]
 
 
 def _polynomial(graph: Graph, coefficients: list[str], x: str) -> str:
