@@ -5,13 +5,12 @@ exports pipelines that contain them.
 """
 
 try:
-    import onnx as _onnx
-    import skl2onnx as _skl2onnx
-except ImportError as error:
-    raise ImportError('sklearn_ae.onnx requires the package skl2onnx: pip install "sklearn-ae[onnx]"') from error
-
-from sklearn_ae.onnx._converters import register as _register
-from sklearn_ae.onnx._converters import to_onnx
+    from sklearn_ae.onnx._converters import register as _register
+    from sklearn_ae.onnx._converters import to_onnx
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("onnx", "skl2onnx"):
+        raise
+    raise ImportError('sklearn_ae.onnx requires skl2onnx: pip install "sklearn-ae[onnx]"') from error
 
 _register()
 

@@ -119,15 +119,14 @@ def _output(graph: Graph, module: Any, z: str) -> str:
     missing = module.width - module.n_kept
     if missing:  # truncated components are zero
         z = graph("Pad", z, np.array([0, 0, 0, missing]))
-    if not module.loss.discrete:
-        return _sum_of_parts(graph, module.decoder, z)
-    linear = module.decoder.linear
-    if linear is None:
-        y = graph("Mul", _residual(graph, module.decoder, z), 0.0)
+    decoder, loss = module.decoder, module.loss
+    if not loss.discrete:
+        return _sum_of_parts(graph, decoder, z)
+    if decoder.linear is None:
+        eta = graph.constant(loss.link(module.offset))
     else:
-        y = apply(graph, linear, z)
-    eta = _links(module.loss)[0](graph, module.loss, _in_units(graph, module, y))
-    return eta if module.decoder.network is None else graph("Add", eta, _residual(graph, module.decoder, z))
+        eta = _links(loss)[0](graph, loss, _in_units(graph, module, apply(graph, decoder.linear, z)))
+    return eta if decoder.network is None else graph("Add", eta, _residual(graph, decoder, z))
 
 
 def _sum_of_parts(graph: Graph, part: Any, x: str) -> str:
@@ -209,5 +208,3 @@ def _links(loss: Any) -> tuple[Any, Any]:
     raise NotExportableError(
         f"The link of {type(loss).__name__} is code of your own, which cannot be exported to ONNX."
     )
-
-

@@ -15,9 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
 from sklearn_ae._estimators.base import BaseAutoencoder
-from sklearn_ae._utils.runtime import kept_filters
 from sklearn_ae.onnx import _autoencoder, _detector
-from sklearn_ae.onnx._graph import Graph
+from sklearn_ae.onnx._graph import Graph, NotExportableError
 
 _TRANSFORMERS = (AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer)
 
@@ -96,24 +95,27 @@ def to_onnx(
                 "to_onnx(model[-1], Z, method='inverse_transform')."
             )
         options[id(last)] = {**options.get(id(last), {}), "method": method}
-    with kept_filters():
-        return skl2onnx.to_onnx(model, X, target_opset=target_opset, options=options or None)
+    return skl2onnx.to_onnx(model, X, target_opset=target_opset, options=options or None)
 
 
 def _check_method(estimator: Any, method: str) -> None:
-    if isinstance(estimator, _TRANSFORMERS):
-        methods: tuple[str, ...] = tuple(_METHODS)
-    elif isinstance(estimator, AEOutlierDetector):
-        methods = _DETECTOR_METHODS
-    else:
+    """Raise an error if an estimator has no such method, or none that can be exported."""
+    if not isinstance(estimator, (*_TRANSFORMERS, AEOutlierDetector)):
         raise ValueError(
-            f"method={method!r} is an option of the estimators of sklearn_ae, but the last step is "
-            f"{type(estimator).__name__}."
+            f"method={method!r} selects a method of the estimators of sklearn_ae, but the model or its last "
+            f"step is {type(estimator).__name__}; pass method=None."
         )
+    methods = _methods(type(estimator))
     if method not in methods:
         raise ValueError(
-            f"method={method!r} of {type(estimator).__name__} cannot be exported; got other than {methods}."
+            f"method={method!r} of {type(estimator).__name__} cannot be exported to ONNX; use one of "
+            f"{methods}."
         )
+
+
+def _methods(kind: type) -> list[str]:
+    """Return the methods of a class that can be exported, of which the first is the default."""
+    return [*_METHODS] if issubclass(kind, BaseAutoencoder) else [*_DETECTOR_METHODS]
 
 
 # -- converters -----------------------------------------------------------------------------
@@ -144,22 +146,21 @@ def _set_shapes(operator: Any) -> None:
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a fitted estimator."""
-    model = operator.raw_operator
-    method = _method(container, model)
+    model, method = operator.raw_operator, _method(container, operator.raw_operator)
+    _check_opset(container.target_opset_any_domain(""))
     _check_width(model, method, operator.inputs)
-    dtype = guess_numpy_type(operator.inputs[0].type)
-    graph = Graph(scope, container, np.float64 if dtype == np.float64 else np.float32)
-    X = operator.inputs[0].full_name
-    if dtype != graph.dtype:
-        X = graph.cast(X)
+    is_double = guess_numpy_type(operator.inputs[0].type) == np.float64
+    graph = Graph(scope, container, np.float64 if is_double else np.float32)
+    # Data frames have an input for each feature.
+    parts = [graph.cast(part.full_name) for part in operator.inputs]
+    X = parts[0] if len(parts) == 1 else graph("Concat", *parts, axis=1)
     if isinstance(model, BaseAutoencoder):
         results = [_METHODS[method](graph, model, X)]
     else:
         results = _detector_results(graph, model, X, method)
     for result, output in zip(results, operator.outputs, strict=True):
-        container.add_node(
-            "Identity", result, output.full_name, name=scope.get_unique_operator_name("ae_output")
-        )
+        name = scope.get_unique_operator_name("ae_output")
+        container.add_node("Identity", result, output.full_name, name=name)
 
 
 def _detector_results(graph: Graph, detector: Any, X: str, method: str) -> list[str]:
@@ -175,12 +176,23 @@ def _detector_results(graph: Graph, detector: Any, X: str, method: str) -> list[
 
 
 def _method(holder: Any, model: Any) -> str:
-    default = "transform" if isinstance(model, BaseAutoencoder) else "predict"
+    """Return the method to export, an option that the scope or the container of skl2onnx holds."""
+    default = _methods(type(model))[0]
     return holder.get_options(model, {"method": default}, fail=False)["method"]
+
+
+def _check_opset(opset: int) -> None:
+    if opset < MIN_OPSET:
+        raise NotExportableError(f"sklearn_ae needs target_opset >= {MIN_OPSET}; got {opset}.")
 
 
 def _check_width(model: Any, method: str, inputs: Any) -> None:
     """Raise an error if the sample that was passed does not have the width that the method expects."""
+    widths: list[Any] = [variable.type.shape[-1] if variable.type.shape else None for variable in inputs]
+    name = "n_components_" if method == "inverse_transform" else "n_features_in_"
+    expected = getattr(model, name)
+    if all(isinstance(width, int) for width in widths) and sum(widths) != expected:
+        raise ValueError(f"X has {sum(widths)} features, but {method} is exported for {name}={expected}.")
 
 
 def _alias(kind: type) -> str:
@@ -189,12 +201,7 @@ def _alias(kind: type) -> str:
 
 def register() -> None:
     """Register the converters of all estimators with skl2onnx."""
-    for kind in _TRANSFORMERS:
-        _register(kind, [*_METHODS])
-    _register(AEOutlierDetector, [*_DETECTOR_METHODS])
-
-
-def _register(kind: type, methods: list[str]) -> None:
-    update_registered_converter(
-        kind, _alias(kind), _set_shapes, _convert, parser=_parse, options={"method": methods}
-    )
+    for kind in (*_TRANSFORMERS, AEOutlierDetector):
+        update_registered_converter(
+            kind, _alias(kind), _set_shapes, _convert, parser=_parse, options={"method": _methods(kind)}
+        )

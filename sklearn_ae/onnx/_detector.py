@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_ae._outlier.ensemble import _SAME_LEVEL, _SHARPNESS, Calibration, FittedDeviation, FoldDetector
+from sklearn_ae._outlier.ensemble import SAME_LEVEL, SHARPNESS, Calibration, FittedDeviation, FoldDetector
 from sklearn_ae._utils.missing import surprisal_of_missing
 from sklearn_ae.onnx import _autoencoder
 from sklearn_ae.onnx._graph import Graph, NotExportableError
@@ -41,8 +41,8 @@ def check_exportable(detector: Any) -> None:
                 )
         if _has_seen_gaps(fold_detector):
             raise NotExportableError(
-                "A detector that was fitted to samples with missing values cannot be exported to ONNX, because "
-                "their completion is iterative. Fill them in first, for example with SimpleImputer."
+                "A detector that was fitted to samples with missing values cannot be exported to ONNX, "
+                "because their completion is iterative. Fill them in first, for example with SimpleImputer."
             )
 
 
@@ -177,7 +177,7 @@ def _joined(graph: Graph, fold_detector: FoldDetector, values: list[str]) -> str
 
 def _sum(graph: Graph, terms: list[str]) -> str:
     """Return the sum of how far terms exceed 0."""
-    return graph("Sum", *(softplus(graph, term, _SHARPNESS) for term in terms))
+    return graph("Sum", *(softplus(graph, term, SHARPNESS) for term in terms))
 
 
 def _largest(graph: Graph, values: list[str]) -> str:
@@ -188,5 +188,5 @@ def _standardised(graph: Graph, calibration: Calibration, values: str) -> str:
     if calibration.squared:
         values = graph("Log", graph("Max", values, calibration.floor))
     standardised = graph("Div", graph("Sub", values, calibration.centre), calibration.spread)
-    is_median = graph("LessOrEqual", graph("Abs", standardised), _SAME_LEVEL)
+    is_median = graph("LessOrEqual", graph("Abs", standardised), SAME_LEVEL)
     return graph("Where", is_median, 0.0, standardised)

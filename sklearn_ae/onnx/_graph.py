@@ -117,8 +117,8 @@ class Graph:
             ],
             [helper.make_tensor_value_info(going, TensorProto.BOOL, []), *self._typed(results)],
         )
-        inputs = np.array(n), np.array(True), *initial, *fixed
-        return self.outputs("Loop", len(names), *inputs, body=graph)[len(initial) - 1]
+        limits = np.array(n), np.array(True)
+        return self.outputs("Loop", len(names), *limits, *initial, *fixed, body=graph)[len(initial) - 1]
 
     def _typed(self, names: list[str]) -> list[Any]:
         return [helper.make_tensor_value_info(name, _TYPES[self.dtype], None) for name in names]
