@@ -153,7 +153,8 @@ def softplus(graph: Graph, x: str, beta: float = 1.0) -> str:
 
 
 def _leaky_relu(graph: Graph, layer: Any, x: str) -> str:
-    return graph("LeakyRelu", x, alpha=layer.negative_slope)
+    below = graph("Mul", graph("Min", x, 0.0), layer.negative_slope)
+    return graph("Add", graph("Max", x, 0.0), below)
 
 
 def _named(op: str) -> Callable[[Graph, Any, str], str]:
