@@ -79,7 +79,7 @@ def to_onnx(
     >>> from sklearn_ae import AutoencoderTransformer
     >>> from sklearn_ae.onnx import to_onnx
     >>> X = load_digits().data.astype(np.float32)
-    >>> ae = AutoencoderTransformer(8, max_iter=5, random_state=0).fit(X)
+    >>> ae = AutoencoderTransformer(8, max_iter=20, random_state=0).fit(X)
     >>> file = to_onnx(ae, X[:1], method="reconstruction_error").SerializeToString()
     >>> (errors,) = InferenceSession(file).run(None, {"X": X})
     >>> np.allclose(errors, ae.reconstruction_error(X), rtol=1e-4)
