@@ -26,6 +26,7 @@ from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.losses import CallableLoss, Loss
 from sklearn_ae.networks import ACTIVATIONS, Conv
 from sklearn_ae.onnx import to_onnx
+from sklearn_ae.onnx._converters import MIN_OPSET
 from sklearn_ae.outlier_scores import Contrast, Mahalanobis, Neighbors, OutlierScore, Reconstruction
 from sklearn_ae.priors import Mixture
 
@@ -211,7 +212,7 @@ def test_integers_become_single_precision():
     assert_close(codes, model.transform(X))
 
 
-@pytest.mark.parametrize("opset", range(13, 23))
+@pytest.mark.parametrize("opset", range(MIN_OPSET, skl2onnx.get_latest_tested_opset_version() + 1))
 @pytest.mark.parametrize("name", ["default", "conv", "topk", "own 1 LayerNorm", "own 0 BatchNorm1d"])
 def test_opsets(name, opset):
     model = fitted(name, np.float32)
@@ -487,7 +488,9 @@ def test_wrong_arguments():
         to_onnx(make_pipeline(model, LogisticRegression()), X_DIGITS[:1], "transform")
     with pytest.raises(ValueError, match="inverse_transform of a pipeline"):
         to_onnx(make_pipeline(StandardScaler(), model), X_DIGITS[:1], "inverse_transform")
-    with pytest.raises(ValueError, match="X has 63 features, but transform is exported for n_features_in_=64"):
+    with pytest.raises(
+        ValueError, match="X has 63 features, but transform is exported for n_features_in_=64"
+    ):
         to_onnx(model, X_DIGITS[:1, 1:])
     with pytest.raises(ValueError, match="X has 64 features, but .* n_components_=4"):
         to_onnx(model, X_DIGITS[:1], "inverse_transform")

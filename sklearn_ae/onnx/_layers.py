@@ -142,7 +142,8 @@ def _elu(graph: Graph, layer: Any, x: str) -> str:
 
 
 def _silu(graph: Graph, layer: Any, x: str) -> str:
-    return graph("Mul", x, graph("Sigmoid", x))
+    # onnxruntime 1.20 fuses a product with a sigmoid into a node that it has in single precision only.
+    return graph("Div", x, graph("Add", graph("Exp", graph("Neg", x)), 1.0))
 
 
 def softplus(graph: Graph, x: str, beta: float = 1.0) -> str:
