@@ -2,16 +2,16 @@
 Predict without PyTorch
 =======================
 
-A pipeline of scaler, autoencoder and classifier is exported to ONNX. Another process predicts with it that imports
-neither PyTorch nor scikit-learn. One sample takes a small fraction of the time, because
-nothing is validated.
+A pipeline of scaler, autoencoder and classifier is exported to ONNX. Another process predicts with it without
+importing PyTorch or scikit-learn. One sample takes a small fraction of the time, because nothing is
+validated.
 """
 
 # %%
 # Train and export
 # ----------------
-# Importing :mod:`sklearn_ae.onnx` registers the estimators with skl2onnx. The sample ``X[:1]`` determines the type of
-# the input, here float32.
+# Importing ``sklearn_ae.onnx`` registers the estimators with skl2onnx. The sample ``X[:1]`` determines the
+# type of the input, here float32.
 
 import json
 import subprocess

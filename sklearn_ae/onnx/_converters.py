@@ -13,8 +13,11 @@ from skl2onnx.common.data_types import Int64TensorType, guess_numpy_type, guess_
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
+from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
+from sklearn_ae._estimators.autoencoder_cv import AutoencoderTransformerCV
 from sklearn_ae._estimators.base import BaseAutoencoder
+from sklearn_ae._estimators.vae import VAETransformer
+from sklearn_ae._outlier.detector import AEOutlierDetector
 from sklearn_ae.onnx import _autoencoder, _detector
 from sklearn_ae.onnx._graph import Graph, NotExportableError
 
