@@ -4,6 +4,7 @@ import functools
 import subprocess
 import sys
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -305,7 +306,6 @@ def test_export_leaves_the_model_and_warnings_alone():
 # -- outlier detectors ----------------------------------------------------------------------
 
 SCORES = [
-    "auto",
     "reconstruction",
     "mahalanobis",
     "neighbors",
@@ -328,11 +328,8 @@ def detect(X, **params):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("robust", [True, False])
-@pytest.mark.parametrize("score", SCORES, ids=str)
+@pytest.mark.parametrize(("score", "robust"), [("auto", True), *product(SCORES, [True, False])], ids=str)
 def test_labels_and_scores_of_detectors(score, robust, dtype):
-    if score == "auto" and not robust:
-        pytest.skip("contains Contrast")
     X = table(dtype)
     model = detect(X[:400], outlier_score=score, robust=robust, contamination=0.1)
     label, scores = run(to_onnx(model, X[:1]), X)
