@@ -30,6 +30,7 @@ from sklearn_ae import (
     inspection,
     latent,
     metrics,
+    onnx,
 )
 from sklearn_ae._options import Option
 
@@ -196,7 +197,7 @@ def latent_functions() -> dict[str, Callable]:
 ESTIMATORS = estimators()
 DISPLAYS = exported(inspection)
 CLASSES = ESTIMATORS | options() | DISPLAYS
-FUNCTIONS = latent_functions() | exported(metrics)
+FUNCTIONS = latent_functions() | exported(metrics) | exported(onnx)
 
 
 def public_attributes(cls: type) -> Iterator[tuple[str, bool]]:

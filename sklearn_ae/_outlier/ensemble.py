@@ -44,9 +44,9 @@ _RELATIVE_FLOOR = 1e-4  # Squared distances below this fraction of the median ar
 
 _MIN_SPREAD = 0.05  # Lower bound of Calibration.spread, which is 0 for equal values
 
-_SHARPNESS = 4.0  # Calibrated values below 0 by more than the inverse hardly count beside larger ones.
+SHARPNESS = 4.0  # Calibrated values below 0 by more than the inverse hardly count beside larger ones.
 
-_SAME_LEVEL = 1e-6  # Difference of calibrated values up to which they are equal to the median
+SAME_LEVEL = 1e-6  # Difference of calibrated values up to which they are equal to the median
 
 
 class Fold(NamedTuple):
@@ -112,7 +112,7 @@ class Calibration:
         """
         levels = _levels(values, self.floor) if self.squared else values
         standardised = (levels - self.centre) / self.spread
-        return np.where(np.abs(standardised) <= _SAME_LEVEL, 0.0, standardised)
+        return np.where(np.abs(standardised) <= SAME_LEVEL, 0.0, standardised)
 
     @property
     def typical_value(self) -> float:
@@ -289,7 +289,7 @@ class FoldDetector:
         out = []
         for sizes in self.sizes:
             terms = [np.max([next(rows) for _ in range(size)], axis=0) for size in sizes]
-            smooth = [np.logaddexp(0.0, _SHARPNESS * term) / _SHARPNESS for term in terms]
+            smooth = [np.logaddexp(0.0, SHARPNESS * term) / SHARPNESS for term in terms]
             out.append(terms[0] if len(terms) == 1 else np.sum(smooth, axis=0))
         return out
 

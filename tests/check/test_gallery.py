@@ -226,6 +226,13 @@ def check_latent_space(out):
     assert number(out, r"(\d+)% are classified as eights") > 90
 
 
+def check_export_to_onnx(out):
+    assert number(out, r"equal labels: (\d+) %") == 100
+    assert number(out, r"largest difference of probabilities: (\S+)") < 1e-5
+    assert number(out, r"accuracy: ([\d.]+) %") > 90
+    assert number(out, r"times faster: (\d+)") > 8  # 30 on an idle machine
+
+
 CHECKS = {
     "replace_pca": check_replace_pca,
     "choose_latent_size": check_choose_latent_size,
@@ -233,6 +240,7 @@ CHECKS = {
     "linear_is_pca": check_linear_is_pca,
     "reconstructions": check_reconstructions,
     "compression": check_compression,
+    "export_to_onnx": check_export_to_onnx,
     "contractive_curve": check_contractive_curve,
     "sparse_features": check_sparse_features,
     "attribute_arithmetic": check_attribute_arithmetic,

@@ -72,7 +72,7 @@ def public_objects():
     """Yield the dotted names of all public objects."""
     for name in sklearn_ae.__all__:
         yield f"sklearn_ae.{name}"
-    for part in ("metrics", "inspection", "latent", *SLOTS):
+    for part in ("metrics", "inspection", "latent", "onnx", *SLOTS):
         module = importlib.import_module(f"sklearn_ae.{part}")
         for name in getattr(module, "__all__", None) or vars(module):
             value = getattr(module, name)
