@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import misfit
 from sklearn_ae._model.pca import total_variance
-from sklearn_ae._utils.arrays import sample_blocks
+from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks
 from sklearn_ae._utils.namespaces import widest_float
 
 N_LANDMARKS = 512
@@ -251,7 +251,7 @@ def _working_tensors(module: Autoencoder, X: Tensor) -> Iterator[Tensor]:
     """Iterate over blocks of a tensor, on its device; centred in float64 if the device has it."""
     exact = widest_float(X.device)
     offset = module.offset.to(exact)
-    for part in sample_blocks(X):
+    for part in X.split(max(1, BLOCK_VALUES // X.shape[1])):
         x = (part.to(exact) - offset) / module.scale
         if not bool(x.isfinite().all()):
             raise _too_far(module, part.cpu().numpy())
