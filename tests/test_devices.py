@@ -2,7 +2,11 @@
 
 import copy
 import gc
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +18,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_threads import X_of, estimators, fitted
+from torch.utils import backend_registration
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
 from sklearn_ae._estimators import inference
@@ -101,6 +106,32 @@ def test_tensors_decide_instead_of_the_parameter():
         assert selected_device("cuda:99").type == "cpu"
     with pytest.raises(ValueError, match="device='cuda:99' cannot be used here"):
         selected_device("cuda:99")
+
+
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this version of PyTorch has no devices in Python",
+)
+@pytest.mark.parametrize("kind", ["arrays", "tensors"])
+def test_inference_on_an_emulated_device_is_that_on_the_cpu(kind):
+    run = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("emulated_inference.py")), kind],
+        env=os.environ | {"SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-5000:]
+
+
+def test_convolutions_on_gpus_are_exact():
+    def flags():
+        cudnn = torch.backends.cudnn
+        return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, torch._C._get_cudnn_allow_tf32()
+
+    before = flags()
+    with inference._exact_convolutions(), inference._exact_convolutions():
+        assert flags() == (*before[:3], False)
+    assert flags() == before
 
 
 @needs_cuda

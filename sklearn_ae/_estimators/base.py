@@ -31,6 +31,7 @@ from sklearn_ae._estimators.inference import (
     ArrayEstimator,
     as_returned,
     follows_input,
+    inference,
     inference_module,
     joined,
     with_feature_names,
@@ -67,7 +68,6 @@ from sklearn_ae._utils.runtime import (
     private_random_state,
     running_on,
     selected_device,
-    threads_for,
 )
 from sklearn_ae._utils.stored_modules import from_tree, to_tree
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Network, as_modules
@@ -401,7 +401,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def _transform(self, X: Any) -> Any:
         module = inference_module(self.module_, self.device, X.dtype)
-        with torch.no_grad(), threads_for(module.n_weights, X.shape[0]):
+        with inference(module, X.shape[0]):
             parts = (self._to_user(as_returned(module.encode(x), X)) for x in working_blocks(module, X))
             return joined(parts, X)
 
@@ -444,7 +444,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         module = inference_module(self.module_, self.device, Z.dtype)
         size = max(1, BLOCK_VALUES // self.n_features_in_)
         blocks = (self._from_user(Z[start : start + size]) for start in range(0, len(Z), size))
-        with torch.no_grad(), threads_for(module.n_weights, len(Z)):
+        with inference(module, len(Z)):
             codes = (torch.asarray(z, device=module.offset.device, copy=True) for z in blocks)
             return joined((as_returned(module.reconstruct(z), Z) for z in codes), Z)
 

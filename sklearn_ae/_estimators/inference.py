@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -24,7 +25,7 @@ from sklearn_ae._utils.compat import (
     check_same_namespace,
 )
 from sklearn_ae._utils.namespaces import as_numpy, is_foreign, returned_as, widest_float
-from sklearn_ae._utils.runtime import running_on, selected_device
+from sklearn_ae._utils.runtime import Shared, running_on, selected_device, threads_for
 from sklearn_ae._utils.storage import StoredEstimator
 
 _CPU = torch.device("cpu")
@@ -136,6 +137,25 @@ def inference_module(module: Autoencoder, device: str | torch.device, dtype: Any
         twin = copy.deepcopy(module).to(place, precision)
         copies[precision, place] = state, twin
     return twin
+
+
+@contextlib.contextmanager
+def inference(module: Autoencoder, n_samples: int) -> Iterator[None]:
+    """Compute without gradients, with a number of threads that pays, and as precisely as on the CPU."""
+    is_on_gpu = module.offset.device.type == "cuda"
+    exact = _exact_convolutions() if is_on_gpu else contextlib.nullcontext()
+    with torch.no_grad(), threads_for(module.n_weights, n_samples), exact:
+        yield
+
+
+def _exact_flags() -> contextlib.AbstractContextManager:
+    """Return a context without TF32, to which cuDNN rounds the inputs of convolutions by default."""
+    cudnn = torch.backends.cudnn
+    now = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+    return cudnn.flags(**now, allow_tf32=False)
+
+
+_exact_convolutions = Shared(_exact_flags)
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:

@@ -144,10 +144,12 @@ class VAETransformer(BaseAutoencoder):
         minibatches and the noise. None uses fresh entropy; NumPy's global generator
         is never used.
     device : str or torch.device, default="cpu"
-        Training device; "auto" selects cuda, mps or cpu. Data that fit in memory are
-        copied to the device once, and on cuda training steps are captured as CUDA
-        graphs unless they run user code. Fitted models are kept on the CPU, where
-        they transform and score.
+        Device of training, ``transform``, ``inverse_transform`` and
+        ``reconstruction_error``, unless X is a tensor that they follow (scikit-learn's
+        ``array_api_dispatch``); "auto" selects cuda, mps or cpu. Data that fit in
+        memory are copied to the device once for training, and on cuda training steps
+        are captured as CUDA graphs unless they run user code. Densities are computed
+        on the CPU, as is everything where a stored model finds no such device.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the training steps. "auto" uses bfloat16 if the hardware supports
         it and the layers are wide enough to benefit. Weights are kept in float32.
