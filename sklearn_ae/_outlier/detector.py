@@ -178,6 +178,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
     }
 
     _placed = "_place"
+    _place: Any = np.empty(0)  # tensors and arrays of other libraries have one of theirs
 
     # Set by fit
     offset_: float
@@ -266,7 +267,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         self.autoencoder_ = self.estimators_[0]
         scores = self._fold_scores(X)
         self._training_ranks = TrainingRanks(scores, folds, n_copies)
-        self._place = np.empty(0)
+        self.__dict__.pop("_place", None)
         self.offset_ = self._threshold(np.repeat(scores.mean(axis=0), n_copies))
         return self
 
