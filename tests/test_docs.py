@@ -103,6 +103,7 @@ def last_digit(number: str) -> float:
 )
 def test_code_prints_the_documented_output(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCIPY_ARRAY_API", os.environ.get("SCIPY_ARRAY_API", "0"))  # restored afterwards
     for documented, printed in run_blocks(document.read_text(encoding="utf-8")):
         assert agree(documented, printed), f"The document says\n{documented}\nbut the code prints\n{printed}"
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.linalg import solve_triangular
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_ae._density.autoencoder import latent_model, noise_variance, score_samples
 from sklearn_ae._density.laplace import N_STARTS
@@ -21,6 +21,7 @@ from sklearn_ae._estimators.validation import PARAMETER_CONSTRAINTS
 from sklearn_ae._model.pca import truncated_pca
 from sklearn_ae._options import Slot, wrapping
 from sklearn_ae._utils.compat import InvalidParameterError
+from sklearn_ae._utils.namespaces import returned_as
 from sklearn_ae.bottlenecks import BOTTLENECKS, Bottleneck
 from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
 from sklearn_ae.losses import LOSSES, CallableLoss, Loss
@@ -117,10 +118,12 @@ class AutoencoderTransformer(BaseAutoencoder):
         minibatches and the noise. None uses fresh entropy; NumPy's global generator
         is never used.
     device : str or torch.device, default="cpu"
-        Training device; "auto" selects cuda, mps or cpu. Data that fit in memory are
-        copied to the device once, and on cuda training steps are captured as CUDA
-        graphs unless they run user code. Fitted models are kept on the CPU, where
-        they transform and score.
+        Device of training, ``transform``, ``inverse_transform`` and
+        ``reconstruction_error``, unless X is a tensor that they follow (scikit-learn's
+        ``array_api_dispatch``); "auto" selects cuda, mps or cpu. Data that fit in
+        memory are copied to the device once for training, and on cuda training steps
+        are captured as CUDA graphs unless they run user code. Densities are computed
+        on the CPU, as is everything where a stored model finds no such device.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the training steps. "auto" uses bfloat16 if the hardware supports
         it and the layers are wide enough to benefit. Weights are kept in float32.
@@ -288,18 +291,27 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def _to_user(self, codes: np.ndarray) -> np.ndarray:
+    def _to_user(self, codes: Any) -> Any:
         if not (self.whiten and codes.shape[1]):
-            return codes * codes.dtype.type(self.scale_)
-        mean, L = self._statistics.moments.whitening(self.mean_.dtype)
+            return codes * float(self.scale_)
+        mean, L = self._whitening(codes)
+        if isinstance(codes, Tensor):
+            return torch.linalg.solve_triangular(L, (codes - mean).T, upper=False).T.to(codes.dtype)
         whitened = solve_triangular(L, (codes - mean).T, lower=True, check_finite=False).T
         return whitened.astype(codes.dtype)
 
-    def _from_user(self, Z: np.ndarray) -> np.ndarray:
+    def _from_user(self, Z: Any) -> Any:
         if not self.whiten:
-            return Z / Z.dtype.type(self.scale_)
-        mean, L = self._statistics.moments.whitening(self.mean_.dtype)
+            return Z / float(self.scale_)
+        mean, L = self._whitening(Z)
+        if isinstance(Z, Tensor):
+            return (Z.to(L.dtype) @ L.T + mean).to(Z.dtype)
         return (Z @ L.T + mean).astype(Z.dtype)
+
+    def _whitening(self, codes: Any) -> Any:
+        """Return mean and factor of the whitening as arrays, or as tensors if the codes are one."""
+        whitening = self._statistics.moments.whitening(self._dtype)
+        return returned_as(codes, whitening) if isinstance(codes, Tensor) else whitening
 
     @torch.inference_mode(False)
     def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:

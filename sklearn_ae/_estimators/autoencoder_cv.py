@@ -30,6 +30,7 @@ from sklearn_ae._estimators.size_selection import (
 )
 from sklearn_ae._estimators.validation import check_memory, check_spec, validate_samples
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
+from sklearn_ae._utils.namespaces import as_numpy
 from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.parameters import check_groups
 from sklearn_ae._utils.runtime import as_seed
@@ -261,7 +262,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         self : object
             The fitted estimator.
         """
-        X, y, groups = indexable(validate_samples(self, X, reset=True), y, groups)
+        X, y, groups = indexable(validate_samples(self, X, reset=True), as_numpy(y), as_numpy(groups))
         spec = check_spec(self._model_spec(), ArraySamples(X), 1)
         folds = list(self._splits(X, y, groups))
         n_train = min(len(train) for train, _ in folds)

@@ -11,7 +11,7 @@ private ones.
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import fields
@@ -20,12 +20,22 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn import get_config
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._estimators.inference import (
+    ArrayEstimator,
+    as_returned,
+    follows_input,
+    inference,
+    inference_module,
+    joined,
+    with_feature_names,
+)
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
@@ -43,24 +53,23 @@ from sklearn_ae._estimators.validation import (
 from sklearn_ae._fitting.incremental import fit_chunk
 from sklearn_ae._fitting.pipeline import Fitted, Previous, fit
 from sklearn_ae._model.initialization import ModelSpec
-from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._options import Slot, check_nested, resolve, suggestion
 from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.optimization import SHORT, TrainingConfig
 from sklearn_ae._training.stored_net import StoredNet, net_to_state
-from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, stacked
+from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
+from sklearn_ae._utils.namespaces import is_foreign
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import (
     MAX_SEED,
     kept_filters,
     private_random_state,
-    resolve_device,
-    threads_for,
+    running_on,
+    selected_device,
 )
-from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae._utils.stored_modules import from_tree, to_tree
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Network, as_modules
 from sklearn_ae.priors import FittedPrior
@@ -74,14 +83,19 @@ def unchanged_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
     """Restore the attributes of an estimator if its method is refused, fails or is interrupted.
 
     The method may call scikit-learn as it likes: the filters of warnings are kept, and arrays are NumPy's.
+    Where scikit-learn's support for others is on, it trains where X is, and leaves the estimator there.
     """
 
     @functools.wraps(method)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def wrapped(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
         before = dict(vars(self))
+        follows = get_config()["array_api_dispatch"] and is_foreign(X)
         try:
-            with kept_filters(), numpy_only():
-                return method(self, *args, **kwargs)
+            with kept_filters(), numpy_only(), running_on(X) if follows else contextlib.nullcontext():
+                fitted = method(self, X, *args, **kwargs)
+            if follows:
+                self._move_to(X)
+            return fitted
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -106,12 +120,13 @@ def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, StoredEstimator):
+class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator):
     """Base of deterministic and variational autoencoders."""
 
     _parameter_constraints: dict[str, Any]
     _slots: dict[str, Slot]
     _schedule = SHORT
+    _placed = "mean_"
 
     # -- fit ----------------------------------------------------------------------
 
@@ -224,7 +239,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         params = {name: getattr(self, name) for name in names}
         if self.callbacks:
             check_callbacks(self.callbacks, in_chunks=in_chunks)
-        return TrainingConfig(device=resolve_device(self.device), schedule=self._schedule, **params)
+        return TrainingConfig(device=selected_device(self.device), schedule=self._schedule, **params)
 
     def _check_unchanged(self, spec: ModelSpec) -> None:
         """Raise an error if a parameter that the weights depend on has changed since the first chunk."""
@@ -380,6 +395,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     # -- transform ------------------------------------------------------------------
 
+    @follows_input(on_tensors=True)
     def transform(self, X: Any) -> np.ndarray:
         """Encode samples.
 
@@ -397,21 +413,22 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         check_is_fitted(self)
         return self._transform(validate_large(self, X))
 
-    def _transform(self, X: Any) -> np.ndarray:
-        module = self._inference_module(X.dtype)
-        with torch.no_grad(), threads_for(module.n_weights, X.shape[0]):
-            parts = (self._to_user(module.encode(x).numpy()) for x in working_blocks(module, X))
-            return stacked(parts, X.shape[0])
+    def _transform(self, X: Any) -> Any:
+        module = inference_module(self.module_, self.device, X.dtype)
+        with inference(module, X.shape[0]):
+            parts = (self._to_user(as_returned(module.encode(x), X)) for x in working_blocks(module, X))
+            return joined(parts, X)
 
-    def _to_user(self, codes: np.ndarray) -> np.ndarray:
+    def _to_user(self, codes: Any) -> Any:
         """Convert codes of the module to those that ``transform`` returns."""
         return codes
 
-    def _from_user(self, Z: np.ndarray) -> np.ndarray:
+    def _from_user(self, Z: Any) -> Any:
         """Invert :meth:`_to_user`."""
         return Z
 
-    def inverse_transform(self, X: Any) -> np.ndarray:
+    @follows_input(on_tensors=True)
+    def inverse_transform(self, X: Any) -> Any:
         """Decode latent codes.
 
         Parameters
@@ -421,13 +438,14 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
         Returns
         -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Reconstructed samples, in the units of X.
+        X_original : {ndarray, DataFrame} of shape (n_samples, n_features)
+            Reconstructed samples, in the units of X. A DataFrame with the names of the
+            features if ``set_output`` selects one.
         """
         check_is_fitted(self)
-        return self._inverse_transform(self._check_codes(X))
+        return with_feature_names(self, self._inverse_transform(self._check_codes(X)), X)
 
-    def _check_codes(self, X: Any) -> np.ndarray:
+    def _check_codes(self, X: Any) -> Any:
         Z = validate_codes(X)
         if Z.shape[1] != self.n_components_:
             raise ValueError(
@@ -436,15 +454,15 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             )
         return Z
 
-    def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
-        module = self._inference_module(Z.dtype)
+    def _inverse_transform(self, Z: Any) -> Any:
+        module = inference_module(self.module_, self.device, Z.dtype)
         size = max(1, BLOCK_VALUES // self.n_features_in_)
         blocks = (self._from_user(Z[start : start + size]) for start in range(0, len(Z), size))
-        with torch.no_grad(), threads_for(module.n_weights, len(Z)):
-            return stacked(
-                (module.reconstruct(torch.tensor(z, device="cpu")).numpy() for z in blocks), len(Z)
-            )
+        with inference(module, len(Z)):
+            codes = (torch.asarray(z, device=module.offset.device, copy=True) for z in blocks)
+            return joined((as_returned(module.reconstruct(z), Z) for z in codes), Z)
 
+    @follows_input(on_tensors=True)
     def reconstruction_error(self, X: Any) -> np.ndarray:
         """Compute the squared reconstruction error of each sample.
 
@@ -460,12 +478,13 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """
         check_is_fitted(self)
         X = validate_large(self, X)
-        return stacked((self._squared_errors(x) for x in sample_blocks(X)), X.shape[0])
+        return joined((self._squared_errors(x) for x in sample_blocks(X)), X)
 
     @np.errstate(over="ignore")  # the error of an extreme sample is infinite
-    def _squared_errors(self, X: np.ndarray) -> np.ndarray:
-        return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)
+    def _squared_errors(self, X: Any) -> Any:
+        return ((X - self._inverse_transform(self._transform(X))) ** 2).sum(axis=1)
 
+    @follows_input()
     def score_samples(
         self, X: Any, *, n_draws: int = N_DRAWS, return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -506,6 +525,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """Return the log-likelihood of each sample and its standard error."""
         raise NotImplementedError
 
+    @follows_input()
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log-likelihood of the samples, in nats; higher is better.
 
@@ -529,11 +549,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     def _n_features_out(self) -> int:
         return self.n_components_
 
-    def _inference_module(self, dtype: Any) -> Autoencoder:
-        wanted = torch.float32 if dtype == np.float32 else torch.float64
-        if self.module_.offset.dtype == wanted:
-            return self.module_
-        return copy.deepcopy(self.module_).to(wanted)
+    @property
+    def _dtype(self) -> np.dtype:
+        """Precision that the model was fitted in."""
+        return self.module_.offset.numpy().dtype
 
     def _has_loss_with(self, flag: str) -> bool:
         """Return a flag of the loss or likelihood, False for one that is invalid."""
@@ -545,6 +564,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = True
         tags.input_tags.positive_only = self._has_loss_with("positive_only")
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

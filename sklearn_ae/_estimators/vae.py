@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.vae import FittedVAE
 from sklearn_ae._estimators.base import BaseAutoencoder
+from sklearn_ae._estimators.inference import follows_input
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
 from sklearn_ae._fitting.densities import fit_density
 from sklearn_ae._fitting.pipeline import Fitted, Previous
@@ -143,10 +144,12 @@ class VAETransformer(BaseAutoencoder):
         minibatches and the noise. None uses fresh entropy; NumPy's global generator
         is never used.
     device : str or torch.device, default="cpu"
-        Training device; "auto" selects cuda, mps or cpu. Data that fit in memory are
-        copied to the device once, and on cuda training steps are captured as CUDA
-        graphs unless they run user code. Fitted models are kept on the CPU, where
-        they transform and score.
+        Device of training, ``transform``, ``inverse_transform`` and
+        ``reconstruction_error``, unless X is a tensor that they follow (scikit-learn's
+        ``array_api_dispatch``); "auto" selects cuda, mps or cpu. Data that fit in
+        memory are copied to the device once for training, and on cuda training steps
+        are captured as CUDA graphs unless they run user code. Densities are computed
+        on the CPU, as is everything where a stored model finds no such device.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the training steps. "auto" uses bfloat16 if the hardware supports
         it and the layers are wide enough to benefit. Weights are kept in float32.
@@ -379,6 +382,7 @@ class VAETransformer(BaseAutoencoder):
         """The fitted module as a probability model of X."""
         return FittedVAE(self.module_)
 
+    @follows_input()
     def posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the approximate posterior q(z | x).
 
@@ -399,6 +403,7 @@ class VAETransformer(BaseAutoencoder):
         mean, std = self._model.moments(X)
         return mean.astype(X.dtype), std.astype(X.dtype)
 
+    @follows_input()
     def kl_divergence(self, X: Any) -> np.ndarray:
         """Compute the KL divergence of each sample's posterior from N(0, I), in closed form.
 
@@ -415,6 +420,7 @@ class VAETransformer(BaseAutoencoder):
         check_is_fitted(self)
         return self._model.kl_divergence(validate_large(self, X))
 
+    @follows_input()
     def elbo(self, X: Any, *, n_draws: int = N_DRAWS) -> np.ndarray:
         """Compute the evidence lower bound of each sample.
 
@@ -490,7 +496,7 @@ class VAETransformer(BaseAutoencoder):
             own_codes = torch.from_numpy(mean + std * rng.standard_normal(mean.shape))
             order = rng.permutation(n)
             X, codes = np.concatenate([X, others])[order], torch.cat([codes, own_codes])[order]
-        X = X.astype(self.mean_.dtype)
+        X = X.astype(self._dtype)
         return (X, codes.numpy()) if return_codes else X
 
     def _has_partial_fit(self) -> bool:

@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import sklearn.utils
 import torch
 from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset
@@ -22,6 +23,7 @@ from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import mle_components
 from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, InvalidParameterError, Options, RealNotInt, StrOptions
+from sklearn_ae._utils.namespaces import as_numpy, is_dispatched, without_gradient
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
 from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.networks import ACTIVATIONS, Shape
@@ -80,18 +82,27 @@ def reproducible_streams(X: Any, rng: np.random.RandomState) -> Iterator[None]:
 
 
 def array_like(X: Any) -> Any:
-    """Return an array for a tensor and a table for a record batch, which keeps its names; X otherwise.
+    """Return NumPy's array for one of another library and a table for a record batch; X otherwise.
 
-    Gradients are dropped, and bfloat16, which NumPy does not have, becomes float32.
+    Tensors stay tensors with ``array_api_dispatch=True``. A table has the names of the features.
     """
-    if isinstance(X, torch.Tensor) and X.layout is torch.strided:
-        X = X.detach().cpu()
-        return (X.float() if X.dtype is torch.bfloat16 else X).numpy()
+    if isinstance(X, np.ndarray):
+        return X
     if type(X).__name__ == "RecordBatch" and hasattr(X, "schema"):
         import pyarrow
 
         return pyarrow.Table.from_batches([X])
-    return X
+    return without_gradient(X) if is_kept(X) else as_numpy(X)
+
+
+def _dtypes(X: Any) -> list[Any]:
+    """Return the data types that are kept; others are converted to the first."""
+    return [torch.float64, torch.float32] if is_kept(X) else [np.float64, np.float32]
+
+
+def is_kept(X: Any) -> bool:
+    """Return whether X is a tensor that computations follow."""
+    return isinstance(X, torch.Tensor) and is_dispatched(X)
 
 
 def validate_samples(
@@ -131,13 +142,13 @@ def validate_samples(
                 estimator,
                 X,
                 reset=reset,
-                dtype=[np.float64, np.float32],
+                dtype=_dtypes(X),
                 accept_sparse=("csr", "csc"),
                 ensure_all_finite="allow-nan" if allow_nan else True,
                 ensure_min_samples=least or (2 if reset else 1),
             )
     except (TypeError, ValueError) as error:
-        reason = reason_for(X, estimator, allow_nan)
+        reason = reason_for(as_numpy(X), estimator, allow_nan)
         if reason is not None:
             raise ValueError(f"{name} {reason}") from error
         if name == "X":
@@ -146,14 +157,15 @@ def validate_samples(
         raise kind(f"{name} does not match X: {error}") from error
 
 
-def validate_codes(Z: Any) -> np.ndarray:
+def validate_codes(Z: Any) -> Any:
     """Return validated latent codes; float32 and float64 are kept."""
     Z = array_like(Z)
     try:
         with kept_filters():
-            return check_array(Z, dtype=[np.float64, np.float32], ensure_min_features=0, input_name="X")
+            check = sklearn.utils.check_array if is_kept(Z) else check_array
+            return check(Z, dtype=_dtypes(Z), ensure_min_features=0, input_name="X")
     except (TypeError, ValueError) as error:
-        reason = reason_for_codes(Z)
+        reason = reason_for_codes(as_numpy(Z))
         if reason is None:
             raise
         raise ValueError(f"X {reason}") from error

@@ -309,7 +309,7 @@ class Autoencoder(nn.Module):
     def _in_X(self, x: Tensor) -> Tensor:
         """Return samples in the units of X, given those in working units, which may be normal scores."""
         X = self.in_units(x)
-        return X if self.scores is None else torch.from_numpy(self.scores.inverse(X.numpy())).to(X.dtype)
+        return X if self.scores is None else torch.from_numpy(self.scores.inverse(X.cpu().numpy())).to(X)
 
     @property
     def log_jacobian(self) -> float:

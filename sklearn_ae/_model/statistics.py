@@ -21,7 +21,8 @@ from torch import Generator, Tensor
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import misfit
 from sklearn_ae._model.pca import total_variance
-from sklearn_ae._utils.arrays import sample_blocks
+from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks
+from sklearn_ae._utils.namespaces import widest_float
 
 N_LANDMARKS = 512
 MIN_VALIDATION_SAMPLES = 10  # below this number, validation cannot show a gain
@@ -230,20 +231,40 @@ def squared_errors(module: Autoencoder, samples: Any, sizes: Iterable[int]) -> t
 def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
     """Iterate over X in working units and in the precision of the module, in blocks that fit the cache."""
     dtype = module.offset.dtype
-    offset = module.offset.numpy().astype(np.float64, copy=False)
+    device = module.offset.device
+    if isinstance(X, Tensor) and module.scores is None:
+        yield from _working_tensors(module, X)
+        return
+    offset = module.offset.cpu().numpy().astype(np.float64, copy=False)
     for part in X.blocks() if hasattr(X, "blocks") else sample_blocks(X):
+        part = part.cpu().numpy() if isinstance(part, Tensor) else part
         x = (part if module.scores is None else module.scores(part)) - offset
         try:
             with np.errstate(over="raise"):
                 x /= module.scale
         except FloatingPointError as error:
-            j = int(np.abs(part).max(axis=0).argmax())
-            value = np.abs(part[:, j]).max()
-            raise ValueError(
-                f"Feature {j} of X reaches {value:.3g}, too far from the training samples, whose standard "
-                f"deviation is {module.scale:.3g}; remove or clip such values."
-            ) from error
-        yield torch.from_numpy(x).to(dtype)
+            raise _too_far(module, part) from error
+        yield torch.from_numpy(x).to(dtype).to(device)
+
+
+def _working_tensors(module: Autoencoder, X: Tensor) -> Iterator[Tensor]:
+    """Iterate over blocks of a tensor, on its device; centred in float64 if the device has it."""
+    exact = widest_float(X.device)
+    offset = module.offset.to(exact)
+    for part in X.split(max(1, BLOCK_VALUES // X.shape[1])):
+        x = (part.to(exact) - offset) / module.scale
+        if not bool(x.isfinite().all()):
+            raise _too_far(module, part.cpu().numpy())
+        yield x.to(module.offset.dtype)
+
+
+def _too_far(module: Autoencoder, part: np.ndarray) -> ValueError:
+    j = int(np.abs(part).max(axis=0).argmax())
+    value = np.abs(part[:, j]).max()
+    return ValueError(
+        f"Feature {j} of X reaches {value:.3g}, too far from the training samples, whose standard "
+        f"deviation is {module.scale:.3g}; remove or clip such values."
+    )
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.base import BaseAutoencoder, unchanged_on_error
+from sklearn_ae._estimators.inference import ArrayEstimator, follows_input, with_feature_names
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested, resolve
@@ -27,13 +28,13 @@ from sklearn_ae._outlier.ensemble import (
 from sklearn_ae._outlier.sample_weights import copies_by_weight, with_positive_weights
 from sklearn_ae._outlier.threshold import automatic_threshold
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
+from sklearn_ae._utils.namespaces import as_numpy
 from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
-from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 
-class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, StoredEstimator):
+class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator):
     """Outlier detector based on an ensemble of autoencoders.
 
     ::
@@ -176,6 +177,9 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         "verbose": ["verbose"],
     }
 
+    _placed = "_place"
+    _place: Any = np.empty(0)  # tensors and arrays of other libraries have one of theirs
+
     # Set by fit
     offset_: float
     _fold_detectors: list[FoldDetector]
@@ -245,7 +249,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
             The fitted detector.
         """
         X = validate_samples(self, X, reset=True, allow_nan=True)
-        X, weights = with_positive_weights(X, sample_weight)
+        X, weights = with_positive_weights(X, as_numpy(sample_weight))
         if not sparse.issparse(X) and np.isnan(X).all():
             raise ValueError("X contains NaN only. At least one value must be known.")
         score = resolve(self.outlier_score, OUTLIER_SCORES, "outlier_score", OutlierScore)
@@ -263,6 +267,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         self.autoencoder_ = self.estimators_[0]
         scores = self._fold_scores(X)
         self._training_ranks = TrainingRanks(scores, folds, n_copies)
+        self.__dict__.pop("_place", None)
         self.offset_ = self._threshold(np.repeat(scores.mean(axis=0), n_copies))
         return self
 
@@ -279,6 +284,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- scores and labels ------------------------------------------------------------
 
+    @follows_input()
     @np.errstate(over="ignore")  # scores of extreme samples are infinite
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the score of each sample; higher is more normal.
@@ -305,6 +311,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         """Return the scores by the detector of each fold, of shape (n_estimators, n_samples)."""
         return np.stack([fold_detector.score_samples(X) for fold_detector in self._fold_detectors])
 
+    @follows_input()
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the score of each sample minus ``offset_``; negative for outliers.
 
@@ -319,6 +326,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         """
         return self.score_samples(X) - self.offset_
 
+    @follows_input()
     def predict(self, X: Any) -> np.ndarray:
         """Label samples as inliers or outliers.
 
@@ -334,6 +342,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    @follows_input()
     def pvalues(self, X: Any) -> np.ndarray:
         """Return the conformal p-value of each sample: how rare samples are that lie as far out.
 
@@ -381,6 +390,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         ranks = np.mean([fold_detector.rank(values) for fold_detector, values in pairs], axis=0)
         return self._training_ranks.pvalues(scores.mean(axis=0), ranks)
 
+    @follows_input()
     @np.errstate(over="ignore", invalid="ignore")
     def explain(self, X: Any) -> np.ndarray:
         """Return the contribution of each feature to the outlyingness of each sample.
@@ -407,6 +417,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- transform --------------------------------------------------------------------
 
+    @follows_input()
     def transform(self, X: Any) -> np.ndarray:
         """Encode samples with ``autoencoder_``.
 
@@ -424,6 +435,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         completion = self._fold_detectors[0].completion
         return self.autoencoder_._transform(completion.fill(X)[0])
 
+    @follows_input()
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Decode codes with ``autoencoder_``.
 
@@ -434,11 +446,13 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
         Returns
         -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Reconstructions, in the units of X.
+        X_original : {ndarray, DataFrame} of shape (n_samples, n_features)
+            Reconstructions, in the units of X. A DataFrame with the names of the features if
+            ``set_output`` selects one.
         """
         check_is_fitted(self)
-        return self.autoencoder_.inverse_transform(X)
+        decoded = self.autoencoder_._inverse_transform(self.autoencoder_._check_codes(X))
+        return with_feature_names(self, decoded, X)
 
     @property
     def _n_features_out(self) -> int:
@@ -446,6 +460,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
         if isinstance(self.autoencoder, BaseAutoencoder):

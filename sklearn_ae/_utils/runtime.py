@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,24 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device={str(device)!r} cannot be used here: {reason}. Use device='cpu' or 'auto'."
         ) from error
     return resolved
+
+
+_DEVICE_OF_TENSORS: ContextVar[torch.device | None] = ContextVar("device_of_tensors", default=None)
+
+
+@contextlib.contextmanager
+def running_on(X: Any) -> Iterator[None]:
+    """Let computations run on the device of X, if it is a tensor, instead of that of a parameter."""
+    token = _DEVICE_OF_TENSORS.set(X.device if isinstance(X, torch.Tensor) else None)
+    try:
+        yield
+    finally:
+        _DEVICE_OF_TENSORS.reset(token)
+
+
+def selected_device(device: str | torch.device) -> torch.device:
+    """Return the device of the tensors that a method was called with, or else that of a parameter."""
+    return _DEVICE_OF_TENSORS.get() or resolve_device(device)
 
 
 def use_bf16(precision: str, device: torch.device, module: nn.Module, batch_size: int) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
 from sklearn.pipeline import Pipeline
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import check_decoder, decode, dense_samples, encode
 from sklearn_ae.inspection._drawing import (
@@ -69,6 +70,7 @@ class ExplainedVarianceDisplay:
         self.curves = curves
 
     @classmethod
+    @numpy_only()
     def from_estimator(
         cls, estimators: Any, X: Any, *, n_components: Any = None, ax: Any = None
     ) -> ExplainedVarianceDisplay:
@@ -123,6 +125,7 @@ class ExplainedVarianceDisplay:
         return cls.from_predictions(curves, ax=ax)
 
     @classmethod
+    @numpy_only()
     def from_predictions(cls, curves: Any, *, ax: Any = None) -> ExplainedVarianceDisplay:
         """Plot given explained variance ratios.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import check_decoder
 from sklearn_ae.inspection._cells import (
@@ -101,6 +102,7 @@ class InterpolationDisplay:
         self.name = name
 
     @classmethod
+    @numpy_only()
     def from_estimator(
         cls,
         estimator: Any,

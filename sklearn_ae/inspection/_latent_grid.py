@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import check_decoder
 from sklearn_ae.inspection._cells import (
@@ -110,6 +111,7 @@ class LatentGridDisplay:
         self.name = name
 
     @classmethod
+    @numpy_only()
     def from_estimator(
         cls,
         estimator: Any,

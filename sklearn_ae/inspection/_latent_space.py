@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_ae._utils.arrays import check_array, dense
+from sklearn_ae._utils.arrays import check_array, dense, numpy_only
 from sklearn_ae._utils.parameters import index
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import kind, transform
@@ -89,6 +89,7 @@ class LatentSpaceDisplay:
         self.name = name
 
     @classmethod
+    @numpy_only()
     def from_estimator(
         cls,
         estimator: Any,
@@ -176,6 +177,7 @@ class LatentSpaceDisplay:
         )
 
     @classmethod
+    @numpy_only()
     def from_predictions(
         cls,
         codes: ArrayLike,

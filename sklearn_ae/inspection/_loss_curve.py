@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae.inspection._drawing import COLOURS, axes_and_figure, pyplot, style_chart
 from sklearn_ae.losses import SquaredError
@@ -79,6 +80,7 @@ class LossCurveDisplay:
         self.loss_name = loss_name
 
     @classmethod
+    @numpy_only()
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> LossCurveDisplay:
         """Plot the loss curves of a fitted model.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar, column_or_1d
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.pipelines import before_last_step, last_step, names_before_last_step
 from sklearn_ae._utils.transformers import kind
 from sklearn_ae.inspection._cells import resolve_feature_names
@@ -91,6 +92,7 @@ class OutlierScoreDisplay:
         self.feature_names = feature_names
 
     @classmethod
+    @numpy_only()
     def from_estimator(
         cls,
         detector: Any,
@@ -158,6 +160,7 @@ class OutlierScoreDisplay:
         return display.plot(ax, max_features=max_features)
 
     @classmethod
+    @numpy_only()
     def from_predictions(
         cls,
         scores: ArrayLike,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.transformers import check_decoder, decode, dense_samples, encode
 from sklearn_ae.inspection._cells import (
     check_kind,
@@ -90,6 +91,7 @@ class ReconstructionDisplay:
         self.feature_names = feature_names
 
     @classmethod
+    @numpy_only()
     def from_estimator(
         cls,
         estimator: Any,
@@ -163,6 +165,7 @@ class ReconstructionDisplay:
         )
 
     @classmethod
+    @numpy_only()
     def from_predictions(
         cls,
         X: Any,

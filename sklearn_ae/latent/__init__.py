@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_scalar
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.parameters import check_density, finite_number, finite_vector, index
 from sklearn_ae._utils.runtime import kept_filters, private_random_state
 from sklearn_ae._utils.transformers import decode, encode
@@ -42,6 +43,7 @@ __all__ = [
 
 
 @kept_filters()
+@numpy_only()
 def interpolate(
     model: Any, X_start: Any, X_end: Any, n_steps: int = 10, method: str = "linear"
 ) -> np.ndarray:
@@ -97,6 +99,7 @@ def interpolate(
 
 
 @kept_filters()
+@numpy_only()
 def traverse(model: Any, x: Any, component: int, values: ArrayLike) -> np.ndarray:
     """Vary one component of a sample's code.
 
@@ -140,6 +143,7 @@ def traverse(model: Any, x: Any, component: int, values: ArrayLike) -> np.ndarra
 
 
 @kept_filters()
+@numpy_only()
 def latent_grid(
     model: Any,
     n: int = 20,
@@ -201,6 +205,7 @@ def latent_grid(
 
 
 @kept_filters()
+@numpy_only()
 def attribute_vector(model: Any, X_with: Any, X_without: Any) -> np.ndarray:
     """Return the latent direction from samples without an attribute to samples with it.
 
@@ -242,6 +247,7 @@ def attribute_vector(model: Any, X_with: Any, X_without: Any) -> np.ndarray:
 
 
 @kept_filters()
+@numpy_only()
 def apply_attribute(model: Any, X: Any, vector: ArrayLike, strength: float = 1.0) -> np.ndarray:
     """Shift the codes of samples along a vector, such as the result of :func:`attribute_vector`.
 
@@ -282,6 +288,7 @@ def apply_attribute(model: Any, X: Any, vector: ArrayLike, strength: float = 1.0
 
 
 @kept_filters()
+@numpy_only()
 def sample_latent(
     model: Any,
     X: Any,

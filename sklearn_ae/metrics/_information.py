@@ -20,7 +20,7 @@ from scipy.stats import entropy
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.utils import check_consistent_length, check_scalar
 
-from sklearn_ae._utils.arrays import check_array
+from sklearn_ae._utils.arrays import check_array, numpy_only
 from sklearn_ae._utils.runtime import MAX_SEED, kept_filters, private_random_state
 from sklearn_ae._utils.transformers import encode
 from sklearn_ae.metrics._aggregate import Aggregate
@@ -36,6 +36,7 @@ from sklearn_ae.metrics._posteriors import (
 
 
 @kept_filters()
+@numpy_only()
 def mutual_information(
     model: Any,
     X: Any,
@@ -152,6 +153,7 @@ def _information_bounds(q: Posteriors, n_draws: int, rng: np.random.RandomState)
 
 
 @kept_filters()
+@numpy_only()
 def total_correlation(
     model: Any,
     X: Any,
@@ -249,6 +251,7 @@ def _correlation(q: Posteriors, n_draws: int, rng: np.random.RandomState) -> flo
 
 
 @kept_filters()
+@numpy_only()
 def mutual_information_gap(
     model: Any,
     X: Any,

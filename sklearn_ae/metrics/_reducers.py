@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import indexable
 from sklearn.utils.multiclass import type_of_target
 
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.compat import _safe_indexing
 from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.parameters import check_groups
@@ -37,6 +38,7 @@ _TIMES = ("fit_time", "transform_time")
 
 
 @kept_filters()
+@numpy_only()
 def compare_reducers(
     estimators: Any,
     X: Any,

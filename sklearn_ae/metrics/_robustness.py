@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar, get_tags
 
-from sklearn_ae._utils.arrays import check_array, dense
+from sklearn_ae._utils.arrays import check_array, dense, numpy_only
 from sklearn_ae._utils.parameters import check_density, finite_number
 from sklearn_ae._utils.pipelines import first_step, last_step
 from sklearn_ae._utils.runtime import kept_filters, private_random_state
@@ -25,6 +25,7 @@ _BLOCK_VALUES = 2**22  # Number of values encoded at a time
 
 
 @kept_filters()
+@numpy_only()
 def noise_sensitivity(
     model: Any,
     X: Any,
@@ -118,6 +119,7 @@ def _squared_shift(model: Any, X: Any, codes: np.ndarray) -> float:
 
 
 @kept_filters()
+@numpy_only()
 def lipschitz_estimate(model: Any, X: Any) -> np.ndarray:
     """Return the local Lipschitz constant of the encoder at each sample.
 
@@ -193,6 +195,7 @@ def _steps(X: np.ndarray) -> np.ndarray:
 
 
 @kept_filters()
+@numpy_only()
 def round_trip_error(
     model: Any,
     X: Any = None,

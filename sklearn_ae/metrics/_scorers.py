@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import UndefinedMetricWarning
 
-from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
+from sklearn_ae._utils.arrays import check_array, dense, numpy_only, sample_blocks
 from sklearn_ae._utils.runtime import kept_filters
 from sklearn_ae._utils.transformers import check_decoder, transform
 from sklearn_ae._utils.warnings import warn_user
@@ -21,6 +21,7 @@ from sklearn_ae.metrics._affine import Density
 
 
 @kept_filters()
+@numpy_only()
 def explained_variance_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     """Return the share of the variance of X that is explained by the reconstruction.
 
@@ -80,6 +81,7 @@ def explained_variance_scorer(estimator: Any, X: Any, y: Any = None) -> float:
 
 
 @kept_filters()
+@numpy_only()
 def neg_reconstruction_error_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     """Return the negative mean over samples of the squared reconstruction error.
 
@@ -120,6 +122,7 @@ def neg_reconstruction_error_scorer(estimator: Any, X: Any, y: Any = None) -> fl
 
 
 @kept_filters()
+@numpy_only()
 def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     """Return the mean log-likelihood per sample in nats, in the units of X.
 
