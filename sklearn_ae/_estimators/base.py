@@ -26,6 +26,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
@@ -366,6 +367,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     # -- transform ------------------------------------------------------------------
 
+    @lazy_for_dask
     def transform(self, X: Any) -> np.ndarray:
         """Encode samples.
 
@@ -397,6 +399,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """Invert :meth:`_to_user`."""
         return Z
 
+    @lazy_for_dask
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Decode latent codes.
 
@@ -431,6 +434,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
                 (module.reconstruct(torch.tensor(z, device="cpu")).numpy() for z in blocks), len(Z)
             )
 
+    @lazy_for_dask
     def reconstruction_error(self, X: Any) -> np.ndarray:
         """Compute the squared reconstruction error of each sample.
 
@@ -452,6 +456,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     def _squared_errors(self, X: np.ndarray) -> np.ndarray:
         return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)
 
+    @lazy_for_dask
     def score_samples(
         self, X: Any, *, n_draws: int = N_DRAWS, return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.vae import FittedVAE
 from sklearn_ae._estimators.base import BaseAutoencoder
+from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
 from sklearn_ae._fitting.densities import fit_density
 from sklearn_ae._fitting.pipeline import Fitted, Previous
@@ -379,6 +380,7 @@ class VAETransformer(BaseAutoencoder):
         """The fitted module as a probability model of X."""
         return FittedVAE(self.module_)
 
+    @lazy_for_dask
     def posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the approximate posterior q(z | x).
 
@@ -399,6 +401,7 @@ class VAETransformer(BaseAutoencoder):
         mean, std = self._model.moments(X)
         return mean.astype(X.dtype), std.astype(X.dtype)
 
+    @lazy_for_dask
     def kl_divergence(self, X: Any) -> np.ndarray:
         """Compute the KL divergence of each sample's posterior from N(0, I), in closed form.
 
@@ -415,6 +418,7 @@ class VAETransformer(BaseAutoencoder):
         check_is_fitted(self)
         return self._model.kl_divergence(validate_large(self, X))
 
+    @lazy_for_dask
     def elbo(self, X: Any, *, n_draws: int = N_DRAWS) -> np.ndarray:
         """Compute the evidence lower bound of each sample.
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.base import BaseAutoencoder, unchanged_on_error
+from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested, resolve
@@ -279,6 +280,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- scores and labels ------------------------------------------------------------
 
+    @lazy_for_dask
     @np.errstate(over="ignore")  # scores of extreme samples are infinite
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the score of each sample; higher is more normal.
@@ -334,6 +336,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    @lazy_for_dask
     def pvalues(self, X: Any) -> np.ndarray:
         """Return the conformal p-value of each sample: how rare samples are that lie as far out.
 
@@ -381,6 +384,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         ranks = np.mean([fold_detector.rank(values) for fold_detector, values in pairs], axis=0)
         return self._training_ranks.pvalues(scores.mean(axis=0), ranks)
 
+    @lazy_for_dask
     @np.errstate(over="ignore", invalid="ignore")
     def explain(self, X: Any) -> np.ndarray:
         """Return the contribution of each feature to the outlyingness of each sample.
@@ -407,6 +411,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- transform --------------------------------------------------------------------
 
+    @lazy_for_dask
     def transform(self, X: Any) -> np.ndarray:
         """Encode samples with ``autoencoder_``.
 
