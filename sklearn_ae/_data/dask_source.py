@@ -34,9 +34,7 @@ def open_dask(X: Any, check: Check) -> DaskSource:
         Turns samples into a validated array.
     """
     dtype = check(stand_in(X)).dtype
-    is_integer = (
-        not hasattr(X, "columns") and X.dtype.kind in "iu"
-    )  # smaller than floats
+    is_integer = not hasattr(X, "columns") and X.dtype.kind in "iu"  # smaller than floats
     empty = np.empty((0, X.shape[1]), X.dtype if is_integer else dtype)
     parts = map_samples(X, _as_array, empty.dtype, empty=empty).to_delayed().ravel()
     lengths, ranges = _tree_reduced([_delayed(_summary)(part) for part in parts], _joined_summaries)
@@ -64,8 +62,8 @@ def stand_in(X: Any) -> Any:
     return np.ones((1, *X.shape[1:]), X.dtype)
 
 
-def map_samples(X: Any, function: Callable[..., Any], *args: Any, empty: np.ndarray) -> Any:
-    """Return a dask array of ``function(block, *args)`` for each block of samples of X.
+def map_samples(X: Any, function: Callable[..., Any], *args: Any, empty: Any) -> Any:
+    """Return a dask array or data frame of ``function(block, *args)`` for each block of samples of X.
 
     Parameters
     ----------
@@ -73,11 +71,16 @@ def map_samples(X: Any, function: Callable[..., Any], *args: Any, empty: np.ndar
     function : callable
     *args : object
         Dask computes those that are delayed only once.
-    empty : ndarray
-        The result for no samples, which gives the dtype and the shape of a sample of the results.
+    empty : ndarray or DataFrame
+        The result for no samples, which gives the dtype, the names and the shape of a sample of the results.
     """
     if hasattr(X, "columns"):
         return X.map_partitions(function, *args, meta=empty)
+    if hasattr(empty, "columns"):
+        from dask.dataframe import from_dask_array
+
+        arrays = map_samples(X, _values, function, *args, empty=empty.to_numpy())
+        return from_dask_array(arrays, columns=empty.columns)
     axes = {"drop_axis": 1} if empty.ndim == 1 else {"new_axis": list(range(2, empty.ndim)) or None}
     chunks = (X.chunks[0], *((size,) for size in empty.shape[1:]))
     whole = X if X.numblocks[1] == 1 else X.rechunk({1: -1})
@@ -172,6 +175,10 @@ def _tree_reduced(values: list[Any], join: Callable[[Any, Any], Any]) -> Any:
 
 
 # -- tasks, which run where the blocks are -----------------------------------------------------
+
+
+def _values(block: Any, function: Callable[..., Any], *args: Any) -> np.ndarray:
+    return function(block, *args).to_numpy()
 
 
 def _as_array(block: Any, dtype: np.dtype) -> np.ndarray:

@@ -106,6 +106,7 @@ def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+@lazy_for_dask("transform", "fit_transform", "inverse_transform", "reconstruction_error", "score_samples")
 class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, StoredEstimator):
     """Base of deterministic and variational autoencoders."""
 
@@ -367,7 +368,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     # -- transform ------------------------------------------------------------------
 
-    @lazy_for_dask
     def transform(self, X: Any) -> np.ndarray:
         """Encode samples.
 
@@ -399,7 +399,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         """Invert :meth:`_to_user`."""
         return Z
 
-    @lazy_for_dask
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Decode latent codes.
 
@@ -434,7 +433,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
                 (module.reconstruct(torch.tensor(z, device="cpu")).numpy() for z in blocks), len(Z)
             )
 
-    @lazy_for_dask
     def reconstruction_error(self, X: Any) -> np.ndarray:
         """Compute the squared reconstruction error of each sample.
 
@@ -456,7 +454,6 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
     def _squared_errors(self, X: np.ndarray) -> np.ndarray:
         return np.square(X - self._inverse_transform(self._transform(X))).sum(axis=1)
 
-    @lazy_for_dask
     def score_samples(
         self, X: Any, *, n_draws: int = N_DRAWS, return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:

@@ -44,6 +44,7 @@ from sklearn_ae.priors import PRIORS, Prior
 _ACTIVE = 0.01
 
 
+@lazy_for_dask("posterior", "kl_divergence", "elbo")
 class VAETransformer(BaseAutoencoder):
     """Variational autoencoder with probabilistic PCA as starting point and fallback.
 
@@ -380,7 +381,6 @@ class VAETransformer(BaseAutoencoder):
         """The fitted module as a probability model of X."""
         return FittedVAE(self.module_)
 
-    @lazy_for_dask
     def posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the approximate posterior q(z | x).
 
@@ -401,7 +401,6 @@ class VAETransformer(BaseAutoencoder):
         mean, std = self._model.moments(X)
         return mean.astype(X.dtype), std.astype(X.dtype)
 
-    @lazy_for_dask
     def kl_divergence(self, X: Any) -> np.ndarray:
         """Compute the KL divergence of each sample's posterior from N(0, I), in closed form.
 
@@ -418,7 +417,6 @@ class VAETransformer(BaseAutoencoder):
         check_is_fitted(self)
         return self._model.kl_divergence(validate_large(self, X))
 
-    @lazy_for_dask
     def elbo(self, X: Any, *, n_draws: int = N_DRAWS) -> np.ndarray:
         """Compute the evidence lower bound of each sample.
 

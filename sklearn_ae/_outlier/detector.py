@@ -34,6 +34,7 @@ from sklearn_ae._utils.storage import StoredEstimator
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 
+@lazy_for_dask("score_samples", "pvalues", "explain", "transform", "fit_transform")
 class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, StoredEstimator):
     """Outlier detector based on an ensemble of autoencoders.
 
@@ -280,7 +281,6 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- scores and labels ------------------------------------------------------------
 
-    @lazy_for_dask
     @np.errstate(over="ignore")  # scores of extreme samples are infinite
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the score of each sample; higher is more normal.
@@ -336,7 +336,6 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    @lazy_for_dask
     def pvalues(self, X: Any) -> np.ndarray:
         """Return the conformal p-value of each sample: how rare samples are that lie as far out.
 
@@ -384,7 +383,6 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
         ranks = np.mean([fold_detector.rank(values) for fold_detector, values in pairs], axis=0)
         return self._training_ranks.pvalues(scores.mean(axis=0), ranks)
 
-    @lazy_for_dask
     @np.errstate(over="ignore", invalid="ignore")
     def explain(self, X: Any) -> np.ndarray:
         """Return the contribution of each feature to the outlyingness of each sample.
@@ -411,7 +409,6 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- transform --------------------------------------------------------------------
 
-    @lazy_for_dask
     def transform(self, X: Any) -> np.ndarray:
         """Encode samples with ``autoencoder_``.
 
