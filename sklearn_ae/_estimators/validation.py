@@ -65,7 +65,7 @@ def is_dask(X: Any) -> bool:
 
 
 def is_stream(X: Any) -> bool:
-    """Return whether X is a dataset, a loader, an iterable of chunks or a function that creates one.
+    """Return whether X is a dataset (of PyTorch or pyarrow), a loader, an iterable of chunks or its function.
 
     Objects that can be indexed or converted to an array or data frame, such as lists
     and tuples, are array-likes as everywhere in scikit-learn.
@@ -73,7 +73,8 @@ def is_stream(X: Any) -> bool:
     if isinstance(X, (Dataset, DataLoader)):
         return True
     table = any(hasattr(X, name) for name in ("__array__", "__dataframe__", "shape", "__getitem__"))
-    return not table and (hasattr(X, "__iter__") or (callable(X) and not inspect.isclass(X)))
+    is_iterable = hasattr(X, "__iter__") or hasattr(X, "get_fragments")
+    return not table and (is_iterable or (callable(X) and not inspect.isclass(X)))
 
 
 @contextlib.contextmanager
