@@ -21,7 +21,7 @@ from sklearn_ae._utils.arrays import check_array, dense, stacked
 from sklearn_ae._utils.parallel import in_advance
 
 _TOGETHER = 2**22  # entries of small blocks that are computed together (16 MB as float32)
-_SPLIT_EVERY = 8  # partial results that a task of a tree reduction joins
+_SPLIT_EVERY = 4  # partial results that a task of a tree reduction joins, as many as in dask
 
 
 def open_dask(X: Any, check: Check) -> DaskSource:
