@@ -17,9 +17,7 @@ PARAMS = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0}
 @pytest.fixture(scope="module")
 def cluster():
     """A dask cluster of two processes."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp"
-    ) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         yield cluster
 
 
@@ -83,17 +81,17 @@ def out_of_core(monkeypatch):
 
 
 @pytest.mark.slow
-def test_fits_on_a_cluster_of_processes_give_the_numbers_of_one(dask_backend, curve, out_of_core):
-    codes, score = fit_and_score(curve)
-    with Client(processes=False, n_workers=1, dashboard_address=None, set_as_default=True):
-        expected, expected_score = fit_and_score(curve)
+def test_fits_on_a_cluster_of_processes_give_the_numbers_of_one(cluster, curve, out_of_core):
+    expected, expected_score = fit_and_score(curve)
+    with Client(cluster):
+        codes, score = fit_and_score(curve)
     np.testing.assert_array_equal(codes, expected)
     assert score == expected_score
 
 
 def test_fits_with_a_client_give_the_numbers_of_threads(curve, out_of_core):
     expected, expected_score = fit_and_score(curve)
-    with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None):
+    with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0"):
         codes, score = fit_and_score(curve)
     np.testing.assert_array_equal(codes, expected)
     assert score == expected_score
