@@ -20,8 +20,8 @@ from sklearn.model_selection import GridSearchCV
 
 from sklearn_ae import AutoencoderTransformer
 
-X = load_digits().data
-model = AutoencoderTransformer(max_iter=40, random_state=0)
+X = load_digits().data[:900]
+model = AutoencoderTransformer(max_iter=20, random_state=0)
 search = GridSearchCV(model, {"n_components": [2, 8], "corruption": [None, "gaussian"]}, cv=2)
 
 # %%

@@ -29,7 +29,7 @@ SLOTS = {
     *("likelihoods", "divergences", "priors", "outlier_scores"),
 }
 TOOLS = {"inspection", "latent", "metrics"}
-OPTIONAL = ("matplotlib", "pandas", "polars", "pyarrow", "numpydoc", "zuko")
+OPTIONAL = ("matplotlib", "pandas", "polars", "pyarrow", "numpydoc", "zuko", "dask", "distributed", "ray")
 SLOW_TO_IMPORT = ("tqdm",)  # required, but only used by verbose fits
 
 MAX_LINES_OF_CODE = 350

@@ -226,6 +226,12 @@ def check_latent_space(out):
     assert number(out, r"(\d+)% are classified as eights") > 90
 
 
+def check_search_on_a_cluster(out):
+    assert number(out, r"(\d+) workers") == 2
+    assert number(out, r"from one process: (\S+)") == 0
+    assert len(table(out)) == 4
+
+
 CHECKS = {
     "replace_pca": check_replace_pca,
     "choose_latent_size": check_choose_latent_size,
@@ -239,6 +245,7 @@ CHECKS = {
     "outliers_in_tables": check_outliers_in_tables,
     "mixed_types": check_mixed_types,
     "latent_space": check_latent_space,
+    "search_on_a_cluster": check_search_on_a_cluster,
 }
 
 
