@@ -128,9 +128,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             Training data. Memory-mapped arrays with more than 2**26 entries, datasets (of
             PyTorch or pyarrow), data loaders, dask arrays and data frames, and iterables of
             chunks are read sequentially once per epoch and are not loaded into memory. The
-            results of other methods are lazy for dask arrays and data frames. A chunk is an array-like, or a tuple whose first
-            entry is one. Iterables must be re-iterable, or be passed as a function that
-            returns an iterator. Lists and other indexable objects are array-likes.
+            results of other methods are lazy for dask arrays and data frames. A chunk is an
+            array-like, or a tuple whose first entry is one. Iterables must be re-iterable,
+            or be passed as a function that returns an iterator. Lists and other indexable
+            objects are array-likes.
         y : Ignored
             Present for API consistency.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None

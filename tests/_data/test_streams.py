@@ -198,7 +198,7 @@ def test_fits_of_files_are_those_of_arrays(files, curve, unperturbed, is_filtere
     ours, plain = quick(2).fit(X), quick(2).fit(curve)
     assert ours.feature_names_in_.tolist() == list("abcde")
     frame = pd.DataFrame(curve, columns=list("abcde"))
-    np.testing.assert_array_equal(ours.transform(frame), plain.transform(curve))
+    np.testing.assert_allclose(ours.transform(frame), plain.transform(curve), rtol=1e-9, atol=1e-12)
 
 
 def test_large_files_are_not_loaded(files, curve, low_limits):
@@ -206,7 +206,7 @@ def test_large_files_are_not_loaded(files, curve, low_limits):
     pca = PCA(2).fit(curve)
     np.testing.assert_allclose(model.components_, pca.components_, atol=1e-6)
     frame = pd.DataFrame(curve, columns=list("abcde"))
-    errors = [quick(2, max_iter=30).fit(X).reconstruction_error(frame).mean() for X in (files, frame)]
+    errors = [quick(2, max_iter=15).fit(X).reconstruction_error(frame).mean() for X in (files, frame)]
     assert errors[0] < 1.1 * errors[1]
 
 
