@@ -2,9 +2,9 @@
 Search on a cluster
 ===================
 
-A grid search passes its fits to joblib, which can run them on a cluster of machines. Here the cluster consists
-of two processes on this machine, started by dask; for other machines, only the address of their scheduler is
-needed. The scores are those of a search in one process, digit by digit.
+A grid search passes its fits to joblib, which can run them on a cluster of machines. Here the cluster has two
+processes on this machine, started by dask; for other machines, only the address of their scheduler is needed.
+The scores are those of a search in one process, digit by digit.
 """
 
 # %%
