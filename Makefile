@@ -43,7 +43,7 @@ unit: $(VENV)/.dev
 
 check: lint coverage slow fuzz gallery docs test-min
 
-slow: $(VENV)/.dev
+slow: $(VENV)/.ray
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow --ignore=tests/check
 
 # Random examples of tests/test_fuzz.py, some minutes; another number with make fuzz N_FUZZ=2000
@@ -77,6 +77,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(INSTALL) --editable ".[dev]"
+	touch $@
+
+# Ray is large, and only one slow test needs it.
+$(VENV)/.ray: $(VENV)/.dev
+	$(INSTALL) --editable ".[dev,ray]"
 	touch $@
 
 $(MIN_VENV)/.installed: pyproject.toml constraints-min.txt

@@ -31,6 +31,7 @@ SLOTS = {
 TOOLS = {"inspection", "latent", "metrics"}
 WITH_LIBRARY = {"onnx"}  # imported by name only, because it needs an optional package
 OPTIONAL = ("matplotlib", "pandas", "polars", "pyarrow", "numpydoc", "zuko", "skl2onnx", "onnx")
+OPTIONAL += ("dask", "distributed", "ray")
 SLOW_TO_IMPORT = ("tqdm",)  # required, but only used by verbose fits
 
 MAX_LINES_OF_CODE = 350

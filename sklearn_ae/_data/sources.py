@@ -10,7 +10,8 @@ validates them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections import abc
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,24 +221,23 @@ class ChunkSource(Source):
         super().__init__(summary, summary.n_samples - len(self.held_out))
 
     def chunks(self) -> Iterator[np.ndarray]:
-        for start, chunk in self._placed():
-            first, last = np.searchsorted(self.held_out, [start, start + len(chunk)])
-            kept = np.delete(chunk, self.held_out[first:last] - start, axis=0) if first < last else chunk
-            if len(kept):
-                yield kept
-
-    def _placed(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Iterate over chunks with the position of their first sample."""
-        n = 0
-        for chunk in self.passes():
-            yield n, chunk
-            n += len(chunk)
+        n = yield from self._kept(0, self.passes())
         if n != self.summary.n_samples:
             raise ValueError(
                 f"The chunks of X held {self.summary.n_samples} samples in the first pass, but {n} later. "
                 "fit reads them once per epoch: pass an object that yields the same samples each time it is "
                 "iterated, or call partial_fit with each chunk."
             )
+
+    def _kept(self, n: int, chunks: Iterable[np.ndarray]) -> abc.Generator[np.ndarray, None, int]:
+        """Iterate over chunks from position n without held-out samples; return the position of the end."""
+        for chunk in chunks:
+            first, last = np.searchsorted(self.held_out, [n, n + len(chunk)])
+            kept = np.delete(chunk, self.held_out[first:last] - n, axis=0) if first < last else chunk
+            n += len(chunk)
+            if len(kept):
+                yield kept
+        return n
 
     def __getitem__(self, positions: Any) -> np.ndarray:
         wanted = self._positions(positions)
@@ -251,6 +251,41 @@ class ChunkSource(Source):
 
     def without(self, positions: np.ndarray) -> ChunkSource:
         return ChunkSource(self.passes, self.summary, positions)
+
+
+class FilesSource(ChunkSource):
+    """Chunks of several files, or parts of files, which are read in random order in training.
+
+    Parameters
+    ----------
+    files : sequence of callables
+        Start a pass over the validated chunks of a file.
+    lengths : sequence of int
+        Number of samples in each file.
+    summary : DataSummary
+    held_out : ndarray of int
+        Positions of samples to leave out, in increasing order.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Callable[[], Iterator[np.ndarray]]],
+        lengths: Sequence[int],
+        summary: DataSummary,
+        held_out: np.ndarray | None = None,
+    ):
+        super().__init__(lambda: (chunk for file in files for chunk in file()), summary, held_out)
+        self.files = files
+        self.lengths = lengths
+
+    def shuffled_chunks(self, generator: Generator) -> Iterator[np.ndarray]:
+        """Iterate over the chunks of files in random order."""
+        starts = np.cumsum([0, *self.lengths])
+        for i in torch.randperm(len(self.files), generator=generator, device="cpu").tolist():
+            yield from self._kept(int(starts[i]), self.files[i]())
+
+    def without(self, positions: np.ndarray) -> FilesSource:
+        return FilesSource(self.files, self.lengths, self.summary, positions)
 
 
 class LoaderSource(Source):

@@ -1,8 +1,9 @@
-"""Streaming inputs that ``fit`` accepts instead of an array: datasets, loaders and iterables of chunks."""
+"""Streaming inputs that ``fit`` accepts instead of an array: datasets, loaders, files and chunks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -10,7 +11,16 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
-from sklearn_ae._data.sources import N_ITEMS, Check, ChunkSource, DataSummary, LoaderSource, Source
+from sklearn_ae._data.sources import (
+    N_ITEMS,
+    Check,
+    ChunkSource,
+    DataSummary,
+    FilesSource,
+    LoaderSource,
+    Source,
+)
+from sklearn_ae._utils.arrays import BLOCK_VALUES
 
 
 def open_stream(X: Any, check: Check) -> Source:
@@ -18,10 +28,12 @@ def open_stream(X: Any, check: Check) -> Source:
 
     Parameters
     ----------
-    X : Dataset, DataLoader, iterable or callable
+    X : Dataset, DataLoader, pyarrow.dataset.Dataset, iterable or callable
     check : callable
         Turns a chunk into a validated array.
     """
+    if hasattr(X, "get_fragments"):
+        return _open_files(X, check)
     if isinstance(X, Dataset) and not isinstance(X, IterableDataset):
         X = DataLoader(X, N_ITEMS, shuffle=True)
     elif isinstance(X, IterableDataset):
@@ -36,6 +48,32 @@ def open_stream(X: Any, check: Check) -> Source:
             )
     passes = _passes(X, check)
     return ChunkSource(passes, DataSummary.of(passes()))
+
+
+def _open_files(X: Any, check: Check) -> Source:
+    """Return a source that reads a ``pyarrow.dataset.Dataset`` by row groups, in batches."""
+    size = max(1, BLOCK_VALUES // max(1, len(X.schema)))
+    try:
+        fragments = list(X.get_fragments())
+    except ValueError:  # of a filtered dataset, which is read as a whole
+        return open_stream(partial(X.to_batches, batch_size=size), check)
+    parts = [part for fragment in fragments for part in _row_groups(fragment)]
+    files = [_passes(partial(part.to_batches, schema=X.schema, batch_size=size), check) for part in parts]
+    lengths = []
+
+    def counted() -> Iterator[np.ndarray]:
+        for file in files:
+            lengths.append(0)
+            for chunk in file():
+                lengths[-1] += len(chunk)
+                yield chunk
+
+    summary = DataSummary.of(counted())
+    return FilesSource(files, lengths, summary)
+
+
+def _row_groups(fragment: Any) -> list[Any]:
+    return fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
 
 
 def _passes(X: Any, check: Check) -> Callable[[], Iterator[np.ndarray]]:

@@ -36,6 +36,7 @@ from sklearn_ae._estimators.inference import (
     joined,
     with_feature_names,
 )
+from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
     N_DRAWS,
@@ -120,6 +121,7 @@ def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+@lazy_for_dask("transform", "fit_transform", "inverse_transform", "reconstruction_error", "score_samples")
 class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator):
     """Base of deterministic and variational autoencoders."""
 
@@ -139,11 +141,13 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), Dataset, DataLoader or iterable
-            Training data. Memory-mapped arrays with more than 2**26 entries, datasets,
-            data loaders and iterables of chunks are read sequentially once per epoch and
-            are not loaded into memory. A chunk is an array-like, or a tuple whose first
-            entry is one. Iterables must be re-iterable, or be passed as a function that
-            returns an iterator. Lists and other indexable objects are array-likes.
+            Training data. Memory-mapped arrays with more than 2**26 entries, datasets (of
+            PyTorch or pyarrow), data loaders, dask arrays and data frames, and iterables of
+            chunks are read sequentially once per epoch and are not loaded into memory. The
+            results of other methods are lazy for dask arrays and data frames. A chunk is an
+            array-like, or a tuple whose first entry is one. Iterables must be re-iterable,
+            or be passed as a function that returns an iterator. Lists and other indexable
+            objects are array-likes.
         y : Ignored
             Present for API consistency.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None

@@ -20,6 +20,7 @@ from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.vae import FittedVAE
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.inference import follows_input
+from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
 from sklearn_ae._fitting.densities import fit_density
 from sklearn_ae._fitting.pipeline import Fitted, Previous
@@ -44,6 +45,7 @@ from sklearn_ae.priors import PRIORS, Prior
 _ACTIVE = 0.01
 
 
+@lazy_for_dask("posterior", "kl_divergence", "elbo")
 class VAETransformer(BaseAutoencoder):
     """Variational autoencoder with probabilistic PCA as starting point and fallback.
 

@@ -15,8 +15,9 @@ import torch
 from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset
 
+from sklearn_ae._data.dask_source import open_dask
 from sklearn_ae._data.in_memory import ArraySamples, PairedSamples
-from sklearn_ae._data.sources import LARGE, ArraySource, ChunkSource, DataSummary, Source
+from sklearn_ae._data.sources import LARGE, ArraySource, DataSummary, LoaderSource, Source
 from sklearn_ae._data.streams import open_stream, samples_of
 from sklearn_ae._estimators.data_errors import reason_for, reason_for_codes, refuse_times
 from sklearn_ae._model.initialization import ModelSpec
@@ -60,8 +61,13 @@ PARAMETER_CONSTRAINTS: dict[str, Any] = {
 N_DRAWS = 128  # default number of importance samples per sample
 
 
+def is_dask(X: Any) -> bool:
+    """Return whether X is a dask array, data frame or series, without importing dask."""
+    return type(X).__module__.startswith(("dask.array.", "dask.dataframe."))
+
+
 def is_stream(X: Any) -> bool:
-    """Return whether X is a dataset, a loader, an iterable of chunks or a function that creates one.
+    """Return whether X is a dataset (of PyTorch or pyarrow), a loader, an iterable of chunks or its function.
 
     Objects that can be indexed or converted to an array or data frame, such as lists
     and tuples, are array-likes as everywhere in scikit-learn.
@@ -69,7 +75,8 @@ def is_stream(X: Any) -> bool:
     if isinstance(X, (Dataset, DataLoader)):
         return True
     table = any(hasattr(X, name) for name in ("__array__", "__dataframe__", "shape", "__getitem__"))
-    return not table and (hasattr(X, "__iter__") or (callable(X) and not inspect.isclass(X)))
+    is_iterable = hasattr(X, "__iter__") or hasattr(X, "get_fragments")
+    return not table and (is_iterable or (callable(X) and not inspect.isclass(X)))
 
 
 @contextlib.contextmanager
@@ -84,10 +91,13 @@ def reproducible_streams(X: Any, rng: np.random.RandomState) -> Iterator[None]:
 def array_like(X: Any) -> Any:
     """Return NumPy's array for one of another library and a table for a record batch; X otherwise.
 
-    Tensors stay tensors with ``array_api_dispatch=True``. A table has the names of the features.
+    Tensors stay tensors with ``array_api_dispatch=True``. A table has the names of the features. Methods that
+    need all samples in memory compute those of dask, as scikit-learn's do.
     """
     if isinstance(X, np.ndarray):
         return X
+    if is_dask(X):
+        return X.compute()
     if type(X).__name__ == "RecordBatch" and hasattr(X, "schema"):
         import pyarrow
 
@@ -181,6 +191,8 @@ def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
 
 def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
     """Return the data passed to ``fit``: samples in memory, or a :class:`Source` if large or streaming."""
+    if is_dask(X):
+        return _in_memory_if_small(open_dask(X, _chunk_check(estimator, reset=True)))
     if is_stream(X):
         return _in_memory_if_small(open_stream(X, _chunk_check(estimator, reset=True)))
     X = validate_large(estimator, X, reset=True)
@@ -221,7 +233,7 @@ def validate_pairs(estimator: Any, data: ArraySamples | Source, X_clean: Any, X_
 
 def warn_of_pairs(X: Any, y: Any, shape: tuple[int, int]) -> None:
     """Warn if y looks like the clean samples that belong to noisy X, of the given shape."""
-    if y is X or is_stream(X):
+    if y is X or is_stream(X) or is_dask(y):
         return
     try:
         y = np.asarray(array_like(y))
@@ -235,8 +247,8 @@ def warn_of_pairs(X: Any, y: Any, shape: tuple[int, int]) -> None:
 
 
 def _in_memory_if_small(source: Source) -> ArraySamples | Source:
-    """Return the samples of a small iterable in memory; datasets may change between passes and are kept."""
-    if isinstance(source, ChunkSource) and source.shape[0] * source.shape[1] <= LARGE:
+    """Return the samples of small chunks in memory; datasets may change between passes and are kept."""
+    if not isinstance(source, LoaderSource) and source.shape[0] * source.shape[1] <= LARGE:
         return ArraySamples(source[:])
     return source
 

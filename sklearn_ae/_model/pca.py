@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +15,7 @@ from scipy import linalg, sparse
 from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.utils.extmath import svd_flip
 
+from sklearn_ae._data.dask_source import DaskSource
 from sklearn_ae._data.sources import LARGE, Source
 from sklearn_ae._utils.arrays import dense
 
@@ -210,8 +214,8 @@ def _is_size(n_components: Any) -> bool:
 
 def _pca_without_components(samples: Any) -> PCA:
     """Return the PCA of no components, which most solvers refuse: the mean and the total variance."""
-    mean, total = _mean_and_total(samples)
-    n, d = samples.shape
+    n, mean, total = _mean_and_total(samples)
+    d = samples.shape[1]
     return _as_pca(n, mean, np.zeros(0), np.zeros((0, d)), total / (n - 1), 0)
 
 
@@ -259,27 +263,50 @@ def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
             f"n_components={n_components} needs the full covariance matrix, which is too large for "
             f"out-of-core data with {d} features; pass an integer, or at most {_COVARIANCE_MAX} features."
         )
-    mean, total = _mean_and_total(source)
+    _, mean, total = _mean_and_total(source)
     variances, vectors = _leading(source, mean, int(n_components), seed)
     return _as_pca(n, mean, variances, vectors, total / (n - 1), n_components)
 
 
 def _covariance_pca(samples: Any, n_components: Any, precision: Any = np.float32) -> PCA:
     """Return the PCA of samples or a source, from the covariance matrix in at least the given precision."""
-    mean, scatter = _mean_and_scatter(samples, precision)
-    n = samples.shape[0]
+    n, mean, scatter = _mean_and_scatter(samples, precision)
     variances, vectors = _spectrum(scatter / (n - 1), n_components)
     return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
 
 
-def _mean_and_scatter(samples: Any, precision: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the scatter matrix; each block is centred separately, which avoids cancellation.
+def _joined_by(join: Callable[[Any, Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compute a function of samples block by block, where the blocks are, if the samples are dask's."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapped(samples: Any, *args: Any) -> Any:
+            if isinstance(samples, DaskSource):
+                return samples.reduced(wrapped, join, *args)
+            return function(samples, *args)
+
+        return wrapped
+
+    return decorate
+
+
+def _join_moments(first: tuple, second: tuple) -> tuple:
+    """Return the number, mean, and scatter matrix or sum of squares, of the samples of both.
 
     References
     ----------
     T. Chan, G. Golub, R. LeVeque (1983), Algorithms for computing the sample variance, The American
     Statistician 37(3).
     """
+    (n, mean, spread), (m, centre, more) = first, second
+    shift = centre - mean
+    between = np.outer(shift, shift) if np.ndim(spread) else float(shift @ shift)
+    return n + m, mean + m / (n + m) * shift, spread + more + n * m / (n + m) * between
+
+
+@_joined_by(_join_moments)
+def _mean_and_scatter(samples: Any, precision: Any) -> tuple[int, np.ndarray, np.ndarray]:
+    """Return the number, mean and scatter matrix; blocks are centred separately to avoid cancellation."""
     d = samples.shape[1]
     n, mean, scatter = 0, np.zeros(d), np.zeros((d, d))
     for part in samples.blocks():
@@ -293,7 +320,7 @@ def _mean_and_scatter(samples: Any, precision: Any) -> tuple[np.ndarray, np.ndar
         shift = centre - mean
         scatter += n * m / (n + m) * np.outer(shift, shift)
         n, mean = n + m, mean + m / (n + m) * shift
-    return mean, scatter
+    return n, mean, scatter
 
 
 def _spectrum(covariance: np.ndarray, n_components: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -304,15 +331,16 @@ def _spectrum(covariance: np.ndarray, n_components: Any) -> tuple[np.ndarray, np
     return values[::-1].clip(0.0), vectors.T[::-1]
 
 
-def _mean_and_total(source: Source) -> tuple[np.ndarray, float]:
-    """Return the mean and the sum of squared distances from it."""
+@_joined_by(_join_moments)
+def _mean_and_total(source: Any) -> tuple[int, np.ndarray, float]:
+    """Return the number of samples, the mean and the sum of squared distances from it."""
     n, mean, total = 0, np.zeros(source.shape[1]), 0.0
     for block in source.blocks():
         centre = block.mean(axis=0, dtype=np.float64)
         m, shift = len(block), centre - mean
         total += float(np.square(block - centre).sum()) + n * m / (n + m) * float(shift @ shift)
         n, mean = n + m, mean + m / (n + m) * shift
-    return mean, total
+    return n, mean, total
 
 
 def _leading(source: Source, mean: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -331,6 +359,7 @@ def _leading(source: Source, mean: np.ndarray, k: int, seed: int) -> tuple[np.nd
     return variances, rotation @ leading.T
 
 
+@_joined_by(operator.add)
 def _times_scatter(source: Source, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Return the product of the scatter matrix and a basis (d, l), in one pass."""
     product = np.zeros_like(basis)

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.base import BaseAutoencoder, unchanged_on_error
 from sklearn_ae._estimators.inference import ArrayEstimator, follows_input, with_feature_names
+from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested, resolve
@@ -34,6 +35,7 @@ from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 
+@lazy_for_dask("score_samples", "pvalues", "explain", "transform", "fit_transform")
 class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator):
     """Outlier detector based on an ensemble of autoencoders.
 

@@ -1,14 +1,17 @@
 """Streaming inputs: opening as a source, and refusal of invalid streams before training."""
 
 import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
 import pytest
 import torch
 from out_of_core import FORMS, Chunks, quick, thirds
 from scipy import sparse
+from sklearn.decomposition import PCA
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from sklearn_ae import AEOutlierDetector
-from sklearn_ae._data.sources import ChunkSource, LoaderSource
+from sklearn_ae._data.sources import ChunkSource, FilesSource, LoaderSource
 from sklearn_ae._data.streams import open_stream, samples_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -158,3 +161,56 @@ def test_other_methods_refuse_streams(method, curve):
 def test_the_detector_refuses_streams(curve):
     with pytest.raises(TypeError, match="only fit of AutoencoderTransformer"):
         AEOutlierDetector().fit(thirds(curve))
+
+
+# -- files --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(curve, tmp_path):
+    """A dataset of four Parquet files with several row groups each."""
+    for i, part in enumerate(np.array_split(curve, 4)):
+        frame = pd.DataFrame(part, columns=list("abcde"))
+        frame.to_parquet(tmp_path / f"{i}.parquet", row_group_size=40, index=False)
+    return ds.dataset(tmp_path)
+
+
+def test_row_groups_are_read_in_random_order_in_training(files, curve):
+    source = open_stream(files, check)
+    assert isinstance(source, FilesSource)
+    np.testing.assert_array_equal(np.concatenate(list(source.chunks())), curve)
+    rest = np.delete(curve, [0, 1, 170, 599], axis=0)
+    train = source.without(np.array([0, 1, 170, 599]))
+    for seed in range(3):
+        shuffled = np.concatenate(list(train.shuffled_chunks(torch.Generator().manual_seed(seed))))
+        assert not np.array_equal(shuffled, rest)
+        np.testing.assert_array_equal(shuffled[np.lexsort(shuffled.T)], rest[np.lexsort(rest.T)])
+
+
+def test_batches_of_files_are_small(files, monkeypatch):
+    monkeypatch.setattr("sklearn_ae._data.streams.BLOCK_VALUES", 100)
+    assert max(map(len, open_stream(files, check).chunks())) == 20
+
+
+@pytest.mark.parametrize("is_filtered", [False, True])
+def test_fits_of_files_are_those_of_arrays(files, curve, unperturbed, is_filtered):
+    X = files.filter(ds.field("a") > -100) if is_filtered else files
+    ours, plain = quick(2).fit(X), quick(2).fit(curve)
+    assert ours.feature_names_in_.tolist() == list("abcde")
+    frame = pd.DataFrame(curve, columns=list("abcde"))
+    np.testing.assert_allclose(ours.transform(frame), plain.transform(curve), rtol=1e-9, atol=1e-12)
+
+
+def test_large_files_are_not_loaded(files, curve, low_limits):
+    model = quick(2, hidden_layer_sizes=()).fit(files)
+    pca = PCA(2).fit(curve)
+    np.testing.assert_allclose(model.components_, pca.components_, atol=1e-6)
+    frame = pd.DataFrame(curve, columns=list("abcde"))
+    errors = [quick(2, max_iter=15).fit(X).reconstruction_error(frame).mean() for X in (files, frame)]
+    assert errors[0] < 1.1 * errors[1]
+
+
+def test_text_in_files_is_refused_by_name(tmp_path):
+    pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}).to_parquet(tmp_path / "0.parquet")
+    with pytest.raises(ValueError, match="not numeric: 'b'"):
+        quick(1).fit(ds.dataset(tmp_path))

@@ -233,6 +233,12 @@ def check_export_to_onnx(out):
     assert number(out, r"times faster: (\d+)") > 8  # 30 on an idle machine
 
 
+def check_search_on_a_cluster(out):
+    assert number(out, r"(\d+) workers") == 2
+    assert number(out, r"from one process: (\S+)") == 0
+    assert len(table(out)) == 4
+
+
 CHECKS = {
     "replace_pca": check_replace_pca,
     "choose_latent_size": check_choose_latent_size,
@@ -247,6 +253,7 @@ CHECKS = {
     "outliers_in_tables": check_outliers_in_tables,
     "mixed_types": check_mixed_types,
     "latent_space": check_latent_space,
+    "search_on_a_cluster": check_search_on_a_cluster,
 }
 
 
