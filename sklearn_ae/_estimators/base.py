@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
@@ -89,6 +90,25 @@ def unchanged_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def on_all_ranks(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let all processes that ``torchrun`` or the user's process group holds fit one model together."""
+
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _may_have_ranks():
+            return method(self, *args, **kwargs)
+        from sklearn_ae._estimators.data_parallel import fit_on_ranks
+
+        return fit_on_ranks(method, self, *args, **kwargs)
+
+    return wrapped
+
+
+def _may_have_ranks() -> bool:
+    """Return whether there may be other processes that fit the same model."""
+    return dist.is_available() and (dist.is_initialized() or dist.is_torchelastic_launched())
+
+
 def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
     """Raise KeyboardInterrupt after a fit that was interrupted and has kept its best model so far."""
 
@@ -114,6 +134,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     # -- fit ----------------------------------------------------------------------
 
+    @on_all_ranks
     @_fit_context(prefer_skip_nested_validation=True)
     @passes_interrupts_on
     @unchanged_on_error
@@ -282,6 +303,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self : object
             The fitted estimator.
         """
+        if _may_have_ranks():
+            from sklearn_ae._estimators.data_parallel import refuse_chunks
+
+            refuse_chunks()
         first = not self.__sklearn_is_fitted__()
         data = ArraySamples(validate_samples(self, X, reset=first))
         k = self.n_components if first else self.n_components_

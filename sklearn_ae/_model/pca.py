@@ -266,7 +266,7 @@ def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
 
 def _covariance_pca(samples: Any, n_components: Any, precision: Any = np.float32) -> PCA:
     """Return the PCA of samples or a source, from the covariance matrix in at least the given precision."""
-    mean, scatter = _mean_and_scatter(samples, precision)
+    mean, scatter = _pooled(samples, *_mean_and_scatter(samples, precision))
     n = samples.shape[0]
     variances, vectors = _spectrum(scatter / (n - 1), n_components)
     return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
@@ -296,6 +296,11 @@ def _mean_and_scatter(samples: Any, precision: Any) -> tuple[np.ndarray, np.ndar
     return mean, scatter
 
 
+def _pooled(samples: Any, mean: np.ndarray, spread: Any) -> tuple[np.ndarray, Any]:
+    """Return the moments of the samples of all ranks that share a source."""
+    return samples.pooled(mean, spread) if isinstance(samples, Source) else (mean, spread)
+
+
 def _spectrum(covariance: np.ndarray, n_components: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return eigenvalues in decreasing order and eigenvectors as rows, all if a share is wanted."""
     d = len(covariance)
@@ -312,7 +317,7 @@ def _mean_and_total(source: Source) -> tuple[np.ndarray, float]:
         m, shift = len(block), centre - mean
         total += float(np.square(block - centre).sum()) + n * m / (n + m) * float(shift @ shift)
         n, mean = n + m, mean + m / (n + m) * shift
-    return mean, total
+    return _pooled(source, mean, total)
 
 
 def _leading(source: Source, mean: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -337,7 +342,7 @@ def _times_scatter(source: Source, mean: np.ndarray, basis: np.ndarray) -> np.nd
     for block in source.blocks():
         centred = block - mean
         product += centred.T @ (centred @ basis)
-    return product
+    return source.summed(product)[0]
 
 
 def _as_pca(

@@ -13,7 +13,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
-from sklearn_ae._estimators.base import BaseAutoencoder, unchanged_on_error
+from sklearn_ae._estimators.base import BaseAutoencoder, on_all_ranks, unchanged_on_error
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested, resolve
@@ -221,6 +221,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- fit ----------------------------------------------------------------------
 
+    @on_all_ranks
     @_fit_context(prefer_skip_nested_validation=False)
     @unchanged_on_error
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
