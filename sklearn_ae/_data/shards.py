@@ -135,10 +135,14 @@ def own_loader(loader: DataLoader) -> DataLoader:
     return restricted_loader(loader, np.arange(ranks.rank, n_items, ranks.size))
 
 
-def own_blocks(blocks: Iterable[Any]) -> Iterable[Any]:
-    """Return the blocks, or those that are the turn of this rank."""
+def own_samples(X: np.ndarray) -> np.ndarray:
+    """Return the samples of an array, or those that this rank reads."""
     ranks = RANKS.get()
-    return blocks if ranks is None else islice(blocks, ranks.rank, None, ranks.size)
+    return X if ranks is None else X[_range(len(X), ranks.rank, ranks.size)]
+
+
+def _range(n: int, i: int, n_parts: int) -> slice:
+    return slice(n * i // n_parts, n * (i + 1) // n_parts)
 
 
 @functools.singledispatch
@@ -150,9 +154,9 @@ def part_of(source: Source, i: int, n: int) -> Source:
 @part_of.register
 def _(source: ArraySource, i: int, n: int) -> Source:
     """Return neighbouring samples."""
-    start, stop = (len(source.X) * j // n for j in (i, i + 1))
-    first, last = np.searchsorted(source.held_out, [start, stop])
-    return ArraySource(source.X[start:stop], source.summary, source.held_out[first:last] - start)
+    own = _range(len(source.X), i, n)
+    first, last = np.searchsorted(source.held_out, [own.start, own.stop])
+    return ArraySource(source.X[own], source.summary, source.held_out[first:last] - own.start)
 
 
 @part_of.register

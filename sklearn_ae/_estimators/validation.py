@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset
 
 from sklearn_ae._data.in_memory import ArraySamples, PairedSamples
-from sklearn_ae._data.shards import own_blocks, shared, summary_of_all
+from sklearn_ae._data.shards import own_samples, shared, summary_of_all
 from sklearn_ae._data.sources import LARGE, ArraySource, ChunkSource, DataSummary, Source
 from sklearn_ae._data.streams import open_stream, samples_of
 from sklearn_ae._estimators.data_errors import reason_for, reason_for_codes, refuse_times
@@ -179,7 +179,7 @@ def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
         data = _in_memory_if_small(open_stream(X, _chunk_check(estimator, reset=True)))
     elif _is_large_map(X):
         check = _chunk_check(estimator, reset=True)
-        data = ArraySource(X, summary_of_all(map(check, own_blocks(sample_blocks(X)))))
+        data = ArraySource(X, summary_of_all(map(check, sample_blocks(own_samples(X)))))
     else:
         X = validate_samples(estimator, X, reset=True)
         is_large = isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]
