@@ -268,11 +268,14 @@ def _wait_for_all(store: dist.Store, rank: int, size: int, timeout: timedelta) -
         store.wait([f"here/{i}" for i in range(size)], timeout)
     except RuntimeError as error:
         missing = [i for i in range(size) if not store.check([f"here/{i}"])]
+        store.set("error", f"rank {rank} did not wait any longer")
         raise RuntimeError(
             f"fit was called on rank {rank}, but within {timeout.total_seconds():g} seconds not on rank "
             f"{', '.join(map(str, missing))} of {size}. All ranks must call fit; to fit a model in one process "
             f"alone, set the environment variable {SWITCH}=0."
         ) from error
+    if store.check(["error"]):
+        raise RuntimeError(f"The fit has ended on all ranks: {store.get('error').decode()}.")
 
 
 def without_addresses(value: Any) -> str:
