@@ -19,41 +19,38 @@ SCRIPT = Path(rank_scenarios.__file__)
 TOO_LONG = 300  # seconds; a safety net
 
 
-def results(folder, names):
-    """Return for each scenario the outcomes of both ranks: result, error and seconds."""
-    return {
-        name: [pickle.loads(Path(folder, f"{name} {rank}.pkl").read_bytes()) for rank in (0, 1)] for name in names
-    }
+def results(folder, names, ranks=(0, 1)):
+    """Return for each scenario the outcomes of the ranks: result, error and seconds."""
+    files = {name: [Path(folder, f"{name} {rank}.pkl") for rank in ranks] for name in names}
+    return {name: [pickle.loads(file.read_bytes()) for file in found] for name, found in files.items()}
 
 
 def launched(folder, names):
     """Run scenarios under torchrun."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, SCRIPT, folder, *names], timeout=TOO_LONG, capture_output=True, text=True, env=environment()
+        [*launcher, SCRIPT, folder, *names],
+        timeout=TOO_LONG,
+        capture_output=True,
+        text=True,
+        env=environment(),
     )
     assert done.returncode == 0, done.stderr
     return results(folder, names)
 
 
 def in_group(folder, names, ranks=(0, 1)):
-    """Run scenarios in two processes whose script makes the process group; return the outcomes of some ranks."""
-    command = [sys.executable, SCRIPT, folder, *names]
-    processes = [
-        subprocess.Popen(
-            list(map(str, command)), env=environment(RANK=str(rank), RANKS_OF_USER="1"), stderr=subprocess.PIPE
-        )
-        for rank in (0, 1)
-    ]
+    """Run scenarios in two processes whose script makes the process group."""
+    command = [sys.executable, str(SCRIPT), str(folder), *names]
+    surroundings = [environment(RANK=str(rank), RANKS_OF_USER="1") for rank in (0, 1)]
+    processes = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE) for env in surroundings]
     try:
         errors = [process.communicate(timeout=TOO_LONG)[1].decode() for process in processes]
     finally:
         for process in processes:
             process.kill()
     assert all(processes[rank].returncode == 0 for rank in ranks), errors
-    return {
-        name: [pickle.loads(Path(folder, f"{name} {rank}.pkl").read_bytes()) for rank in ranks] for name in names
-    }
+    return results(folder, names, ranks)
 
 
 def environment(**more):
@@ -82,7 +79,9 @@ def assert_equal(ranks, alone):
         np.testing.assert_allclose(ranks["weights"][name], weights, rtol=1e-4, atol=1e-4, err_msg=name)
     for curve, expected in zip(ranks["curves"], alone["curves"], strict=True):
         np.testing.assert_allclose(curve, expected, rtol=1e-4)
-    np.testing.assert_allclose(ranks["codes"], alone["codes"], rtol=1e-4, atol=1e-4 * np.abs(alone["codes"]).max())
+    np.testing.assert_allclose(
+        ranks["codes"], alone["codes"], rtol=1e-4, atol=1e-4 * np.abs(alone["codes"]).max()
+    )
 
 
 AGREED = [
@@ -141,7 +140,10 @@ def test_network_beats_pca(torchrun):
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_models_agree_statistically(torchrun, name):
-    ranks, alone = torchrun["random_models"][0][0][name], rank_scenarios.state(clone(RANDOM[name]).fit(curved()))
+    ranks, alone = (
+        torchrun["random_models"][0][0][name],
+        rank_scenarios.state(clone(RANDOM[name]).fit(curved())),
+    )
     np.testing.assert_allclose(ranks["error"], alone["error"], rtol=0.1)
     np.testing.assert_allclose(ranks["score"], alone["score"], atol=0.5)
 

@@ -27,7 +27,6 @@ from sklearn_ae._data.sources import (
 from sklearn_ae._utils.arrays import BLOCK_VALUES, dense
 from sklearn_ae._utils.ranks import RANKS, Ranks
 
-
 _N_COMPARED = 1_000  # samples of arrays in memory that are compared between the ranks
 
 

@@ -53,6 +53,7 @@ from sklearn_ae._training.stored_net import net_from_state, net_to_state
 from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, stacked
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.parameters import check_positive
+from sklearn_ae._utils.ranks import RANKS
 from sklearn_ae._utils.runtime import (
     MAX_SEED,
     kept_filters,
@@ -244,6 +245,9 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         params = {name: getattr(self, name) for name in names}
         if self.callbacks:
             check_callbacks(self.callbacks, in_chunks=in_chunks)
+        ranks = RANKS.get()
+        if ranks is not None and not ranks.is_first:
+            params["verbose"] = 0
         return TrainingConfig(device=resolve_device(self.device), schedule=self._schedule, **params)
 
     def _check_unchanged(self, spec: ModelSpec) -> None:

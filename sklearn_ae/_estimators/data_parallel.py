@@ -11,6 +11,7 @@ from typing import Any
 import sklearn
 import torch
 
+from sklearn_ae._training.data_parallel import DataParallelNet
 from sklearn_ae._utils.ranks import Ranks, all_ranks, pickled, several_ranks, without_addresses
 
 _MAY_DIFFER = ("random_state", "device", "verbose", "callbacks", "n_jobs")
@@ -20,7 +21,7 @@ def fit_on_ranks(method: Callable[..., Any], estimator: Any, *args: Any, **kwarg
     """Call ``fit`` together with the same call in all other processes."""
     if not several_ranks():
         return method(estimator, *args, **kwargs)
-    with all_ranks() as ranks:
+    with all_ranks(DataParallelNet) as ranks:
         name = f"{type(estimator).__name__}.fit"
         ranks.check_same(name, _description(estimator, args, kwargs))
         fitted = method(estimator, *args, **kwargs)
@@ -32,8 +33,8 @@ def refuse_chunks() -> None:
     """Raise an error for ``partial_fit`` in one of several processes, whose models would go apart."""
     if several_ranks():
         raise RuntimeError(
-            "partial_fit trains in a single process, but this is one of several ranks: pass all chunks to fit, or "
-            "set the environment variable SKLEARN_AE_RANKS=0 to train a model in each process."
+            "partial_fit trains in a single process, but this is one of several ranks: pass all chunks to fit, "
+            "or set the environment variable SKLEARN_AE_RANKS=0 to train a model in each process."
         )
 
 
@@ -44,7 +45,11 @@ def _description(estimator: Any, args: tuple, kwargs: dict[str, Any]) -> dict[st
     params = estimator.get_params().items()
     return {
         "the class": type(estimator).__name__,
-        **{name: without_addresses(value) for name, value in params if name.split("__")[-1] not in _MAY_DIFFER},
+        **{
+            name: without_addresses(value)
+            for name, value in params
+            if name.split("__")[-1] not in _MAY_DIFFER
+        },
         "the fitted state": hasattr(estimator, "n_features_in_"),
         "the arguments": [type(value).__name__ for value in args] + sorted(kwargs),
         "the version": {**versions, "python": platform.python_version()},

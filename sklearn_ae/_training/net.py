@@ -70,12 +70,11 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
     module = start.module
     batch_size: Any = config.batch_size
     callbacks = list(config.callbacks or [])
-    ranks = RANKS.get()
-    is_quiet = ranks is not None and not ranks.is_first
-    prints = not is_quiet and (config.verbose or (callbacks and has_log(callbacks)))
-    if config.verbose and not is_quiet:
+    prints = config.verbose or (callbacks and has_log(callbacks))
+    if config.verbose:
         callbacks.append(("progress", Progress()))
-    net = AutoencoderNet(
+    ranks = RANKS.get()
+    net = (AutoencoderNet if ranks is None else ranks.net_class)(
         copy.deepcopy(module).float(),
         objective,
         lr=config.learning_rate_init,
@@ -90,10 +89,7 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
         device=str(config.device),
         verbose=int(bool(prints)),
     )
-    net.initialize()
-    if ranks is not None:
-        ranks.copy_first(list(net.module_.state_dict().values()))
-    return net
+    return net.initialize()
 
 
 class AutoencoderNet(NeuralNet):
@@ -144,7 +140,6 @@ class AutoencoderNet(NeuralNet):
     history: Any
     callbacks_: list[tuple[str, Callback]]
     generator: Generator | None = None
-    noise: Generator | None = None  # the generator, unless several ranks draw the same batches from it
     average_: WeightAverage | None = None
     uses_average_ = False  # True while the averaged weights are in the module
     has_user_callbacks_ = False
@@ -194,9 +189,7 @@ class AutoencoderNet(NeuralNet):
         """
         if watch is not None:
             self.callbacks_.insert(0, ("watch", watch))
-        device, seed, ranks = torch.device(self.device), self.seed + len(self.history or ()), RANKS.get()
-        self.generator = Generator(device).manual_seed(seed)
-        self.noise = self.generator if ranks is None else ranks.own_generator(device, seed)
+        self.generator = Generator(torch.device(self.device)).manual_seed(self.seed + len(self.history or ()))
         self.has_user_callbacks_ = any(
             not type(callback).__module__.startswith("sklearn_ae.") for _, callback in self.callbacks_
         )
@@ -247,7 +240,7 @@ class AutoencoderNet(NeuralNet):
         """Move the net to the CPU, and drop everything that only training needs."""
         self.module_.eval().to("cpu")
         self.device = "cpu"
-        self.generator = self.noise = None
+        self.generator = None
         self.average_ = None
         if keeps_moments:
             self.optimizer_.move_state()
@@ -284,8 +277,6 @@ class AutoencoderNet(NeuralNet):
             pass
         except KeyboardInterrupt as error:
             self.interrupted_ = not raised_by_callback(error, self.callbacks_)
-            if self.interrupted_ and RANKS.get() is not None:
-                raise  # the other ranks go on
         finally:
             if self.captured_ is not None:
                 self.graph_fallback_reason_ = self.captured_.close()
@@ -299,7 +290,6 @@ class AutoencoderNet(NeuralNet):
         flops = 6 * self.batch_size * self.module_.n_weights
         reasons = {
             "an option or a network is user code, or decomposes matrices": not self.capturable,
-            "several processes train the net": RANKS.get() is not None,
             "samples are not in memory, but read batch by batch": samples.tensor is None,
             "a callback inspects batches": self.batch_callbacks_,
             "a callback inspects gradients": self.gradient_callbacks_,
@@ -328,11 +318,7 @@ class AutoencoderNet(NeuralNet):
                 losses, sizes = self.captured_.epoch(training)
             else:
                 losses, sizes = self._run_batches(iterator, training, step_fn)
-        total, ranks = math.fsum(map(operator.mul, losses, sizes)), RANKS.get()
-        if ranks is None:
-            loss = total / sum(sizes)
-        else:
-            loss = ranks.mean(total, sum(sizes), f"{prefix} loss of epoch {len(self.history)}")
+        loss = math.fsum(map(operator.mul, losses, sizes)) / sum(sizes)
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
@@ -344,9 +330,6 @@ class AutoencoderNet(NeuralNet):
 
     def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
         """Return the losses and sizes of all batches."""
-        ranks = RANKS.get()
-        if ranks is not None and training:
-            ranks.gathered(None, f"start of epoch {len(self.history)}")
         losses = _Record(iterator.n_batches)
         sizes = []
         for batch in iterator:
@@ -389,15 +372,9 @@ class AutoencoderNet(NeuralNet):
         """Take one optimizer step."""
         self._schedule()
         self.optimizer_.clear_gradients()
-        ranks = RANKS.get()
-        if ranks is None or len(batch):
-            with self.autocast():
-                loss = self.criterion_(self.module_(batch, self.noise))
-            loss.backward()
-        else:
-            loss = batch.new_zeros(())  # this rank has no sample of the batch
-        if ranks is not None:
-            ranks.average_gradients(list(self.module_.parameters()), len(batch))
+        with self.autocast():
+            loss = self.criterion_(self.module_(batch, self.generator))
+        loss.backward()
         if self.gradient_callbacks_:
             parameters = list(self.module_.named_parameters())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
@@ -429,11 +406,8 @@ class AutoencoderNet(NeuralNet):
 
     def evaluate(self, samples: Any, *, calibrated: bool = True) -> np.ndarray:
         """Return the objective of each sample, shape (n,)."""
-        batches, ranks = self.get_iterator(samples), RANKS.get()
+        batches = self.get_iterator(samples)
         parts = [self.objective_per_sample(batch, calibrated=calibrated) for batch in batches]
-        if ranks is not None:
-            own = [part.cpu() for part in parts]
-            parts = ranks.in_order(ranks.gathered(own, f"evaluation after {len(self.history)} epochs"))
         return torch.cat(parts).cpu().double().numpy()  # mps has no float64
 
     def _warn_unfinished(self, name: str) -> None:

@@ -44,11 +44,14 @@ class Ranks:
         For values on the host.
     store : Store
         Of this fit alone; holds the error of the rank that failed first.
+    net_class : type
+        Of the nets that they train.
     """
 
-    def __init__(self, group: Any, store: dist.Store) -> None:
+    def __init__(self, group: Any, store: dist.Store, net_class: type) -> None:
         self.group = group
         self.store = store
+        self.net_class = net_class
         self.rank = dist.get_rank(group)
         self.size = dist.get_world_size(group)
         self._on_gpus: Any = None  # the group for gradients on GPUs
@@ -92,10 +95,11 @@ class Ranks:
             self._together(functools.partial(dist.all_reduce, part, group=self.group))
         return [part.numpy().reshape(np.shape(value)) for part, value in zip(sums, values, strict=True)]
 
-    def mean(self, total: float, n: float, step: str) -> float:
-        """Return the mean over the samples of all ranks, the same to the last bit on each."""
+    def mean(self, total: float, n: int, step: str) -> tuple[list[float], list[int]]:
+        """Return the mean over the samples of all ranks and their number, the same to the last bit on each."""
         parts = self.gathered((total, n), step)
-        return math.fsum(part[0] for part in parts) / sum(part[1] for part in parts)
+        n_all = sum(part[1] for part in parts)
+        return [math.fsum(part[0] for part in parts) / n_all], [n_all]
 
     # -- training ------------------------------------------------------------------------
 
@@ -120,15 +124,14 @@ class Ranks:
 
     def average_gradients(self, parameters: Sequence[Tensor], n_samples: int) -> None:
         """Replace gradients by their mean over ranks, weighted by the samples of each."""
-        used = [p for p in parameters if p.grad is not None or not n_samples]
+        used = [p for p in parameters if p.grad is not None]
         n_values = sum(p.numel() for p in used)
         flat = used[0].new_zeros(n_values + 1)
         *views, n = flat.split([*(p.numel() for p in used), 1])
         shaped = [view.view_as(p) for view, p in zip(views, used, strict=True)]
-        if n_samples:
-            torch._foreach_copy_(shaped, [p.grad for p in used])  # type: ignore[misc]
-            flat *= n_samples
-            n.fill_(n_samples)
+        torch._foreach_copy_(shaped, [p.grad for p in used])  # type: ignore[misc]
+        flat *= n_samples
+        n.fill_(n_samples)
         self._together(lambda: dist.all_reduce(flat, group=self._gradient_group(flat.device)))
         flat /= n.clone()
         for p, gradient in zip(used, shaped, strict=True):
@@ -194,6 +197,12 @@ class Ranks:
         return f"rank {self.rank} has lost the connection to another rank, which has ended or does not answer"
 
 
+def is_first_rank() -> bool:
+    """Return whether this process is alone, or rank 0 of those that fit a model."""
+    ranks = RANKS.get()
+    return ranks is None or ranks.is_first
+
+
 def several_ranks() -> bool:
     """Return whether a fit that is called here is one of several processes.
 
@@ -223,13 +232,13 @@ if hasattr(os, "register_at_fork") and dist.is_available():
 
 
 @contextlib.contextmanager
-def all_ranks() -> Iterator[Ranks]:
+def all_ranks(net_class: type) -> Iterator[Ranks]:
     """Fit with all ranks: those of the fit that is going on, or of a group that is closed at the end."""
     ranks = RANKS.get()
     if ranks is not None:
         yield ranks
         return
-    ranks, closes_default = _opened(f"sklearn_ae/{next(_fits)}")
+    ranks, closes_default = _opened(f"sklearn_ae/{next(_fits)}", net_class)
     token = RANKS.set(ranks)
     try:
         yield ranks
@@ -244,21 +253,21 @@ def all_ranks() -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
-def _opened(name: str) -> tuple[Ranks, bool]:
+def _opened(name: str, net_class: type) -> tuple[Ranks, bool]:
     """Return the ranks of a fit, and whether they have the default group, which did not exist."""
     if dist.is_initialized():
         from torch.distributed.distributed_c10d import _get_default_store
 
         store = _get_default_store()
-        rank, size, timeout = dist.get_rank(), dist.get_world_size(), store.timeout
+        rank, size, timeout = dist.get_rank(), dist.get_world_size(), getattr(store, "timeout", _TO_COME)
         own = dist.PrefixStore(name, store)
         _wait_for_all(own, rank, size, timeout)
-        return Ranks(dist.new_group(backend="gloo", timeout=timeout), own), False
+        return Ranks(dist.new_group(backend="gloo", timeout=timeout), own, net_class), False
     store, rank, size = next(iter(dist.rendezvous("env://", timeout=_TO_COME)))
     own = dist.PrefixStore(name, store)
     _wait_for_all(own, rank, size, _TO_COME)
     dist.init_process_group("gloo", store=own, rank=rank, world_size=size, timeout=_TO_ANSWER)
-    return Ranks(dist.group.WORLD, own), True
+    return Ranks(dist.group.WORLD, own, net_class), True
 
 
 def _wait_for_all(store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
@@ -271,8 +280,8 @@ def _wait_for_all(store: dist.Store, rank: int, size: int, timeout: timedelta) -
         store.set("error", f"rank {rank} did not wait any longer")
         raise RuntimeError(
             f"fit was called on rank {rank}, but within {timeout.total_seconds():g} seconds not on rank "
-            f"{', '.join(map(str, missing))} of {size}. All ranks must call fit; to fit a model in one process "
-            f"alone, set the environment variable {SWITCH}=0."
+            f"{', '.join(map(str, missing))} of {size}. All ranks must call fit; to fit a model in one "
+            f"process alone, set the environment variable {SWITCH}=0."
         ) from error
     if store.check(["error"]):
         raise RuntimeError(f"The fit has ended on all ranks: {store.get('error').decode()}.")
