@@ -23,7 +23,7 @@ from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTra
 
 RANK = int(os.environ.get("RANK", 0))
 STEADY = {"learning_rate_init": 1e-3, "max_iter": 4, "random_state": 0, "hidden_layer_sizes": (16,)}
-QUICK = {"max_iter": 6, "random_state": 0, "hidden_layer_sizes": (32,)}
+QUICK = {"max_iter": 4, "random_state": 0, "hidden_layer_sizes": (32,)}
 
 
 def curved(n=400, d=8, seed=0):
@@ -53,7 +53,7 @@ def state(model):
 # -- fits of arrays in memory -----------------------------------------------------------------
 
 DETERMINISTIC = {
-    "dense": {"max_iter": 12},
+    "dense": {"max_iter": 25, "learning_rate_init": 2e-3},
     "tied": {"tied_weights": True},
     "linear": {"hidden_layer_sizes": ()},
     "linear, absolute error": {"hidden_layer_sizes": (), "loss": "absolute_error"},
@@ -90,7 +90,7 @@ def random_models():
 
 def fresh_entropy():
     params = {**QUICK, "random_state": None, "max_iter": 2}
-    return [state(AutoencoderTransformer(2, **params).fit(curved(200))) for _ in range(3)]
+    return [state(AutoencoderTransformer(2, **params).fit(curved(200))) for _ in range(2)]
 
 
 def own_modules():

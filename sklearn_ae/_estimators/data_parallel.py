@@ -33,8 +33,8 @@ def refuse_chunks() -> None:
     """Raise an error for ``partial_fit`` in one of several processes, whose models would go apart."""
     if several_ranks():
         raise RuntimeError(
-            "partial_fit trains in a single process, but this is one of several ranks: pass all chunks to fit, "
-            "or set the environment variable SKLEARN_AE_RANKS=0 to train a model in each process."
+            "partial_fit trains in a single process, but this is one of several ranks: pass all chunks to "
+            "fit, or set the environment variable SKLEARN_AE_RANKS=0 to train a model in each process."
         )
 
 

@@ -56,7 +56,7 @@ class DataParallelNet(AutoencoderNet):
         return self
 
     def train_step(self, batch: Tensor, **fit_params: Any) -> dict:
-        """Take one optimizer step; the mean stands for the samples of a rank without any, and has no weight."""
+        """Take one optimizer step; a rank without samples passes the mean, with weight 0."""
         self.n_own_ = len(batch)
         return super().train_step(batch if self.n_own_ else batch.new_zeros((1, batch.shape[1])))
 

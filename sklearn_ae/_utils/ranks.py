@@ -96,7 +96,7 @@ class Ranks:
         return [part.numpy().reshape(np.shape(value)) for part, value in zip(sums, values, strict=True)]
 
     def mean(self, total: float, n: int, step: str) -> tuple[list[float], list[int]]:
-        """Return the mean over the samples of all ranks and their number, the same to the last bit on each."""
+        """Return the mean over the samples of all ranks and their number, the same to the last bit."""
         parts = self.gathered((total, n), step)
         n_all = sum(part[1] for part in parts)
         return [math.fsum(part[0] for part in parts) / n_all], [n_all]
