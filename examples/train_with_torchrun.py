@@ -23,7 +23,8 @@ from sklearn_ae import AutoencoderTransformer
 
 # %%
 # Samples on a curved surface, in a file that each process maps. Here every process writes its own copy;
-# usually the file lies on a disk that all of them see.
+# usually the file lies on a disk that all of them see, and of a map with more than 2**26 entries each
+# process reads its share alone.
 rank = int(os.environ.get("RANK", 0))
 rng = np.random.RandomState(0)
 t = rng.uniform(-2, 2, size=(20_000, 3))
@@ -38,7 +39,7 @@ with tempfile.TemporaryDirectory() as folder:
     # %%
     # ``batch_size`` is that of all processes together.
     start = time.perf_counter()
-    ae = AutoencoderTransformer(3, batch_size=256, max_iter=5, random_state=0).fit(mapped)
+    ae = AutoencoderTransformer(3, batch_size=256, max_iter=10, random_state=0).fit(mapped)
     seconds = time.perf_counter() - start
     del mapped
 

@@ -182,7 +182,7 @@ def test_subspace_iteration_is_reduced(torchrun):
 def test_model_of_a_source_is_as_good_as_that_of_an_array(torchrun, form):
     models = torchrun["sources"][0][0]
     assert models[form]["decisions"][0]
-    np.testing.assert_allclose(models[form]["error"], models["array"]["error"], rtol=0.1)
+    np.testing.assert_allclose(models[form]["error"], models["array"]["error"], rtol=0.2)
 
 
 @pytest.mark.parametrize("form", ["mapped", "chunks"])
