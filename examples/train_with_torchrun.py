@@ -27,7 +27,7 @@ from sklearn_ae import AutoencoderTransformer
 # process reads its share alone.
 rank = int(os.environ.get("RANK", 0))
 rng = np.random.RandomState(0)
-t = rng.uniform(-2, 2, size=(20_000, 3))
+t = rng.uniform(-2, 2, size=(5_000, 3))
 curved = np.column_stack([t, np.sin(2 * t), t**2])
 X = curved @ rng.normal(size=(curved.shape[1], 20)) + 0.05 * rng.normal(size=(len(t), 20))
 
@@ -39,7 +39,7 @@ with tempfile.TemporaryDirectory() as folder:
     # %%
     # ``batch_size`` is that of all processes together.
     start = time.perf_counter()
-    ae = AutoencoderTransformer(3, batch_size=256, max_iter=10, random_state=0).fit(mapped)
+    ae = AutoencoderTransformer(3, hidden_layer_sizes=(64, 32), batch_size=256, random_state=0).fit(mapped)
     seconds = time.perf_counter() - start
     del mapped
 

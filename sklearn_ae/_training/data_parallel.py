@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._utils.ranks import RANKS, Ranks
+from sklearn_ae._utils.runtime import forked_global_rng
 
 
 class DataParallelNet(AutoencoderNet):
@@ -49,8 +50,10 @@ class DataParallelNet(AutoencoderNet):
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> DataParallelNet:
         """Run all epochs; an interrupt ends the fit, because the other ranks may not have had it."""
         device, seed = torch.device(self.device), self.seed + len(self.history or ())
-        self.order, self.generator = self.generator, self.ranks.own_generator(device, seed)
-        super().fit_loop(X, y, epochs, **kwargs)
+        own = self.ranks.own_seed(seed)
+        self.order, self.generator = self.generator, Generator(device).manual_seed(own)
+        with forked_global_rng(True, own, device):  # of user code, such as dropout
+            super().fit_loop(X, y, epochs, **kwargs)
         if self.interrupted_:
             raise KeyboardInterrupt("Training was interrupted; it has ended on all ranks.")
         return self

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Generator, Tensor
+from torch import Tensor
 
 RANKS: ContextVar[Ranks | None] = ContextVar("RANKS", default=None)
 
@@ -117,10 +117,9 @@ class Ranks:
         n = sum(map(len, parts))
         return [parts[i % len(parts)][i // len(parts)] for i in range(n)]
 
-    def own_generator(self, device: torch.device, seed: int) -> Generator:
-        """Return a generator of noise that differs between the ranks."""
-        own = np.random.SeedSequence([seed, self.rank]).generate_state(1, np.uint64)[0]
-        return Generator(device).manual_seed(int(own) >> 1)
+    def own_seed(self, seed: int) -> int:
+        """Return a seed of noise that differs between the ranks."""
+        return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
 
     def average_gradients(self, parameters: Sequence[Tensor], n_samples: int) -> None:
         """Replace gradients by their mean over ranks, weighted by the samples of each."""

@@ -226,6 +226,12 @@ def check_latent_space(out):
     assert number(out, r"(\d+)% are classified as eights") > 90
 
 
+def check_train_with_torchrun(out, n_processes=1):
+    assert number(out, r"(\d+) process") == n_processes
+    assert number(out, r"of (\d+) samples") == 5_000
+    assert number(out, r"autoencoder ([\d.]+)$") < 0.02 * number(out, r"PCA ([\d.]+)")
+
+
 CHECKS = {
     "replace_pca": check_replace_pca,
     "choose_latent_size": check_choose_latent_size,
@@ -239,6 +245,7 @@ CHECKS = {
     "outliers_in_tables": check_outliers_in_tables,
     "mixed_types": check_mixed_types,
     "latent_space": check_latent_space,
+    "train_with_torchrun": check_train_with_torchrun,
 }
 
 
