@@ -6,6 +6,7 @@ makes a process group itself, as scripts of users do.
 
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -273,6 +274,17 @@ def bad_data():
 
 def raising_callback():
     AutoencoderTransformer(2, callbacks=[Raises(MemoryError("no memory"), 1)], **QUICK).fit(curved())
+
+
+def interrupted_rank():
+    """Rank 1 has a Ctrl-C in the middle of an epoch."""
+
+    class Interrupts(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if RANK == 1 and len(net.history) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    AutoencoderTransformer(2, callbacks=[Interrupts()], **{**QUICK, "max_iter": 200}).fit(curved())
 
 
 def one_rank_stops():

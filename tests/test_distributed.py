@@ -101,7 +101,14 @@ AGREED = [
     "composites",
 ]
 APART = ["items_read", "thread_on_one_rank", "switched_off", "warnings_of_ranks", "partial_fit", "group"]
-FAILURES = ["bad_data", "raising_callback", "one_rank_stops", "other_parameters", "other_data"]
+FAILURES = [
+    "bad_data",
+    "raising_callback",
+    "interrupted_rank",
+    "one_rank_stops",
+    "other_parameters",
+    "other_data",
+]
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +257,10 @@ def test_workers_fit_alone(tmp_path):
     [
         ("bad_data", [("RuntimeError", "rank 1 raised ValueError: X"), ("ValueError", "NaN")]),
         ("raising_callback", [("RuntimeError", "rank 1 raised MemoryError"), ("MemoryError", "no memory")]),
+        (
+            "interrupted_rank",
+            [("RuntimeError", "rank 1 raised Keyboard"), ("KeyboardInterrupt", "on all ranks")],
+        ),
         ("one_rank_stops", 2 * [("RuntimeError", "The ranks have lost step")]),
         ("other_parameters", 2 * [("ValueError", "n_components differs: 1 on rank 0, 2 on rank 1")]),
         ("other_data", 2 * [("ValueError", "the hash of X differs")]),

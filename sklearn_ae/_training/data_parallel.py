@@ -47,15 +47,20 @@ class DataParallelNet(AutoencoderNet):
         """Return this rank's part of the batches of an epoch."""
         return dataset.batches(self.batch_size, self.order) if training else super().get_iterator(dataset)
 
+    def run(self, train: Any, valid: Any = None, **kwargs: Any) -> DataParallelNet:
+        """Train; an interrupt ends the fit, because the other ranks may not have had it."""
+        super().run(train, valid, **kwargs)
+        if self.interrupted_:
+            raise KeyboardInterrupt("Training was interrupted; it has ended on all ranks.")
+        return self
+
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> DataParallelNet:
-        """Run all epochs; an interrupt ends the fit, because the other ranks may not have had it."""
+        """Run all epochs, with noise that differs between the ranks."""
         device, seed = torch.device(self.device), self.seed + len(self.history or ())
         own = self.ranks.own_seed(seed)
         self.order, self.generator = self.generator, Generator(device).manual_seed(own)
         with forked_global_rng(True, own, device):  # of user code, such as dropout
             super().fit_loop(X, y, epochs, **kwargs)
-        if self.interrupted_:
-            raise KeyboardInterrupt("Training was interrupted; it has ended on all ranks.")
         return self
 
     def train_step(self, batch: Tensor, **fit_params: Any) -> dict:

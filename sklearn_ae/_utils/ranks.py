@@ -16,6 +16,7 @@ import pickle
 import platform
 import re
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
@@ -170,6 +171,10 @@ class Ranks:
         with contextlib.suppress(RuntimeError):
             if not self.store.check(["error"]):
                 self.store.set("error", f"rank {self.rank} raised {type(error).__name__}: {error}")
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_globals.get("__name__", "").startswith((__name__, dist.__name__)):
+                with contextlib.suppress(RuntimeError):  # it still runs
+                    frame.clear()  # it may hold the group, whose connections close when nothing does
         self.close()
 
     def close(self) -> None:
@@ -187,7 +192,7 @@ class Ranks:
         try:
             call()
         except RuntimeError as error:
-            raise RuntimeError(f"The fit has ended on all ranks: {self._reason()}.") from error
+            raise RuntimeError(f"The fit has ended on all ranks: {self._reason().rstrip('.')}.") from error
 
     def _reason(self) -> str:
         with contextlib.suppress(RuntimeError):
