@@ -17,6 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # few epochs
 
 SCRIPT = Path(rank_scenarios.__file__)
 TOO_LONG = 300  # seconds; a safety net
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def results(folder, names):
@@ -30,14 +31,8 @@ def results(folder, names):
 
 def launched(folder, names):
     """Run scenarios under torchrun."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launcher, SCRIPT, folder, *names],
-        timeout=TOO_LONG,
-        capture_output=True,
-        text=True,
-        env=environment(),
-    )
+    command = [*LAUNCHER, SCRIPT, folder, *names]
+    done = subprocess.run(command, timeout=TOO_LONG, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
     return results(folder, names)
 
@@ -239,6 +234,14 @@ def test_partial_fit_is_refused(torchrun):
 
 def test_no_group_is_left(torchrun):
     assert [found for found, _, _ in torchrun["group"]] == [(False, 0), (False, 0)]
+
+
+@pytest.mark.slow
+def test_example_runs_in_several_processes():
+    script = SCRIPT.parents[1] / "examples" / "train_with_torchrun.py"
+    command = [*LAUNCHER, script]
+    done = subprocess.run(command, timeout=TOO_LONG, capture_output=True, text=True, env=environment())
+    assert done.stdout.startswith("2 process"), done.stderr
 
 
 @pytest.mark.slow
