@@ -11,7 +11,7 @@ Out-of-core data (:mod:`sklearn_ae._data.sources`) have the same methods:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from sklearn_ae._utils.arrays import BLOCK_VALUES
+from sklearn_ae._utils.ranks import RANKS
 
 _BLOCK_BYTES = 2**21  # size of the parts that are converted to float32, chosen to fit the cache
 _WIDE = 2  # features per sample from which training in the row space pays
@@ -230,16 +231,25 @@ class Batches:
     def __iter__(self) -> Iterator[Tensor]:
         n, whole = len(self.samples), self.samples.tensor
         if self.n_batches == 1 and whole is not None:
-            yield whole  # the order within a full batch has no effect
+            yield from self.own_parts([whole])  # the order within a full batch has no effect
         elif self.generator is None:
             order = torch.arange(n, device="cpu" if whole is None else whole.device)
-            for index in order.tensor_split(self.n_batches):
+            for index in self.own_parts(order.tensor_split(self.n_batches)):
                 yield self.samples[index]
         else:
             order = torch.randperm(n, generator=self.generator, device=self.generator.device)
             order = order.cpu() if whole is None else order  # indices must be on the device of the samples
-            for index in order.tensor_split(self.n_batches):
+            for index in self.own_parts(order.tensor_split(self.n_batches)):
                 yield self.samples[index]
+
+    def own_parts(self, batches: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return what this rank processes: its part of each batch in training, every n-th batch otherwise."""
+        ranks = RANKS.get()
+        if ranks is None:
+            return batches
+        if self.generator is None:
+            return ranks.own_turns(batches)
+        return [ranks.own_part(batch) for batch in batches]
 
 
 def _dense(X: Any) -> np.ndarray:

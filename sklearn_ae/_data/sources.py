@@ -9,10 +9,11 @@ validates them.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,12 @@ class DataSummary:
                 "exhausted after one pass: pass an object that can be iterated again."
             )
         return cls(n, np.result_type(*dtypes), np.asarray(low), np.asarray(high))
+
+    def joined(self, other: DataSummary) -> DataSummary:
+        """Return the summary of the samples of both."""
+        dtype = np.result_type(self.dtype, other.dtype)
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return DataSummary(self.n_samples + other.n_samples, dtype, low, high)
 
 
 class Source(ABC):
@@ -140,6 +147,20 @@ class Source(ABC):
     def max(self, axis: int | None = None) -> Any:
         """Return the maximum of all entries, or of each feature, as an array does."""
         return self.summary.high if axis == 0 else self.summary.high.max()
+
+    # -- reductions over the ranks that share the source: here there are none --------------
+
+    def summed(self, *values: Any) -> list[Any]:
+        """Return the sums over all ranks."""
+        return list(values)
+
+    def pooled(self, mean: np.ndarray, spread: Any) -> tuple[np.ndarray, Any]:
+        """Return the mean of all samples, and their scatter matrix or its trace, from those of each rank."""
+        return mean, spread
+
+    def joined(self, value: Any) -> Any:
+        """Return the statistics of all samples, from those of each rank."""
+        return value
 
     def _positions(self, positions: Any) -> np.ndarray:
         return np.arange(*positions.indices(self.shape[0])) if isinstance(positions, slice) else positions
@@ -287,6 +308,18 @@ class FilesSource(ChunkSource):
     def without(self, positions: np.ndarray) -> FilesSource:
         return FilesSource(self.files, self.lengths, self.summary, positions)
 
+    def restricted(self, numbers: Sequence[int]) -> FilesSource:
+        """Return the source of some of the files, in increasing order."""
+        ends = np.cumsum(self.lengths)
+        starts = ends - self.lengths
+        by_file = np.split(self.held_out, np.searchsorted(self.held_out, ends[:-1]))
+        lengths = [self.lengths[i] for i in numbers]
+        new_starts = np.cumsum([0, *lengths])
+        held_out = [by_file[i] - starts[i] + start for i, start in zip(numbers, new_starts, strict=False)]
+        summary = replace(self.summary, n_samples=sum(lengths))
+        kept = np.concatenate([*held_out, np.empty(0, dtype=int)])
+        return FilesSource([self.files[i] for i in numbers], lengths, summary, kept)
+
 
 class LoaderSource(Source):
     """Samples of a map-style dataset, read by its ``DataLoader`` and addressed by their index in the dataset.
@@ -333,6 +366,13 @@ class LoaderSource(Source):
     def without(self, positions: np.ndarray) -> LoaderSource:
         return LoaderSource(self.loader, self.check, self.summary, positions)
 
+    def restricted(self, items: np.ndarray) -> LoaderSource:
+        """Return the source of some indices of the dataset."""
+        twin = copy.copy(self)
+        twin.items = items
+        twin.loader = restricted_loader(self.loader, items)
+        return twin
+
 
 class _Without:
     """Batch sampler without some indices."""
@@ -346,6 +386,27 @@ class _Without:
             kept = [index for index in batch if int(index) not in self.held_out]
             if kept:
                 yield kept
+
+
+class _Only:
+    """Batch sampler of some indices."""
+
+    def __init__(self, batches: Any, items: np.ndarray, n_items: int):
+        self.batches = batches
+        self.is_kept = np.zeros(n_items, dtype=bool)
+        self.is_kept[items] = True
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            kept = [index for index in batch if self.is_kept[index]]
+            if kept:
+                yield kept
+
+
+def restricted_loader(loader: DataLoader, items: np.ndarray) -> DataLoader:
+    """Return a loader that reads some indices of the dataset alone."""
+    n_items = len(loader.dataset)  # type: ignore[arg-type]
+    return _same_loader(loader, _Only(loader.batch_sampler, items, n_items))
 
 
 def _same_loader(loader: DataLoader, batches: Any) -> DataLoader:
@@ -424,7 +485,7 @@ class StreamedBatches(Batches):
 
     def _picked(self) -> Iterator[Tensor]:
         order = torch.randperm(len(self.samples), generator=self.order, device="cpu")
-        for index in order.tensor_split(self.n_batches):
+        for index in self.own_parts(order.tensor_split(self.n_batches)):
             part = self.samples.source[index.numpy()]
             out = np.empty(part.shape, dtype=np.float32)
             self.samples.convert(part, out)

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
+from sklearn_ae._data.shards import own_loader, summary_of_all
 from sklearn_ae._data.sources import (
     N_ITEMS,
     Check,
@@ -40,7 +41,7 @@ def open_stream(X: Any, check: Check) -> Source:
         X = DataLoader(X, N_ITEMS)
     if isinstance(X, DataLoader) and not isinstance(X.dataset, IterableDataset):
         if X.batch_sampler is not None:
-            return LoaderSource(X, check, DataSummary.of(map(check, X)))
+            return LoaderSource(X, check, summary_of_all(map(check, own_loader(X))))
         if not isinstance(X.sampler, SequentialSampler):
             raise ValueError(
                 "A DataLoader whose items are whole chunks (batch_size=None) is split by the positions of "

@@ -20,7 +20,7 @@ from torch import nn
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
-from sklearn_ae._estimators.base import unchanged_on_error
+from sklearn_ae._estimators.base import on_all_ranks, unchanged_on_error
 from sklearn_ae._estimators.size_selection import (
     RULES,
     check_sizes,
@@ -241,6 +241,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         self.rule = rule
         self.n_jobs = n_jobs
 
+    @on_all_ranks
     @_fit_context(prefer_skip_nested_validation=True)
     @unchanged_on_error
     def fit(self, X: Any, y: Any = None, *, groups: Any = None) -> Self:

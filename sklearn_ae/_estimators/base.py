@@ -15,11 +15,11 @@ import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import fields
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from sklearn import get_config
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
@@ -51,7 +51,7 @@ from sklearn_ae._estimators.validation import (
     validate_training,
     warn_of_pairs,
 )
-from sklearn_ae._fitting.incremental import fit_chunk
+from sklearn_ae._fitting.incremental import check_unchanged, fit_chunk
 from sklearn_ae._fitting.pipeline import Fitted, Previous, fit
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.statistics import working_blocks
@@ -64,6 +64,7 @@ from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.namespaces import is_foreign
 from sklearn_ae._utils.parameters import check_positive
+from sklearn_ae._utils.ranks import RANKS
 from sklearn_ae._utils.runtime import (
     MAX_SEED,
     kept_filters,
@@ -74,8 +75,6 @@ from sklearn_ae._utils.runtime import (
 from sklearn_ae._utils.stored_modules import from_tree, to_tree
 from sklearn_ae.networks import ACTIVATIONS, NETWORKS, Network, as_modules
 from sklearn_ae.priors import FittedPrior
-
-_ARCHITECTURE = ("network", "bottleneck", "corruption", "loss")  # parts of the module, unlike other slots
 
 _NETWORK = {"network": Slot(NETWORKS, Network, wrapper=as_modules)}
 
@@ -105,6 +104,25 @@ def unchanged_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def on_all_ranks(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let all processes that ``torchrun`` or the user's process group holds fit one model together."""
+
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _may_have_ranks():
+            return method(self, *args, **kwargs)
+        from sklearn_ae._estimators.data_parallel import fit_on_ranks
+
+        return fit_on_ranks(method, self, *args, **kwargs)
+
+    return wrapped
+
+
+def _may_have_ranks() -> bool:
+    """Return whether there may be other processes that fit the same model."""
+    return dist.is_available() and (dist.is_initialized() or dist.is_torchelastic_launched())
+
+
 def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
     """Raise KeyboardInterrupt after a fit that was interrupted and has kept its best model so far."""
 
@@ -132,6 +150,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     # -- fit ----------------------------------------------------------------------
 
+    @on_all_ranks
     @_fit_context(prefer_skip_nested_validation=True)
     @passes_interrupts_on
     @unchanged_on_error
@@ -243,24 +262,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         params = {name: getattr(self, name) for name in names}
         if self.callbacks:
             check_callbacks(self.callbacks, in_chunks=in_chunks)
+        ranks = RANKS.get()
+        if ranks is not None and not ranks.is_first:
+            params["verbose"] = 0
         return TrainingConfig(device=selected_device(self.device), schedule=self._schedule, **params)
-
-    def _check_unchanged(self, spec: ModelSpec) -> None:
-        """Raise an error if a parameter that the weights depend on has changed since the first chunk."""
-        slots = {name: slot.field or name for name, slot in (_NETWORK | self._slots).items()}
-        parts = {name: name for name in ("hidden_layer_sizes", "activation", "tied_weights", "init")}
-        parts |= {name: field for name, field in slots.items() if field in _ARCHITECTURE}
-        before = self._spec
-        changed = [
-            n for n, field in parts.items() if repr(getattr(spec, field)) != repr(getattr(before, field))
-        ]
-        if isinstance(self.n_components, Integral) and self.n_components != self.n_components_:
-            changed.insert(0, "n_components")
-        if changed:
-            raise ValueError(
-                f"partial_fit continues with the weights of the earlier chunks, but {' and '.join(changed)} "
-                "changed; restore the earlier values, or fit a clone."
-            )
 
     def _previous(self) -> Previous:
         """Return the fitted model that the next fit continues."""
@@ -302,6 +307,10 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         self : object
             The fitted estimator.
         """
+        if _may_have_ranks():
+            from sklearn_ae._estimators.data_parallel import refuse_chunks
+
+            refuse_chunks()
         first = not self.__sklearn_is_fitted__()
         data = ArraySamples(validate_samples(self, X, reset=first))
         k = self.n_components if first else self.n_components_
@@ -318,7 +327,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
         previous = None if first else self._previous()
         if previous is not None:
-            self._check_unchanged(spec)
+            fields = {name: slot.field or name for name, slot in (_NETWORK | self._slots).items()}
+            check_unchanged(previous, spec, fields, self.n_components)
         self._take_over(fit_chunk(data, spec, self._training_config(in_chunks=True), seed, previous))
         return self
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sklearn_ae._data.dask_source import open_dask
 from sklearn_ae._data.in_memory import ArraySamples, PairedSamples
+from sklearn_ae._data.shards import own_samples, shared, summary_of_all
 from sklearn_ae._data.sources import LARGE, ArraySource, DataSummary, LoaderSource, Source
 from sklearn_ae._data.streams import open_stream, samples_of
 from sklearn_ae._estimators.data_errors import reason_for, reason_for_codes, refuse_times
@@ -25,6 +26,7 @@ from sklearn_ae._model.pca import mle_components
 from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, InvalidParameterError, Options, RealNotInt, StrOptions
 from sklearn_ae._utils.namespaces import as_numpy, is_dispatched, without_gradient
+from sklearn_ae._utils.ranks import RANKS
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
 from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.networks import ACTIVATIONS, Shape
@@ -183,24 +185,31 @@ def validate_codes(Z: Any) -> Any:
 
 def validate_large(estimator: Any, X: Any, reset: bool = False) -> Any:
     """Return validated samples, or a :class:`Source` for a large memory map."""
-    if isinstance(X, np.memmap) and X.ndim == 2 and X.size > LARGE:
+    if _is_large_map(X):
         check = _chunk_check(estimator, reset)
         return ArraySource(X, DataSummary.of(map(check, sample_blocks(X))))
     return validate_samples(estimator, X, reset)
 
 
+def _is_large_map(X: Any) -> bool:
+    return isinstance(X, np.memmap) and X.ndim == 2 and X.size > LARGE
+
+
 def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
     """Return the data passed to ``fit``: samples in memory, or a :class:`Source` if large or streaming."""
     if is_dask(X):
-        return _in_memory_if_small(open_dask(X, _chunk_check(estimator, reset=True)))
-    if is_stream(X):
-        return _in_memory_if_small(open_stream(X, _chunk_check(estimator, reset=True)))
-    X = validate_large(estimator, X, reset=True)
-    if isinstance(X, Source):
-        return X
-    if isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]:
-        return ArraySource(X, DataSummary.of([X]))
-    return ArraySamples(X)
+        data = _in_memory_if_small(open_dask(X, _chunk_check(estimator, reset=True)))
+    elif is_stream(X):
+        data = _in_memory_if_small(open_stream(X, _chunk_check(estimator, reset=True)))
+    elif _is_large_map(X):
+        check = _chunk_check(estimator, reset=True)
+        data = ArraySource(X, summary_of_all(map(check, sample_blocks(own_samples(X)))))
+    else:
+        X = validate_samples(estimator, X, reset=True)
+        is_large = isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]
+        data = ArraySource(X, DataSummary.of([X])) if is_large else ArraySamples(X)
+    ranks = RANKS.get()
+    return data if ranks is None else shared(data, ranks)
 
 
 def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> ArraySamples:
@@ -210,7 +219,9 @@ def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> Ar
         X = np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
     else:
         X = validate_samples(estimator, X, name="X_val")
-    return ArraySamples(X, lazy=isinstance(data, Source) and X.shape[0] * X.shape[1] > LARGE)
+    valid = ArraySamples(X, lazy=isinstance(data, Source) and X.shape[0] * X.shape[1] > LARGE)
+    ranks = RANKS.get()
+    return valid if ranks is None else shared(valid, ranks, "X_val")
 
 
 def validate_pairs(estimator: Any, data: ArraySamples | Source, X_clean: Any, X_val: Any) -> PairedSamples:
@@ -228,7 +239,9 @@ def validate_pairs(estimator: Any, data: ArraySamples | Source, X_clean: Any, X_
             "the clean version of sample i of X."
         )
     check_magnitude(data, "X")
-    return PairedSamples(data.X, clean.astype(data.dtype, copy=False))
+    pairs = PairedSamples(data.X, clean.astype(data.dtype, copy=False))
+    ranks = RANKS.get()
+    return pairs if ranks is None else shared(pairs, ranks, "X_clean")
 
 
 def warn_of_pairs(X: Any, y: Any, shape: tuple[int, int]) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -196,3 +198,34 @@ def _with_fitted_prior(fitted: Fitted, samples: ArraySamples, previous: Previous
     prior, draws = fit_to_chunks(fitted.spec.prior, posterior, samples, k, fitted.n_samples, earlier)
     statistics = replace(fitted.statistics, draws=draws)
     return replace(fitted, module=fitted.module.with_prior(prior), statistics=statistics)
+
+
+# -- parameters -----------------------------------------------------------------------------
+
+_ARCHITECTURE = ("network", "bottleneck", "corruption", "loss")  # parts of the module, unlike other slots
+
+
+def check_unchanged(previous: Previous, spec: ModelSpec, fields: dict[str, str], n_components: Any) -> None:
+    """Raise an error if a parameter that the weights depend on has changed since the first chunk.
+
+    Parameters
+    ----------
+    previous : Previous
+    spec : ModelSpec
+    fields : dict
+        Field of the spec for each slot.
+    n_components : int, float, str or None
+        The parameter.
+    """
+    parts = {name: name for name in ("hidden_layer_sizes", "activation", "tied_weights", "init")}
+    parts |= {name: field for name, field in fields.items() if field in _ARCHITECTURE}
+    changed = [
+        n for n, field in parts.items() if repr(getattr(spec, field)) != repr(getattr(previous.spec, field))
+    ]
+    if isinstance(n_components, Integral) and n_components != previous.n_components:
+        changed.insert(0, "n_components")
+    if changed:
+        raise ValueError(
+            f"partial_fit continues with the weights of the earlier chunks, but {' and '.join(changed)} "
+            "changed; restore the earlier values, or fit a clone."
+        )

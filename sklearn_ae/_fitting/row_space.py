@@ -77,7 +77,7 @@ class RowSpace:
         params["bf16"] = use_bf16(config.precision, config.device, module, net.batch_size)
         params["module"] = module.float()
         params["criterion"] = self.objective(net.criterion_)
-        return AutoencoderNet(**params).initialize()
+        return type(net)(**params).initialize()
 
     def samples(self, samples: Any, module: Autoencoder, device: torch.device) -> WorkingSamples:
         """Return the coordinates of samples in working units."""

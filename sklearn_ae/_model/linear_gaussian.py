@@ -12,6 +12,7 @@ from scipy import linalg
 from sklearn.decomposition import FactorAnalysis
 from sklearn.utils.extmath import svd_flip
 
+from sklearn_ae._data.sources import Source
 from sklearn_ae._model.pca import InitialPCA
 from sklearn_ae._model.whitening import Whitening
 from sklearn_ae._utils.runtime import without_foreign_warnings
@@ -201,7 +202,7 @@ class Scatter:
                 more = cls(len(part), part / math.sqrt(max(len(part), 1)), (part**4).sum(axis=0), rounding)
                 folds[i] = folds[i].joined(more)
             n += len(x)
-        return folds
+        return [samples.joined(fold) for fold in folds] if isinstance(samples, Source) else folds
 
     def joined(self, other: Scatter) -> Scatter:
         """Return the moments of the samples of both."""

@@ -263,14 +263,15 @@ def streamed_pca(source: Source, n_components: Any, seed: int) -> PCA:
             f"n_components={n_components} needs the full covariance matrix, which is too large for "
             f"out-of-core data with {d} features; pass an integer, or at most {_COVARIANCE_MAX} features."
         )
-    _, mean, total = _mean_and_total(source)
+    mean, total = _pooled(source, _mean_and_total(source))
     variances, vectors = _leading(source, mean, int(n_components), seed)
     return _as_pca(n, mean, variances, vectors, total / (n - 1), n_components)
 
 
 def _covariance_pca(samples: Any, n_components: Any, precision: Any = np.float32) -> PCA:
     """Return the PCA of samples or a source, from the covariance matrix in at least the given precision."""
-    n, mean, scatter = _mean_and_scatter(samples, precision)
+    mean, scatter = _pooled(samples, _mean_and_scatter(samples, precision))
+    n = samples.shape[0]
     variances, vectors = _spectrum(scatter / (n - 1), n_components)
     return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
 
@@ -323,6 +324,12 @@ def _mean_and_scatter(samples: Any, precision: Any) -> tuple[int, np.ndarray, np
     return n, mean, scatter
 
 
+def _pooled(samples: Any, moments: tuple) -> tuple[np.ndarray, Any]:
+    """Return mean and spread of the samples of all ranks that share a source."""
+    _, mean, spread = moments
+    return samples.pooled(mean, spread) if isinstance(samples, Source) else (mean, spread)
+
+
 def _spectrum(covariance: np.ndarray, n_components: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return eigenvalues in decreasing order and eigenvectors as rows, all if a share is wanted."""
     d = len(covariance)
@@ -354,7 +361,7 @@ def _leading(source: Source, mean: np.ndarray, k: int, seed: int) -> tuple[np.nd
     basis = np.random.RandomState(seed).normal(size=(d, min(k + _N_OVERSAMPLES, n, d)))
     for _ in range(_N_PASSES):
         basis, _ = np.linalg.qr(basis)
-        leading, basis = basis, _times_scatter(source, mean, basis)
+        leading, basis = basis, source.summed(_times_scatter(source, mean, basis))[0]
     variances, rotation = _spectrum(leading.T @ basis / (n - 1), k)
     return variances, rotation @ leading.T
 

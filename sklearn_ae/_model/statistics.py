@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import Generator, Tensor
 
+from sklearn_ae._data.sources import Source
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import misfit
 from sklearn_ae._model.pca import total_variance
@@ -193,6 +194,8 @@ def code_statistics(
     trained in the same way without the held-out samples.
     """
     moments = CodeMoments.of_parts(_codes(module, samples))
+    if isinstance(samples, Source):
+        moments = samples.joined(moments)
     bottleneck, k = module.bottleneck, module.width
     every = range(1 if bottleneck.ordered else k, k + 1)
     sizes = [bottleneck.measured_size] if bottleneck.measured_size else every
@@ -224,8 +227,10 @@ def squared_errors(module: Autoencoder, samples: Any, sizes: Iterable[int]) -> t
     for x in working_blocks(module, samples):
         errors += module.squared_errors(x, sizes).numpy()
         total += float(x.square().sum())
+    if isinstance(samples, Source):
+        errors, total = samples.summed(errors, total)
     n = samples.shape[0]
-    return errors / n, total / n
+    return errors / n, float(total / n)
 
 
 def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
@@ -267,6 +272,22 @@ def _too_far(module: Autoencoder, part: np.ndarray) -> ValueError:
     )
 
 
+class _Spread(NamedTuple):
+    """Mean, standard deviation and number of some values."""
+
+    mean: float
+    std: float
+    n: int
+
+    def joined(self, other: _Spread) -> _Spread:
+        """Return those of the values of both."""
+        n = self.n + other.n
+        shares, gap = (self.n / n, other.n / n), other.mean - self.mean
+        within = shares[0] * self.std**2 + shares[1] * other.std**2
+        std = math.sqrt(within + shares[0] * shares[1] * gap**2)
+        return _Spread(self.mean + shares[1] * gap, std, n)
+
+
 @torch.no_grad()
 def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
     """Return the factor by which the noise variance must be multiplied, from held-out samples.
@@ -283,8 +304,10 @@ def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
         assert log_noise is not None
         parts.append(misfit(module.decode(z), module.target(x), log_noise).double())
     misfits = torch.cat(parts)
-    factor = float(misfits.mean())
-    error = float(misfits.std(correction=0)) / math.sqrt(len(misfits))
+    factor, spread, n = float(misfits.mean()), float(misfits.std(correction=0)), len(misfits)
+    if isinstance(held_out, Source):
+        factor, spread, n = held_out.joined(_Spread(factor, spread, n))
+    error = spread / math.sqrt(n)
     corrects = factor > 1.0 or factor < 1.0 - 2.0 * error
     return max(factor, 1e-10) if corrects else 1.0
 

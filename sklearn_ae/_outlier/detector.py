@@ -13,7 +13,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
-from sklearn_ae._estimators.base import BaseAutoencoder, unchanged_on_error
+from sklearn_ae._estimators.base import BaseAutoencoder, on_all_ranks, unchanged_on_error
 from sklearn_ae._estimators.inference import ArrayEstimator, follows_input, with_feature_names
 from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.vae import VAETransformer
@@ -227,6 +227,7 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     # -- fit ----------------------------------------------------------------------
 
+    @on_all_ranks
     @_fit_context(prefer_skip_nested_validation=False)
     @unchanged_on_error
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:

@@ -12,6 +12,7 @@ from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, ParamM
 
 from sklearn_ae._training.optimization import StopTraining
 from sklearn_ae._utils.compat import InvalidParameterError
+from sklearn_ae._utils.ranks import is_first_rank
 
 _RECORDED = "train_loss and valid_loss, and whether they are the best so far, are always recorded"
 _UNUSABLE = {  # callbacks of skorch: why they cannot be used, and what can
@@ -76,6 +77,8 @@ def has_scheduler(callbacks: Sequence[tuple[str, Callback]]) -> bool:
 
 def has_log(callbacks: Sequence[Any]) -> bool:
     """Return whether a callback prints a table of the epochs, for which the net must be verbose."""
+    if not is_first_rank():
+        return False
     kinds = (c if isinstance(c, type) else type(c) for c in map(_without_name, callbacks))
     return any(issubclass(kind, PrintLog) for kind in kinds)
 

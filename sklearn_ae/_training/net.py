@@ -45,6 +45,7 @@ from sklearn_ae._training.optimization import (
     TrainingConfig,
     WeightAverage,
 )
+from sklearn_ae._utils.ranks import RANKS
 from sklearn_ae._utils.runtime import use_bf16
 from sklearn_ae._utils.warnings import warn_user
 
@@ -72,7 +73,8 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
     prints = config.verbose or (callbacks and has_log(callbacks))
     if config.verbose:
         callbacks.append(("progress", Progress()))
-    net = AutoencoderNet(
+    ranks = RANKS.get()
+    net = (AutoencoderNet if ranks is None else ranks.net_class)(
         copy.deepcopy(module).float(),
         objective,
         lr=config.learning_rate_init,
@@ -482,5 +484,4 @@ class _Record:
     def values(self) -> list[float]:
         if self.alive:
             self._keep()
-        assert self.kept is not None
-        return self.kept[: self.n_kept].tolist()
+        return [] if self.kept is None else self.kept[: self.n_kept].tolist()

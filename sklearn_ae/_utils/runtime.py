@@ -21,6 +21,7 @@ from threadpoolctl import OpenBLASController, ThreadpoolController
 from torch import Generator, nn
 
 from sklearn_ae._utils.compat import InvalidParameterError
+from sklearn_ae._utils.ranks import RANKS
 
 # Operations per step from which several torch threads are used. Below it a second thread gains little
 # and may wait many times as long on a busy machine; the result does not depend on the count.
@@ -31,6 +32,9 @@ _BF16_MIN_WEIGHTS = 300_000  # size of a layer from which bfloat16 steps are fas
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device; "auto" is the first available of cuda, mps and cpu."""
+    ranks = RANKS.get()
+    if ranks is not None and torch.cuda.is_available() and str(device) in ("auto", "cuda"):
+        device = ranks.local_device(torch.device("cuda"))
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -183,13 +187,18 @@ MAX_SEED = np.iinfo(np.int32).max  # upper bound of seeds drawn from a random st
 
 
 def private_random_state(random_state: Any) -> np.random.RandomState:
-    """Return what ``check_random_state`` returns, except that None means fresh entropy."""
-    return np.random.RandomState() if random_state is None else check_random_state(random_state)
+    """Return what ``check_random_state`` returns, except that None means fresh entropy.
+
+    While several ranks fit a model, it is that of rank 0.
+    """
+    own = np.random.RandomState() if random_state is None else check_random_state(random_state)
+    ranks = RANKS.get()
+    return own if ranks is None else ranks.of_first(own)
 
 
 def as_seed(random_state: Any) -> int:
     """Return an integer unchanged, and draw a seed from anything else."""
-    if isinstance(random_state, Integral):
+    if isinstance(random_state, Integral) and RANKS.get() is None:
         return int(random_state)
     return int(private_random_state(random_state).randint(MAX_SEED))
 

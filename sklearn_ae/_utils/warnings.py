@@ -16,6 +16,8 @@ import sklearn
 import skorch
 from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_ae._utils.ranks import RANKS
+
 _PACKAGES = (os.path.dirname(str(module.__file__)) for module in (sklearn, skorch, joblib))
 _PREFIXES = tuple(folder + os.sep for folder in (str(Path(__file__).parents[1]), *_PACKAGES))
 
@@ -38,7 +40,8 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     A fixed ``stacklevel`` cannot do this: ``fit`` may be called directly, by
     ``fit_transform``, by a pipeline or by a search.
     """
-    if issubclass(category, _IGNORED.get()):
+    ranks = RANKS.get()
+    if issubclass(category, _IGNORED.get()) or (ranks is not None and not ranks.is_first):
         return
     if sys.version_info >= (3, 12):
         warnings.warn(message, category, skip_file_prefixes=_PREFIXES)

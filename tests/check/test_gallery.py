@@ -239,6 +239,12 @@ def check_search_on_a_cluster(out):
     assert len(table(out)) == 4
 
 
+def check_train_with_torchrun(out, n_processes=1):
+    assert number(out, r"(\d+) process") == n_processes
+    assert number(out, r"of (\d+) samples") == 5_000
+    assert number(out, r"autoencoder ([\d.]+)$") < 0.02 * number(out, r"PCA ([\d.]+)")
+
+
 CHECKS = {
     "replace_pca": check_replace_pca,
     "choose_latent_size": check_choose_latent_size,
@@ -254,6 +260,7 @@ CHECKS = {
     "mixed_types": check_mixed_types,
     "latent_space": check_latent_space,
     "search_on_a_cluster": check_search_on_a_cluster,
+    "train_with_torchrun": check_train_with_torchrun,
 }
 
 
