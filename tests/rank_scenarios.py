@@ -14,7 +14,11 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 
+import dask.array
 import numpy as np
+import pyarrow
+import pyarrow.dataset
+import pyarrow.parquet
 import torch
 import torch.distributed as dist
 from skorch.callbacks import Callback
@@ -127,6 +131,9 @@ class Items(Dataset):
         return self.X[i]
 
 
+FORMS = "mapped", "chunks", "dataset", "loader", "dask", "files", "array"
+
+
 def forms(X, folder):
     """Return out-of-core forms of X."""
     file = Path(folder, f"X{os.environ.get('RANK', 'alone')}.npy")
@@ -136,8 +143,19 @@ def forms(X, folder):
         "chunks": lambda: iter(np.array_split(X, 5)),
         "dataset": Items(X),
         "loader": DataLoader(TensorDataset(torch.from_numpy(X)), 50, shuffle=True),
+        "dask": dask.array.from_array(X, chunks=(max(1, len(X) // 5), -1)),
+        "files": parquet_files(X, file.with_suffix("")),
         "array": X,
     }
+
+
+def parquet_files(X, folder):
+    """Return a dataset of three files with row groups of unequal sizes."""
+    folder.mkdir(exist_ok=True)
+    for i, part in enumerate(np.array_split(X, [len(X) // 2, len(X) // 2 + 30])):
+        table = pyarrow.table({f"x{j}": column for j, column in enumerate(part.T)})
+        pyarrow.parquet.write_table(table, folder / f"{i}.parquet", row_group_size=max(1, len(X) // 7))
+    return pyarrow.dataset.dataset(folder)
 
 
 def with_small_limits(function):
@@ -153,7 +171,7 @@ def with_small_limits(function):
         validation.LARGE, sources.LARGE = limits
 
 
-def sources_of(model, names=("mapped", "chunks", "dataset", "loader", "array")):
+def sources_of(model, names=FORMS):
     found = forms(curved(), FOLDER)
     return with_small_limits(lambda: {name: state(model().fit(found[name])) for name in names})
 

@@ -165,7 +165,7 @@ def test_fresh_entropy_is_fresh(torchrun):
 # -- sources -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["mapped", "chunks", "dataset", "loader", "array"])
+@pytest.mark.parametrize("form", rank_scenarios.FORMS)
 def test_linear_model_of_a_source_is_pca(torchrun, form):
     pca = PCA(2).fit(curved())
     codes = torchrun["linear_sources"][0][0][form]["codes"]
@@ -180,7 +180,7 @@ def test_subspace_iteration_is_reduced(torchrun):
     np.testing.assert_allclose(codes, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("form", ["mapped", "chunks", "dataset", "loader"])
+@pytest.mark.parametrize("form", rank_scenarios.FORMS[:-1])
 def test_model_of_a_source_is_as_good_as_that_of_an_array(torchrun, form):
     models = torchrun["sources"][0][0]
     assert models[form]["decisions"][0]
