@@ -13,6 +13,9 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_ae._estimators import validation
 
+# Scripts that tests run in processes of their own, where importing them changes the state of PyTorch
+collect_ignore = ["emulated_device.py", "emulated_inference.py", "rank_scenarios.py"]
+
 
 def pytest_addoption(parser):
     parser.addoption(

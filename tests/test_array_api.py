@@ -20,7 +20,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils.estimator_checks import check_array_api_input
 from sklearn.utils.fixes import parse_version
-from test_threads import X_of, estimators, fitted, methods_of, result_of
+from test_threads import X_of, estimators, fitted, methods_of, names, result_of
 
 from sklearn_ae import (
     AEOutlierDetector,
@@ -46,8 +46,9 @@ pytestmark = [
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["test_array_api.py"],
+        ["test_array_api.py", "-m", "not slow"],
         ["test_common.py", "-k", "array_api", "-m", "not slow"],
+        pytest.param(["test_array_api.py", "-m", "slow"], marks=pytest.mark.slow),
         pytest.param(["test_common.py"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
@@ -65,7 +66,7 @@ def test_in_a_process_with_the_array_api(arguments):
 
 
 @inside
-@pytest.mark.parametrize("name", estimators())
+@pytest.mark.parametrize("name", names())
 def test_methods_return_what_they_return_without(name):
     for method in methods_of(estimators()[name]):
         expected = result_of(name, method)
@@ -102,7 +103,7 @@ def assert_like(found, expected, X):
 @inside
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("namespace", NAMESPACES)
-@pytest.mark.parametrize("name", estimators())
+@pytest.mark.parametrize("name", names())
 def test_arrays_go_in_and_come_out(name, namespace, dtype):
     if name == "flow" and namespace == "strict":
         pytest.skip("scores under a flow take seconds")

@@ -35,7 +35,7 @@ from sklearn_ae._utils.runtime import MAX_SEED, private_random_state
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 
-@lazy_for_dask("score_samples", "pvalues", "explain", "transform", "fit_transform")
+@lazy_for_dask("score_samples", "pvalues", "explain", "transform", "fit_transform", "inverse_transform")
 class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator):
     """Outlier detector based on an ensemble of autoencoders.
 
