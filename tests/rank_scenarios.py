@@ -21,8 +21,9 @@ import pyarrow.dataset
 import pyarrow.parquet
 import torch
 import torch.distributed as dist
+from out_of_core import NumberedDataset
 from skorch.callbacks import Callback
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
 
@@ -116,21 +117,6 @@ def warm_start():
 # -- fits of sources --------------------------------------------------------------------------
 
 
-class Items(Dataset):
-    """Dataset that records the items that are read."""
-
-    def __init__(self, X):
-        self.X = X
-        self.read = []
-
-    def __len__(self):
-        return len(self.X)
-
-    def __getitem__(self, i):
-        self.read.append(int(i))
-        return self.X[i]
-
-
 FORMS = "mapped", "chunks", "dataset", "loader", "dask", "files", "array"
 
 
@@ -141,7 +127,7 @@ def forms(X, folder):
     return {
         "mapped": np.load(file, mmap_mode="r"),
         "chunks": lambda: iter(np.array_split(X, 5)),
-        "dataset": Items(X),
+        "dataset": NumberedDataset(X),
         "loader": DataLoader(TensorDataset(torch.from_numpy(X)), 50, shuffle=True),
         "dask": dask.array.from_array(X, chunks=(max(1, len(X) // 5), -1)),
         "files": parquet_files(X, file.with_suffix("")),
@@ -199,7 +185,7 @@ def wide_source():
 
 def items_read():
     """Return the items that this rank reads after the first pass."""
-    data = Items(curved(100))
+    data = NumberedDataset(curved(100))
     with_small_limits(
         lambda: AutoencoderTransformer(2, early_stopping=False, **{**QUICK, "max_iter": 2}).fit(data)
     )

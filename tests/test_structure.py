@@ -14,6 +14,7 @@ import sys
 import tokenize
 import tomllib
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -171,14 +172,12 @@ def release(version):
 def test_the_lowest_versions_are_the_tested_ones():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    declared = dict(
-        requirement.split(">=")
-        for requirement in [*project["dependencies"], *extras["plot"], *extras["onnx"], *extras["test"]]
-        if not requirement.startswith("sklearn-ae[")
-    )
+    own, *of_tests = extras["test"]
+    of_extras = (extras[name] for name in re.findall(r"\w+", own.partition("[")[2]))
     tested = pins("constraints-min.txt")
-    for name, version in declared.items():
-        assert release(tested[name]) == release(version), name
+    for requirement in [*project["dependencies"], *chain.from_iterable(of_extras), *of_tests]:
+        name, version = requirement.split(">=")
+        assert release(tested[name.partition("[")[0]]) == release(version), name
 
 
 def test_pre_commit_runs_the_pinned_tools():
