@@ -175,6 +175,32 @@ def vae_sources():
     return {name: sources_of(lambda m=m: m, [name])[name] for name, m in kinds.items()}
 
 
+def fewer_blocks_than_ranks():
+    """A rank without samples."""
+    X = curved()
+    table = pyarrow.table({f"x{j}": column for j, column in enumerate(X.T)})
+    blocks = {
+        "dask": dask.array.from_array(X, chunks=X.shape),
+        "files": pyarrow.dataset.dataset(table),
+        "chunks": lambda: iter([X]),
+        "few items": NumberedDataset(X[:3]),
+    }
+    kinds = [AutoencoderTransformer, VAETransformer]
+    models = [kind(1, early_stopping=False, **{**QUICK, "max_iter": 2}) for kind in kinds]
+    return [with_small_limits(lambda m=m, X=X: state(m.fit(X))) for m in models for X in blocks.values()]
+
+
+def different_blocks():
+    X = curved()
+    lazy = dask.array.from_array(X, chunks=(100 if RANK else 400, -1))
+    with_small_limits(lambda: AutoencoderTransformer(2, **QUICK).fit(lazy))
+
+
+def different_ranges():
+    lazy = dask.array.from_array(curved() + RANK, chunks=(100, -1))
+    with_small_limits(lambda: AutoencoderTransformer(2, **QUICK).fit(lazy))
+
+
 def wide_source():
     """Subspace iteration reduces its products over the ranks."""
     from sklearn_ae._model import pca

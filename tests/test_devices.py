@@ -23,6 +23,7 @@ from torch.utils import backend_registration
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
 from sklearn_ae._estimators import inference
 from sklearn_ae._estimators.inference import inference_module
+from sklearn_ae._utils.compat import InvalidParameterError
 from sklearn_ae._utils.runtime import running_on, selected_device
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # few epochs
@@ -262,3 +263,17 @@ def test_tools_do_not_depend_on_set_output():
         neg_reconstruction_error_scorer(model, frame),
     ) == expected
     np.testing.assert_array_equal(traverse(model, frame[:1], 0, [-1.0, 1.0]), walk)
+
+
+def test_copies_follow_weights_that_are_replaced():
+    model = copy.deepcopy(fitted("random"))
+    x = X_of("default").astype(np.float32)
+    model.transform(x)
+    for parameter in model.module_.parameters():
+        parameter.data = parameter.data * 2
+    np.testing.assert_allclose(model.transform(x), model.transform(x.astype(float)), rtol=1e-3, atol=1e-4)
+
+
+def test_a_name_of_no_device_is_refused_after_fit():
+    with pytest.raises(InvalidParameterError, match="bogus"):
+        copy.deepcopy(fitted("random")).set_params(device="bogus").transform(X_of("default"))

@@ -92,6 +92,7 @@ AGREED = [
     "sources",
     "vae_sources",
     "wide_source",
+    "fewer_blocks_than_ranks",
     "search",
     "composites",
 ]
@@ -103,6 +104,8 @@ FAILURES = [
     "one_rank_stops",
     "other_parameters",
     "other_data",
+    "different_blocks",
+    "different_ranges",
 ]
 
 
@@ -267,6 +270,8 @@ def test_workers_fit_alone(tmp_path):
         ("one_rank_stops", 2 * [("RuntimeError", "The ranks have lost step")]),
         ("other_parameters", 2 * [("ValueError", "n_components differs: 1 on rank 0, 2 on rank 1")]),
         ("other_data", 2 * [("ValueError", "the hash of X differs")]),
+        ("different_blocks", 2 * [("ValueError", "the hash of the blocks of X differs")]),
+        ("different_ranges", 2 * [("ValueError", "the hash of the ranges of X differs")]),
     ],
 )
 def test_error_of_a_rank_ends_the_fit_on_all(failures, name, expected):

@@ -7,6 +7,7 @@ import warnings
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import skl2onnx
 import torch
@@ -204,14 +205,6 @@ def test_large_means_cost_no_digits(method, dtype):
     assert_close(actual, getattr(model, method)(X.astype(np.float64)))
 
 
-def test_integers_become_single_precision():
-    X = load_digits().data[:100].astype(np.int64)
-    model = AE().fit(X)
-    (codes,) = run(to_onnx(model, X[:1]), X)
-    assert codes.dtype == np.float32
-    assert_close(codes, model.transform(X))
-
-
 @pytest.mark.parametrize("opset", range(MIN_OPSET, skl2onnx.get_latest_tested_opset_version() + 1))
 @pytest.mark.parametrize("name", ["default", "conv", "topk", "own 1 LayerNorm", "own 0 BatchNorm1d"])
 def test_opsets(name, opset):
@@ -301,6 +294,39 @@ def test_export_leaves_the_model_and_warnings_alone():
     to_onnx(model, X_DIGITS[:1].astype(np.float32))
     assert warnings.filters == filters
     np.testing.assert_array_equal(model.transform(X_DIGITS), before)
+
+
+def test_integers_are_computed_in_double_precision():
+    X = np.random.RandomState(0).randint(0, 10, (200, 5)) + 1_700_000_000  # times, for example
+    model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(X)
+    (codes,) = run(to_onnx(model, X[:1]), X)
+    assert codes.dtype == np.float64
+    assert_close(codes, model.transform(X), 1e-9)
+    detector = AEOutlierDetector(n_estimators=1, random_state=0).fit(X)
+    np.testing.assert_array_equal(run(to_onnx(detector, X[:1]), X)[0], detector.predict(X))
+
+
+def test_one_feature_in_double_precision_makes_all_of_a_frame_so():
+    X = pd.DataFrame(np.random.RandomState(0).normal(size=(100, 3)), columns=["a", "b", "c"])
+    X = X.astype({"a": np.float32})
+    model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(X)
+    session = InferenceSession(to_onnx(model, X[:1]).SerializeToString())
+    (codes,) = session.run(None, {name: X[[name]].to_numpy() for name in X})
+    assert codes.dtype == np.float64
+    assert_close(codes, model.transform(X), 1e-7)
+
+
+def test_samples_may_be_lists_and_tensors():
+    X = table(np.float32)
+    model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(X)
+    for sample in (torch.from_numpy(X[:1]), X[:1].astype(float).tolist()):
+        assert to_onnx(model, sample).graph.input
+
+
+def test_a_model_without_components_has_no_codes_to_decode():
+    X = table(np.float32)
+    with pytest.raises(NotImplementedError, match="without components"):
+        to_onnx(AutoencoderTransformer(0).fit(X), np.zeros((1, 0), np.float32), "inverse_transform")
 
 
 # -- outlier detectors ----------------------------------------------------------------------

@@ -141,10 +141,11 @@ def test_weights_and_nets_are_restored(name):
 @pytest.mark.parametrize("cls", [AutoencoderTransformer, VAETransformer])
 def test_chunks_continue_after_loading(cls, params, digits):
     model = cls(3, random_state=0, **params).partial_fit(digits[:600]).partial_fit(digits[600:1200])
-    twin = pickle.loads(pickle.dumps(model))
-    for continued in (model, twin):
+    twins = [pickle.loads(pickle.dumps(model)), through_skops(model)]
+    for continued in (model, *twins):
         continued.partial_fit(digits[1200:])
-    np.testing.assert_array_equal(twin.transform(digits), model.transform(digits))
+    for twin in twins:
+        np.testing.assert_array_equal(twin.transform(digits), model.transform(digits))
 
 
 def test_training_continues_after_loading(digits):
@@ -187,6 +188,18 @@ def test_unfitted_estimators_are_stored_by_skops():
 def test_pipelines_are_stored_by_skops(digits):
     model = make_pipeline(StandardScaler(), AutoencoderTransformer(3, max_iter=3, random_state=0)).fit(digits)
     np.testing.assert_array_equal(through_skops(model).transform(digits), model.transform(digits))
+
+
+def test_a_layer_of_encoder_and_decoder_stays_shared(digits):
+    shared = torch.nn.PReLU()
+    encoder = torch.nn.Sequential(torch.nn.Linear(64, 8), shared, torch.nn.Linear(8, 3))
+    decoder = torch.nn.Sequential(torch.nn.Linear(3, 8), shared, torch.nn.Linear(8, 64))
+    model = AutoencoderTransformer(3, network=(encoder, decoder), random_state=0).partial_fit(digits)
+    twin = pickle.loads(pickle.dumps(model))
+    assert len(list(twin.module_.parameters())) == len(list(model.module_.parameters()))
+    for continued in (model, twin):
+        continued.partial_fit(digits)
+    np.testing.assert_array_equal(twin.transform(digits), model.transform(digits))
 
 
 class Twice(torch.nn.Module):

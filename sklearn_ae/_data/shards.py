@@ -108,23 +108,34 @@ class Shard(Source):
         return common, self.ranks.summed(spread + between)[0]
 
     def joined(self, value: Any) -> Any:
-        return functools.reduce(lambda a, b: a.joined(b), self.ranks.gathered(value))
+        filled = [part for part in self.ranks.gathered(value) if part.n]
+        return functools.reduce(lambda a, b: a.joined(b), filled)
 
 
 def shared(data: Any, ranks: Ranks, name: str = "X") -> Any:
     """Return the shard of a source that this rank reads, or samples in memory that all ranks have alike."""
     description = {f"the shape of {name}": data.shape, f"the dtype of {name}": str(data.dtype)}
-    if not isinstance(data, Source):
+    if isinstance(data, Source):
+        description[f"the hash of the ranges of {name}"] = _hash(data.summary.low, data.summary.high)
+        description[f"the hash of the blocks of {name}"] = _hash(getattr(data, "lengths", ()))
+    else:
         some = dense(data.X[:: -(-data.X.shape[0] // _N_COMPARED)])
-        description[f"the hash of {name}"] = hashlib.sha256(np.ascontiguousarray(some).tobytes()).hexdigest()
+        description[f"the hash of {name}"] = _hash(some)
     ranks.check_same("fit", description)
     return Shard(data, ranks) if isinstance(data, Source) else data
 
 
+def _hash(*arrays: Any) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+
 def summary_of_all(chunks: Iterable[np.ndarray]) -> DataSummary:
     """Return the summary of the chunks of all ranks."""
-    ranks, summary = RANKS.get(), DataSummary.of(chunks)
-    return summary if ranks is None else functools.reduce(DataSummary.joined, ranks.gathered(summary))
+    ranks = RANKS.get()
+    if ranks is None:
+        return DataSummary.of(chunks)
+    parts = ranks.gathered(DataSummary.of_some(chunks))
+    return functools.reduce(DataSummary.joined, parts).checked()
 
 
 def own_loader(loader: DataLoader) -> DataLoader:

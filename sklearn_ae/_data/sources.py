@@ -47,19 +47,28 @@ class DataSummary:
 
     @classmethod
     def of(cls, chunks: Iterable[np.ndarray]) -> DataSummary:
-        """Return the summary of validated chunks."""
+        """Return the summary of validated chunks, which are all samples."""
+        return cls.of_some(chunks).checked()
+
+    @classmethod
+    def of_some(cls, chunks: Iterable[np.ndarray]) -> DataSummary:
+        """Return the summary of some of the validated chunks, or of none."""
         n, low, high = 0, np.inf, -np.inf
         dtypes: set[np.dtype] = set()
         for chunk in chunks:
             n += len(chunk)
             dtypes.add(chunk.dtype)
             low, high = np.minimum(low, chunk.min(axis=0)), np.maximum(high, chunk.max(axis=0))
-        if n < 2:
+        return cls(n, np.result_type(np.float32, *dtypes), np.asarray(low), np.asarray(high))
+
+    def checked(self) -> DataSummary:
+        """Return the summary, or raise an error if there are too few samples."""
+        if self.n_samples < 2:
             raise ValueError(
-                f"Found {n} sample(s) in all chunks of X, while a minimum of 2 is required. An iterator is "
-                "exhausted after one pass: pass an object that can be iterated again."
+                f"Found {self.n_samples} sample(s) in all chunks of X, while a minimum of 2 is required. An "
+                "iterator is exhausted after one pass: pass an object that can be iterated again."
             )
-        return cls(n, np.result_type(*dtypes), np.asarray(low), np.asarray(high))
+        return self
 
     def joined(self, other: DataSummary) -> DataSummary:
         """Return the summary of the samples of both."""

@@ -158,9 +158,12 @@ def _exact_flags() -> contextlib.AbstractContextManager:
 _exact_convolutions = Shared(_exact_flags)
 
 
-def _version(tensor: Tensor) -> tuple[int, int]:
-    """Return a number of a tensor, and how often it has changed; tensors of inference mode do not."""
-    return id(tensor), 0 if tensor.is_inference() else tensor._version
+def _version(tensor: Tensor) -> tuple[int, int, int]:
+    """Return numbers of a tensor and its memory, and how often it has changed.
+
+    Tensors of inference mode do not change.
+    """
+    return id(tensor), tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
 def _inference_device(device: str | torch.device, precision: torch.dtype) -> torch.device:
@@ -174,4 +177,7 @@ def _available(device: str | torch.device) -> torch.device:
     try:
         return selected_device(device)
     except InvalidParameterError:
-        return _CPU
+        with contextlib.suppress(RuntimeError):
+            torch.device(device)  # the name of a device
+            return _CPU
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from sklearn_ae._data.dask_source import map_samples, stand_in
 from sklearn_ae._estimators.validation import is_dask
+from sklearn_ae._utils.runtime import kept_filters
 
 Class = TypeVar("Class", bound=type)
 
@@ -70,7 +72,11 @@ def _call(name: str, args: tuple, kwargs: dict[str, Any], X: Any, estimator: Any
 
 
 def _of_block(block: Any, estimator: Any, call: Callable[[Any, Any], Any], empty: Any) -> Any:
-    return _as_one(call(block, estimator)) if block.shape[0] else empty
+    if not block.shape[0]:
+        return empty
+    with kept_filters():  # the trial has already warned of names
+        warnings.filterwarnings("ignore", "X (has|does not have valid) feature names")
+        return _as_one(call(block, estimator))
 
 
 def _as_one(results: Any) -> Any:

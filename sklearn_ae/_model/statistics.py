@@ -53,13 +53,13 @@ class CodeMoments:
         return cls(mean, root, codes[spread(n, N_LANDMARKS)], n)
 
     @classmethod
-    def of_parts(cls, parts: Iterable[Tensor]) -> CodeMoments:
-        """Return the moments of codes that come in parts, holding a limited number at a time."""
+    def of_parts(cls, parts: Iterable[Tensor], width: int) -> CodeMoments:
+        """Return the moments of codes that come in parts, if any, holding a limited number at a time."""
         moments: list[CodeMoments] = []
         for together in _gathered(parts, _MAX_CODES):
             more = cls.of(together.double().numpy())
             moments = [moments[0].joined(more) if moments else more]
-        return moments[0]
+        return moments[0] if moments else cls(np.zeros(width), np.zeros((width, width)), np.zeros((0, width)))
 
     def joined(self, other: CodeMoments) -> CodeMoments:
         """Return the moments of the samples of both."""
@@ -193,7 +193,7 @@ def code_statistics(
     The residuals are those of ``validated``: the model itself, or one that was
     trained in the same way without the held-out samples.
     """
-    moments = CodeMoments.of_parts(_codes(module, samples))
+    moments = CodeMoments.of_parts(_codes(module, samples), module.width)
     if isinstance(samples, Source):
         moments = samples.joined(moments)
     bottleneck, k = module.bottleneck, module.width
@@ -303,8 +303,10 @@ def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
         log_noise = module.log_noise(z)
         assert log_noise is not None
         parts.append(misfit(module.decode(z), module.target(x), log_noise).double())
-    misfits = torch.cat(parts)
-    factor, spread, n = float(misfits.mean()), float(misfits.std(correction=0)), len(misfits)
+    factor, spread, n = 1.0, 0.0, 0
+    if parts:  # one of several ranks may have no samples
+        misfits = torch.cat(parts)
+        factor, spread, n = float(misfits.mean()), float(misfits.std(correction=0)), len(misfits)
     if isinstance(held_out, Source):
         factor, spread, n = held_out.joined(_Spread(factor, spread, n))
     error = spread / math.sqrt(n)

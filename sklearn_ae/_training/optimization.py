@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback
 from torch import Tensor
@@ -275,3 +276,12 @@ class OnlineAverage(Callback):
         self.weights = [p.to("cpu", copy=True) for p in self.parameters_]  # can be loaded on any machine
         torch._foreach_copy_(self.parameters_, self.average)
         self.parameters_ = self.average = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state between two calls, without types of torch."""
+        return {"step": self.step, "weights": [p.numpy() for p in self.weights]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        self.step = state["step"]
+        self.weights = [torch.from_numpy(np.array(p)) for p in state["weights"]]

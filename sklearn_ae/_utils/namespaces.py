@@ -50,6 +50,7 @@ def returned_as(X: Any, result: Any) -> Any:
         return result
     if not isinstance(X, Tensor):
         return X.__array_namespace__().asarray(result, device=X.device)
+    result = result if result.flags.writeable else result.copy()  # that of a file, for example
     values = torch.from_numpy(np.ascontiguousarray(result))
     dtype = values.dtype if values.dtype is not torch.float64 else widest_float(X.device)
     return values.to(X.device, dtype)

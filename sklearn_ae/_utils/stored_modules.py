@@ -158,7 +158,7 @@ def _is_plain(module: nn.Module, values: dict[str, Any]) -> bool:
     if any(isinstance(part, (Tensor, nn.Module)) for value in values.values() for part in _entries(value)):
         return False
     weights = [id(weight) for _, weight in module.named_parameters(remove_duplicate=False)]
-    return kind.startswith(_PACKAGES[1]) or len(set(weights)) == len(weights)
+    return len(set(weights)) == len(weights)
 
 
 def _entries(value: Any) -> Any:

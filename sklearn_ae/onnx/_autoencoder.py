@@ -96,7 +96,7 @@ def _working_codes(graph: Graph, model: Any, Z: str) -> str:
 
 
 def _whitening(model: Any) -> tuple[np.ndarray, np.ndarray]:
-    return model._statistics.moments.whitening(model.mean_.dtype)
+    return model._statistics.moments.whitening(model._dtype)
 
 
 # -- encoder and decoder --------------------------------------------------------------------

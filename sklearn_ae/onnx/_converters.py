@@ -9,7 +9,12 @@ import numpy as np
 import skl2onnx
 from onnx import ModelProto
 from skl2onnx import update_registered_converter
-from skl2onnx.common.data_types import Int64TensorType, guess_numpy_type, guess_tensor_type
+from skl2onnx.common.data_types import (
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    guess_numpy_type,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,6 +23,7 @@ from sklearn_ae._estimators.autoencoder_cv import AutoencoderTransformerCV
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._outlier.detector import AEOutlierDetector
+from sklearn_ae._utils.namespaces import as_numpy
 from sklearn_ae.onnx import _autoencoder, _detector
 from sklearn_ae.onnx._graph import Graph, NotExportableError
 
@@ -52,7 +58,8 @@ def to_onnx(
         Fitted estimator of this package, or anything that skl2onnx exports, such as a
         pipeline that contains one.
     X : array-like of shape (n_samples, n_features)
-        A sample, ``X[:1]``, whose type and width the graph expects: float32 or float64.
+        A sample, ``X[:1]``, whose type and width the graph expects. The graph computes in
+        float32 if all of it is float32, and in float64 otherwise, as ``transform`` does.
         Codes for ``method="inverse_transform"``.
     method : {"transform", "inverse_transform", "reconstruction_error", "predict", \
             "decision_function", "score_samples"} or None, default=None
@@ -89,6 +96,7 @@ def to_onnx(
     True
     """
     options = dict(options or {})
+    X = np.asarray(X) if isinstance(X, list) else as_numpy(X)
     if method is not None:
         last = model.steps[-1][1] if isinstance(model, Pipeline) else model
         _check_method(last, method)
@@ -97,6 +105,8 @@ def to_onnx(
                 "inverse_transform of a pipeline cannot be exported to ONNX; export that of its last step: "
                 "to_onnx(model[-1], Z, method='inverse_transform')."
             )
+        if method == "inverse_transform" and not last.n_components_:
+            raise NotExportableError("A model without components has no codes that ONNX could decode.")
         options[id(last)] = {**options.get(id(last), {}), "method": method}
     return skl2onnx.to_onnx(model, X, target_opset=target_opset, options=options or None)
 
@@ -129,7 +139,7 @@ def _parse(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> A
     check_is_fitted(model)
     operator = scope.declare_local_operator(_alias(type(model)), model)
     operator.inputs = inputs
-    real = guess_tensor_type(inputs[0].type)
+    real = FloatTensorType() if _precision(inputs) == np.float32 else DoubleTensorType()
     method = _method(scope, model)
     outputs = {"transform": {"variable": real}, "predict": {"label": Int64TensorType(), "scores": real}}
     for name, kind in outputs.get(method, {method: real}).items():
@@ -152,8 +162,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     model, method = operator.raw_operator, _method(container, operator.raw_operator)
     _check_opset(container.target_opset_any_domain(""))
     _check_width(model, method, operator.inputs)
-    is_double = guess_numpy_type(operator.inputs[0].type) == np.float64
-    graph = Graph(scope, container, np.float64 if is_double else np.float32)
+    graph = Graph(scope, container, _precision(operator.inputs))
     # Data frames have an input for each feature.
     parts = [graph.cast(part.full_name) for part in operator.inputs]
     X = parts[0] if len(parts) == 1 else graph("Concat", *parts, axis=1)
@@ -182,6 +191,12 @@ def _method(holder: Any, model: Any) -> str:
     """Return the method to export, an option that the scope or the container of skl2onnx holds."""
     default = _methods(type(model))[0]
     return holder.get_options(model, {"method": default}, fail=False)["method"]
+
+
+def _precision(inputs: Any) -> Any:
+    """Return float32 if all inputs are, and otherwise float64, as in ``transform``."""
+    is_single = all(guess_numpy_type(variable.type) == np.float32 for variable in inputs)
+    return np.float32 if is_single else np.float64
 
 
 def _check_opset(opset: int) -> None:
