@@ -88,7 +88,7 @@ def test_moments_in_parts_are_those_of_all(monkeypatch):
     Z = torch.from_numpy(np.random.RandomState(0).normal(size=(5000, 3)) @ np.diag([1, 2, 3]) + 5)
     whole = CodeMoments.of(Z.numpy())
     monkeypatch.setattr("sklearn_ae._model.statistics._MAX_CODES", 1_000)
-    parts = CodeMoments.of_parts(Z.split(130))
+    parts = CodeMoments.of_parts(Z.split(130), Z.shape[1])
     np.testing.assert_allclose(parts.mean, whole.mean)
     np.testing.assert_allclose(parts.root, whole.root, atol=1e-12)
     positions = np.flatnonzero((Z.numpy()[:, None] == parts.landmarks).all(2).any(1))
