@@ -101,7 +101,7 @@ class Shard(Source):
 
     def pooled(self, mean: np.ndarray, spread: Any) -> tuple[np.ndarray, Any]:
         n = self.count()
-        (total,), (mean_sum,) = self.ranks.summed(n), self.ranks.summed(n * mean)
+        total, mean_sum = self.ranks.summed(n, n * mean)
         common = mean_sum / total
         shift = mean - common
         between = n * (np.outer(shift, shift) if np.ndim(spread) else shift @ shift)

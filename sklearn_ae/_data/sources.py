@@ -356,7 +356,7 @@ class LoaderSource(Source):
         self.check = check
         if held_out is not None:
             self.items = np.delete(self.items, held_out)
-            self.loader = _same_loader(loader, _Without(loader.batch_sampler, held_out))
+            self.loader = restricted_loader(loader, self.items)
         super().__init__(summary, max(1, round(summary.n_samples * len(self.items) / n_items)))
 
     def chunks(self) -> Iterator[np.ndarray]:
@@ -383,20 +383,6 @@ class LoaderSource(Source):
         return twin
 
 
-class _Without:
-    """Batch sampler without some indices."""
-
-    def __init__(self, batches: Any, held_out: np.ndarray):
-        self.batches = batches
-        self.held_out = frozenset(held_out.tolist())
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches:
-            kept = [index for index in batch if int(index) not in self.held_out]
-            if kept:
-                yield kept
-
-
 class _Only:
     """Batch sampler of some indices."""
 
@@ -407,7 +393,7 @@ class _Only:
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.batches:
-            kept = [index for index in batch if self.is_kept[index]]
+            kept = [index for index in batch if self.is_kept[int(index)]]
             if kept:
                 yield kept
 

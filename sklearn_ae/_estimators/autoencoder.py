@@ -308,10 +308,10 @@ class AutoencoderTransformer(BaseAutoencoder):
             return (Z.to(L.dtype) @ L.T + mean).to(Z.dtype)
         return (Z @ L.T + mean).astype(Z.dtype)
 
-    def _whitening(self, codes: Any) -> Any:
-        """Return mean and factor of the whitening as arrays, or as tensors if the codes are one."""
+    def _whitening(self, like: Any = None) -> Any:
+        """Return mean and factor of the whitening as arrays, or as tensors if ``like`` is one."""
         whitening = self._statistics.moments.whitening(self._dtype)
-        return returned_as(codes, whitening) if isinstance(codes, Tensor) else whitening
+        return returned_as(like, whitening) if isinstance(like, Tensor) else whitening
 
     @torch.inference_mode(False)
     def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ def codes(graph: Graph, model: Any, X: str) -> str:
     if not (model.whiten and model.n_components_):
         return graph("Mul", z, model.scale_)
     double = graph.in_precision(np.float64)
-    mean, L = _whitening(model)
+    mean, L = model._whitening()
     inverse = solve_triangular(L, np.eye(len(L)), lower=True)
     return graph.cast(double.affine(double("Sub", double.cast(z), mean), inverse.T))
 
@@ -91,12 +91,8 @@ def _working_codes(graph: Graph, model: Any, Z: str) -> str:
     if not model.whiten:
         return graph("Div", Z, model.scale_)
     double = graph.in_precision(np.float64)
-    mean, L = _whitening(model)
+    mean, L = model._whitening()
     return graph.cast(double.affine(double.cast(Z), L.T, mean))
-
-
-def _whitening(model: Any) -> tuple[np.ndarray, np.ndarray]:
-    return model._statistics.moments.whitening(model._dtype)
 
 
 # -- encoder and decoder --------------------------------------------------------------------
