@@ -316,6 +316,13 @@ def test_one_feature_in_double_precision_makes_all_of_a_frame_so():
     assert_close(codes, model.transform(X), 1e-7)
 
 
+def test_a_sample_must_have_two_dimensions():
+    X = table(np.float32)
+    model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(X)
+    with pytest.raises(ValueError, match=r"X\[:1\]"):
+        to_onnx(model, X[0])
+
+
 def test_samples_may_be_lists_and_tensors():
     X = table(np.float32)
     model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(X)

@@ -206,6 +206,8 @@ def _check_opset(opset: int) -> None:
 
 def _check_width(model: Any, method: str, inputs: Any) -> None:
     """Raise an error if the sample that was passed does not have the width that the method expects."""
+    if any(len(variable.type.shape) == 1 for variable in inputs):
+        raise ValueError("X must have two dimensions; pass a sample as X[:1].")
     widths: list[Any] = [variable.type.shape[-1] if variable.type.shape else None for variable in inputs]
     name = "n_components_" if method == "inverse_transform" else "n_features_in_"
     expected = getattr(model, name)
