@@ -20,7 +20,8 @@ from scipy import sparse
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from sklearn_ae._utils.arrays import BLOCK_VALUES
+from sklearn_ae._utils.arrays import BLOCK_VALUES, feature_range
+from sklearn_ae._utils.missing import has_missing
 from sklearn_ae._utils.ranks import RANKS
 
 _BLOCK_BYTES = 2**21  # size of the parts that are converted to float32, chosen to fit the cache
@@ -39,13 +40,18 @@ class ArraySamples:
         Rows that belong to these samples, None for all.
     lazy : bool
         Convert batches on demand instead of all samples at once.
+    incomplete : bool
+        Whether values are missing, which are NaN.
     """
 
     clean: ArraySamples | None = None  # to be reconstructed instead of the samples
 
-    def __init__(self, X: Any, indices: np.ndarray | None = None, lazy: bool = False) -> None:
+    def __init__(
+        self, X: Any, indices: np.ndarray | None = None, lazy: bool = False, *, incomplete: bool = False
+    ) -> None:
         self.X = X
         self.indices = indices
+        self.incomplete = incomplete
         self.lazy = lazy or sparse.issparse(X)
         self.shape = X.shape[0] if indices is None else len(indices), X.shape[1]
         self.n_places = self.shape[0]  # samples that can be addressed by their position
@@ -70,12 +76,15 @@ class ArraySamples:
 
     def of(self, X: np.ndarray) -> ArraySamples:
         """Return the same rows of another array."""
-        return ArraySamples(X, self.indices, self.lazy)
+        return ArraySamples(X, self.indices, self.lazy, incomplete=self.incomplete)
 
     def hold_out(self, n_valid: int, rng: np.random.RandomState) -> tuple[ArraySamples, ArraySamples]:
         """Return training and validation samples of a random split."""
         order = rng.permutation(self.n_places)
-        return ArraySamples(self.X, order[n_valid:]), ArraySamples(self.X, order[:n_valid])
+        train, valid = (
+            ArraySamples(self.X, part, incomplete=self.incomplete) for part in (order[n_valid:], order[:n_valid])
+        )
+        return train, valid
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
         """Iterate over all samples in dense blocks of at most ``n_values`` entries, or one sample."""
@@ -86,10 +95,7 @@ class ArraySamples:
 
     def feature_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return minimum and maximum of each feature of X, including held-out samples."""
-        low, high = self.X.min(axis=0), self.X.max(axis=0)
-        if sparse.issparse(self.X):
-            return low.toarray().ravel(), high.toarray().ravel()
-        return low, high
+        return feature_range(self.X)
 
     def in_working_units(self, offset: np.ndarray, scale: float, device: torch.device) -> WorkingSamples:
         """Return the samples as training sees them: ``(X - offset) / scale`` in float32."""
@@ -110,8 +116,8 @@ class PairedSamples(ArraySamples):
     """
 
     def __init__(self, noisy: Any, clean: Any, indices: np.ndarray | None = None) -> None:
-        super().__init__(clean, indices, lazy=sparse.issparse(noisy))
-        self.clean = ArraySamples(clean, indices)
+        super().__init__(clean, indices, lazy=sparse.issparse(noisy), incomplete=has_missing(clean))
+        self.clean = ArraySamples(clean, indices, incomplete=self.incomplete)
         self.noisy = noisy
         self.dtype = noisy.dtype
         self.is_wide = False

@@ -261,6 +261,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         random_state: int | np.random.RandomState | None = None,
         device: str | torch.device = "cpu",
         precision: str = "auto",
+        missing: str = "error",
         callbacks: Sequence[Any] | None = None,
         verbose: int = 0,
     ) -> None:
@@ -288,6 +289,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.random_state = random_state
         self.device = device
         self.precision = precision
+        self.missing = missing
         self.callbacks = callbacks
         self.verbose = verbose
 

@@ -42,6 +42,7 @@ from sklearn_ae._estimators.validation import (
     N_DRAWS,
     check_spec,
     check_values,
+    masks_missing,
     reproducible_streams,
     validate_codes,
     validate_held_out,
@@ -252,6 +253,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
             activation=self.activation,
             tied_weights=self.tied_weights,
             init=self.init,
+            masks_missing=masks_missing(self),
             **slots,
             **more,
         )
@@ -312,7 +314,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
             refuse_chunks()
         first = not self.__sklearn_is_fitted__()
-        data = ArraySamples(validate_samples(self, X, reset=first))
+        data = ArraySamples(validate_samples(self, X, reset=first, allow_nan=False))
         k = self.n_components if first else self.n_components_
         if k in (0, "mle"):
             raise ValueError(
@@ -580,6 +582,7 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = masks_missing(self)
         tags.input_tags.positive_only = self._has_loss_with("positive_only")
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

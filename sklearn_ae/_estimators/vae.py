@@ -298,6 +298,7 @@ class VAETransformer(BaseAutoencoder):
         random_state: int | np.random.RandomState | None = None,
         device: str | torch.device = "cpu",
         precision: str = "auto",
+        missing: str = "error",
         callbacks: Sequence[Any] | None = None,
         verbose: int = 0,
     ) -> None:
@@ -326,6 +327,7 @@ class VAETransformer(BaseAutoencoder):
         self.random_state = random_state
         self.device = device
         self.precision = precision
+        self.missing = missing
         self.callbacks = callbacks
         self.verbose = verbose
 

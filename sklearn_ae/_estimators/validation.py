@@ -25,6 +25,7 @@ from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import mle_components
 from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, InvalidParameterError, Options, RealNotInt, StrOptions
+from sklearn_ae._utils.missing import has_missing
 from sklearn_ae._utils.namespaces import as_numpy, is_dispatched, without_gradient
 from sklearn_ae._utils.ranks import RANKS
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
@@ -55,9 +56,15 @@ PARAMETER_CONSTRAINTS: dict[str, Any] = {
     "random_state": ["random_state"],
     "device": [str, torch.device],
     "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+    "missing": [StrOptions({"error", "mask"})],
     "callbacks": [list, tuple, None],
     "verbose": ["verbose"],
 }
+
+
+def masks_missing(estimator: Any) -> bool:
+    """Return whether an estimator leaves missing values out."""
+    return getattr(estimator, "missing", "error") == "mask"
 
 
 N_DRAWS = 128  # default number of importance samples per sample
@@ -123,7 +130,7 @@ def validate_samples(
     reset: bool = False,
     name: str = "X",
     least: int | None = None,
-    allow_nan: bool = False,
+    allow_nan: bool | None = None,
 ) -> Any:
     """Return X validated by scikit-learn; float32 and float64 are kept.
 
@@ -137,9 +144,11 @@ def validate_samples(
         Name of X in error messages.
     least : int or None
         Minimum number of samples, None for 2 in ``fit`` and 1 otherwise.
-    allow_nan : bool
-        Whether X may contain NaN.
+    allow_nan : bool or None
+        Whether X may contain NaN; None for what the parameter ``missing`` of the estimator says.
     """
+    if allow_nan is None:
+        allow_nan = masks_missing(estimator)
     if is_stream(X):
         raise TypeError(
             f"{name} is a {type(X).__name__}, but only fit of AutoencoderTransformer and VAETransformer "
@@ -206,6 +215,9 @@ def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
         data = ArraySource(X, summary_of_all(map(check, sample_blocks(own_samples(X)))))
     else:
         X = validate_samples(estimator, X, reset=True)
+        if masks_missing(estimator):
+            X = dense(X)
+            return ArraySamples(X, incomplete=has_missing(X))
         is_large = isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]
         data = ArraySource(X, DataSummary.of([X])) if is_large else ArraySamples(X)
     ranks = RANKS.get()
@@ -219,6 +231,9 @@ def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> Ar
         X = np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
     else:
         X = validate_samples(estimator, X, name="X_val")
+    if masks_missing(estimator):
+        X = dense(X)
+        return ArraySamples(X, incomplete=has_missing(X))
     valid = ArraySamples(X, lazy=isinstance(data, Source) and X.shape[0] * X.shape[1] > LARGE)
     ranks = RANKS.get()
     return valid if ranks is None else shared(valid, ranks, "X_val")
@@ -285,12 +300,28 @@ def check_spec(
     Chunks may have fewer samples than a model that is already fitted has components.
     """
     spec.network.check(data.shape[1], spec.tied_weights)
+    if spec.masks_missing:
+        check_can_mask(spec, data)
     check_values(spec.loss, data)
     k = n_components if is_fitted else check_n_components(n_components, data, spec)
     if k == 0:
         return spec.without_components()
     check_memory(spec, data.shape[1], k)
     return replace(spec, n_components=k)
+
+
+def check_can_mask(spec: ModelSpec, data: ArraySamples | Source) -> None:
+    """Raise an error if missing values cannot be left out of the model."""
+    if isinstance(data, Source) or RANKS.get() is not None:
+        raise ValueError(
+            "missing='mask' needs X as one array in memory, in one process. Fill in missing values first, and "
+            "set missing='error'."
+        )
+    if spec.loss.noise == "full" or getattr(spec.loss, "needs_all_samples", False):
+        raise ValueError(
+            f"likelihood={spec.loss!r} is a density of all features together, which missing='mask' does not "
+            "support; use likelihood='gaussian' or Gaussian(noise='per_column')."
+        )
 
 
 _WIDE = 10_000  # layers up to this width fit into the memory of any machine
@@ -360,6 +391,10 @@ def check_n_components(n_components: Any, data: ArraySamples | Source, spec: Mod
     """Return the size of the code, or the share of the variance that determines it."""
     n, d = data.shape
     k = n_components
+    if k == "mle" and spec.masks_missing and data.incomplete:  # type: ignore[union-attr]
+        raise ValueError(
+            "n_components='mle' is defined for complete samples; pass an integer, or a share of the variance."
+        )
     if k == "mle":
         if not spec.is_optimal_at_start:
             raise InvalidParameterError(

@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._model.completion import Completion, IncompleteAutoencoder, IncompleteEncoder
 from sklearn_ae._model.linear_gaussian import (
     LinearGaussian,
     better_linear_gaussian,
     determines_factors,
+    incomplete_factor_analysis,
     probabilistic_pca,
 )
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
@@ -57,6 +59,7 @@ class ModelSpec:
     beta: float = 1.0
     kl_warmup: float = 0.0
     prior: Prior = field(default_factory=StandardNormal)
+    masks_missing: bool = False  # samples may have missing values, which are left out
     is_paired: bool = False  # samples come with the clean samples to be reconstructed from them
 
     @property
@@ -124,6 +127,8 @@ class ModelSpec:
     def is_rotation_invariant(self) -> bool:
         """True if a rotation of the features gives an equivalent problem."""
         options = (self.network, self.loss, self.corruption, self.penalty)
+        if self.masks_missing:
+            return False
         return self.divergence is None and all(o is None or o.rotation_invariant for o in options)
 
     @property
@@ -139,6 +144,8 @@ class ModelSpec:
 
         User code is assumed to need one.
         """
+        if self.masks_missing:  # incomplete samples are completed apart
+            return False
         return not (self.runs_user_code or (self.penalty is not None and self.penalty.decomposes(width)))
 
 
@@ -154,6 +161,7 @@ class Start:
     is_optimal: bool  # no training can improve on the linear path
     has_pca_objective: bool
     is_capturable: bool
+    observed_share: float = 1.0  # of the values of the training samples
     smoother: dict[str, Tensor] | None = None  # weights from which networks are trained instead
 
     @classmethod
@@ -197,11 +205,19 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     initial = initial_pca(samples, spec.n_components, seed, pca)
     is_share = isinstance(spec.n_components, float)
     width = int(initial.pca.n_components_ if is_share else spec.n_components)
-    x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
     generator = Generator().manual_seed(seed)
     linear = _linear_gaussian(spec, samples, initial, seed)
+    if linear is not None and linear.mean is not None:
+        initial = replace(initial, offset=linear.mean)
+    x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
+    completion = _completion(samples, initial, linear) if spec.masks_missing else None
+    if completion is not None:
+        x, _ = completion(x)
     encoder, decoder = build_residuals(spec, initial, linear, width, x, generator)
-    module = Autoencoder(
+    if completion is not None:
+        encoder = IncompleteEncoder(encoder, completion, has_variances=spec.divergence is not None)
+    kind = Autoencoder if completion is None else IncompleteAutoencoder
+    module = kind(
         encoder,
         decoder,
         spec.bottleneck,
@@ -215,10 +231,12 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         whitening=None if linear is None else linear.whitening,
         needs_input_grad=spec.penalty is not None and spec.penalty.needs_input_grad,
         copies=spec.runs_user_code,
-        is_paired=spec.is_paired,
+        is_paired=spec.is_paired or completion is not None,
     ).double()
     can_fall_back = spec.init == "pca" and module.is_its_linear_path(x)
     start = Start.of(spec, initial.pca, module, can_fall_back=can_fall_back, linear=linear)
+    if completion is not None:
+        start = replace(start, observed_share=_observed_share(samples))
     if linear is None or linear.smoother is None or spec.is_linear:
         return start
     return replace(start, smoother=_weights_at(linear.smoother, module, Generator().manual_seed(seed)))
@@ -251,10 +269,28 @@ def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA, seed: i
         return replace(start.smoother or start, smoother=None)
     if spec.init != "pca":
         return None
+    if spec.has_factors and spec.masks_missing and samples.incomplete:
+        if spec.n_components and not determines_factors(*samples.shape):
+            return probabilistic_pca(initial)
+        return incomplete_factor_analysis(samples, initial)
     if spec.has_factors and (spec.n_components == 0 or determines_factors(*samples.shape)):
         clean = ArraySamples(samples.array) if spec.is_paired else samples
         return better_linear_gaussian(clean, initial)
     return probabilistic_pca(initial)
+
+
+def _completion(samples: Any, initial: InitialPCA, linear: LinearGaussian | None) -> Completion:
+    """Return the completion of samples by the linear model that training starts from."""
+    if linear is None:
+        linear = probabilistic_pca(initial)
+    W, noise = (torch.from_numpy(values) for values in (linear.W, linear.noise))
+    known = ~np.isnan(samples.array).all(axis=0)
+    return Completion(W, noise.expand(W.shape[1]).clone(), torch.from_numpy(known))
+
+
+def _observed_share(samples: Any) -> float:
+    """Return the share of the values to be reconstructed that are observed."""
+    return max(float(1.0 - np.isnan(samples.array).mean()), 1e-12)
 
 
 def feature_stats(samples: Any, initial: InitialPCA) -> FeatureStats:

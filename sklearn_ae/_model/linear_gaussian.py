@@ -13,6 +13,7 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.utils.extmath import svd_flip
 
 from sklearn_ae._data.sources import Source
+from sklearn_ae._model.incomplete import IncompleteFactors
 from sklearn_ae._model.pca import InitialPCA
 from sklearn_ae._model.whitening import Whitening
 from sklearn_ae._utils.runtime import without_foreign_warnings
@@ -53,6 +54,7 @@ class LinearGaussian:
     is_pca: bool
     smoother: LinearGaussian | None = None  # from which networks are trained; None is the model itself
     whitening: Whitening | None = None
+    mean: np.ndarray | None = None  # (d,) of X, None if it is that of PCA
     gains: np.ndarray | None = None  # (r,), W = diag(gains) B if W and B have the same directions
 
 
@@ -120,6 +122,13 @@ def better_linear_gaussian(samples: Any, initial: InitialPCA) -> LinearGaussian:
     smooth = _rotated(W, np.maximum(psi, least))
     best = smooth if chosen else _rotated(W, psi)
     return replace(best, smoother=smooth if samples.shape[0] <= FEW else probabilistic_pca(initial))
+
+
+def incomplete_factor_analysis(samples: Any, initial: InitialPCA) -> LinearGaussian:
+    """Return factor analysis of samples with missing values, with as many factors as PCA has components."""
+    factors = IncompleteFactors.fit(samples.array, initial.pca.n_components_, shared=False)
+    W, noise = factors.W / initial.scale, np.maximum(factors.noise / initial.scale**2, LEAST_NOISE)
+    return replace(_rotated(W, noise), mean=factors.mean)
 
 
 def _rotated(W: np.ndarray, psi: np.ndarray) -> LinearGaussian:

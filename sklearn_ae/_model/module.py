@@ -41,6 +41,7 @@ class ForwardOutput(NamedTuple):
     eta: Tensor  # output of the decoder
     log_noise: Tensor | None  # log noise variance, if the likelihood has one
     generator: Generator | None
+    observed: Tensor | None = None  # mask of the entries that the objective is about; None for all
 
 
 class Residual(nn.Module):
@@ -276,13 +277,16 @@ class Autoencoder(nn.Module):
             x = x if self.is_paired else (target - self.offset) / self.scale
         source = x
         if self.corruption is not None and generator is not None:
-            given = x.clone() if self.copies else x
-            source = self.corruption(given, generator, FeatureStats(self.zero, self.low, self.high))
+            source = self._corrupted(x.clone() if self.copies else x, generator)
         if torch.is_grad_enabled() and not source.requires_grad and self.needs_input_grad:
             source = source.detach().requires_grad_()
         a = self.encoder(source)
         z = self._code(a, generator) if self.training else self.bottleneck.evaluate(a, generator)
         return ForwardOutput(target, source, a, z, self.decode(z), self.log_noise(z), generator)
+
+    def _corrupted(self, x: Tensor, generator: Generator) -> Tensor:
+        assert self.corruption is not None
+        return self.corruption(x, generator, FeatureStats(self.zero, self.low, self.high))
 
     # -- units --------------------------------------------------------------------
 
@@ -315,6 +319,11 @@ class Autoencoder(nn.Module):
     def log_jacobian(self) -> float:
         """Difference between log-densities in the units of the loss and of X, in nats per sample."""
         return 0.0 if self.loss.discrete else len(self.offset) * math.log(self.scale)
+
+    def log_jacobian_at(self, x: Tensor) -> Tensor | float:
+        """Return ``log_jacobian`` of samples in working units, to which missing features (NaN) do not add."""
+        n_missing = x.isnan().sum(1).double()
+        return self.log_jacobian if self.loss.discrete else self.log_jacobian - n_missing * math.log(self.scale)
 
     @torch.no_grad()
     def change_units(self, offset: Tensor, scale: float, seen: FeatureStats | None) -> None:
@@ -353,7 +362,7 @@ class Autoencoder(nn.Module):
         """Return the squared errors of samples, summed, with the first j components for j in ``sizes``."""
         z = self.encode(x)
         reconstructions = ((self.reconstruct(z[:, :j]) - self.offset) / self.scale for j in sizes)
-        return torch.stack([(x - x_hat).square().sum() for x_hat in reconstructions])
+        return torch.stack([(x - x_hat).square().nansum() for x_hat in reconstructions])
 
     def is_affine(self) -> bool:
         """Return whether encoder, bottleneck and decoder are affine."""

@@ -32,13 +32,15 @@ class Objective(nn.Module):
 
     Both are sums over the features (or components) of a sample. The objective is
     their mean over samples, divided by the number of features: for squared error,
-    the share of the variance that is left unexplained.
+    the share of the variance that is left unexplained. Missing values do not count; the number
+    of features is then the mean number of observed ones, ``observed_share`` of all.
     """
 
-    def __init__(self, loss: Loss, penalty: Penalty | None) -> None:
+    def __init__(self, loss: Loss, penalty: Penalty | None, observed_share: float = 1.0) -> None:
         super().__init__()
         self.loss = loss
         self.penalty = penalty
+        self.observed_share = observed_share
 
     def schedule(self, progress: float | Tensor) -> None:
         """Adapt to the training progress in [0, 1]; this objective is constant."""
@@ -49,12 +51,17 @@ class Objective(nn.Module):
 
     def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:
         """Return the mean over samples and features (skorch passes an unused y)."""
+        if out.observed is not None:
+            return self.per_sample(out).mean()
         value = self.loss.mean(out.eta, out.target)
         return value if self.penalty is None else value + self._penalty(out).mean()
 
     def per_sample(self, out: ForwardOutput, *, calibrated: bool = True) -> Tensor:
         """Return the mean over the features of each sample, shape (n,)."""
-        value = self.loss(out.eta, out.target).mean(1)
+        value = self.loss(out.eta, out.target)
+        if out.observed is not None:
+            value = value.masked_fill(~out.observed, 0.0) / self.observed_share
+        value = value.mean(1)
         return value if self.penalty is None else value + self._penalty(out)
 
     def _penalty(self, out: ForwardOutput) -> Tensor:
@@ -138,7 +145,7 @@ class Elbo(nn.Module):
         the noise variance is corrected for the samples if ``calibrated``.
         """
         if calibrated and out.log_noise is not None:
-            factor = misfit(out.eta, out.target, out.log_noise).mean()
+            factor = misfit(out.eta, out.target, out.log_noise, out.observed).mean()
             out = out._replace(log_noise=out.log_noise + factor.clamp_min(1e-10).log())
         return self._per_sample(out, self.beta)
 
@@ -149,10 +156,10 @@ class Elbo(nn.Module):
         if self.n_draws > 1:
             log_ratio = log_normal(z, mu, log_var) - log_standard_normal(z)
             log_w = log_p - weight * log_ratio.sum(2)
-            return self.log_jacobian - (log_w.logsumexp(0) - math.log(len(z)))
+            return self._unit(out) - (log_w.logsumexp(0) - math.log(len(z)))
         generator: Any = out.generator
         divergence = self.divergence(mu, log_var, z[0], self.n_samples, generator)
-        return self.log_jacobian - log_p.mean(0) + weight * divergence
+        return self._unit(out) - log_p.mean(0) + weight * divergence
 
     def _log_likelihood(self, out: ForwardOutput, n_draws: int) -> Tensor:
         """Return log p(x | z) of each draw, shape (n_draws, n)."""
@@ -160,7 +167,15 @@ class Elbo(nn.Module):
         log_noise = out.log_noise
         if log_noise is not None and log_noise.ndim > 1:
             log_noise = _float32(log_noise).view_as(eta)
-        return self.likelihood.log_likelihood(eta, out.target, log_noise)
+        if out.observed is None:
+            return self.likelihood.log_likelihood(eta, out.target, log_noise)
+        return self.likelihood.log_prob(eta, out.target, log_noise).masked_fill(~out.observed, 0.0).sum(-1)
+
+    def _unit(self, out: ForwardOutput) -> Tensor | float:
+        """Return the log-Jacobian of the scaling of each sample."""
+        if out.observed is None:
+            return self.log_jacobian
+        return self.log_jacobian * out.observed.to(out.eta.dtype).mean(1)
 
 
 def _float32(x: Tensor) -> Tensor:
@@ -168,7 +183,7 @@ def _float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
-def misfit(eta: Tensor, x: Tensor, log_noise: Tensor) -> Tensor:
+def misfit(eta: Tensor, x: Tensor, log_noise: Tensor, observed: Tensor | None = None) -> Tensor:
     """Return the mean squared residual of each sample in units of the noise variance.
 
     Parameters
@@ -177,10 +192,22 @@ def misfit(eta: Tensor, x: Tensor, log_noise: Tensor) -> Tensor:
         m decoded draws of each sample.
     x : Tensor of shape (n, d)
     log_noise : Tensor of shape (1,), (d,) or (m * n, d)
+    observed : Tensor of shape (n, d), default=None
+        Mask of the values that count.
     """
     precision = (-log_noise).exp()
     precision = precision.view(-1, *x.shape) if precision.ndim > 1 else precision
-    return ((eta.view(-1, *x.shape) - x).square() * precision).mean((0, 2))
+    residual = (eta.view(-1, *x.shape) - x).square() * precision
+    if observed is None:
+        return residual.mean((0, 2))
+    residual = torch.where(observed, residual, 0.0).mean(0)
+    return residual.sum(1) / observed.sum(1).clamp_min(1)
+
+
+def observed_or_none(x: Tensor) -> Tensor | None:
+    """Return the mask of the observed values, or None for complete samples."""
+    missing = x.isnan()
+    return ~missing if bool(missing.any()) else None
 
 
 def make_objective(start: Start, n_samples: int, *, has_warmup: bool) -> Objective | Elbo:
@@ -195,7 +222,7 @@ def make_objective(start: Start, n_samples: int, *, has_warmup: bool) -> Objecti
     """
     spec, module = start.spec, start.module
     if spec.divergence is None:
-        return Objective(spec.loss, spec.penalty)
+        return Objective(spec.loss, spec.penalty, start.observed_share)
     return Elbo(
         spec.loss,
         spec.divergence,

@@ -17,6 +17,7 @@ from sklearn.utils.extmath import svd_flip
 
 from sklearn_ae._data.dask_source import DaskSource
 from sklearn_ae._data.sources import LARGE, Source
+from sklearn_ae._model.incomplete import IncompleteFactors
 from sklearn_ae._utils.arrays import dense
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -72,6 +73,8 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
     is_stream, is_size = isinstance(samples, Source), _is_size(n_components)
     if not is_stream and samples.clean is not None:
         samples = samples.clean
+    if not is_stream and samples.incomplete:
+        return _incomplete_pca(samples.array, n_components, seed)
     if is_size and n_components == 0:
         return _without_rounding(_pca_without_components(samples))
     if is_stream:
@@ -103,6 +106,16 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
         pca = _quiet_pca(X.toarray(), n_components, solver, seed)
     pca.mean_ = pca.mean_ + shift
     return _without_rounding(pca)
+
+
+def _incomplete_pca(X: np.ndarray, n_components: Any, seed: int) -> PCA:
+    """Return probabilistic PCA of samples with missing values."""
+    most = min(X.shape)
+    if not _is_size(n_components):  # a share of the variance
+        spectrum = IncompleteFactors.fit(X, most, shared=True, seed=seed).as_pca(most)
+        shares = np.cumsum(spectrum.explained_variance_ratio_)
+        n_components = min(most, 1 + int(np.searchsorted(shares, n_components)))
+    return IncompleteFactors.fit(X, n_components, shared=True, seed=seed).as_pca(n_components)
 
 
 def _without_mean(X: Any) -> tuple[Any, Any]:

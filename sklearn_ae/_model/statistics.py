@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from sklearn_ae._data.sources import Source
 from sklearn_ae._model.module import Autoencoder
-from sklearn_ae._model.objectives import misfit
+from sklearn_ae._model.objectives import misfit, observed_or_none
 from sklearn_ae._model.pca import total_variance
 from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks
 from sklearn_ae._utils.namespaces import widest_float
@@ -143,9 +143,11 @@ class CodeStatistics:
     errors : ndarray of shape (k,) or (1,)
         Mean over samples of the squared error (summed over features) with the first
         j components, j = 1, ..., k, for ordered codes; with all components otherwise.
+        Missing values do not count.
     total : float
         The same for the training mean as reconstruction.
-    n_features : int
+    n_features : float
+        Number of features, or the mean number of observed ones.
     latent_scale : ndarray of shape (k, k) or None
         Root of the covariance of the prior of the codes, once a log-likelihood has needed it.
     draws : ndarray of shape (m, k) or None
@@ -155,7 +157,7 @@ class CodeStatistics:
     moments: CodeMoments
     errors: np.ndarray
     total: float
-    n_features: int
+    n_features: float
     latent_scale: np.ndarray | None = field(default=None, repr=False, compare=False)
     draws: np.ndarray | None = None
 
@@ -201,7 +203,15 @@ def code_statistics(
     sizes = [bottleneck.measured_size] if bottleneck.measured_size else every
     errors, total = squared_errors(validated, held_out, sizes)
     unit = (validated.scale / module.scale) ** 2
-    return CodeStatistics(moments, unit * errors, unit * total, samples.shape[1])
+    return CodeStatistics(moments, unit * errors, unit * total, mean_n_observed(held_out))
+
+
+def mean_n_observed(samples: Any) -> float:
+    """Return the mean number of observed features of samples: all of them without missing values."""
+    d = samples.shape[1]
+    if isinstance(samples, Source) or not samples.incomplete:
+        return d
+    return d - int(np.isnan(samples.array).sum()) / samples.shape[0]
 
 
 @torch.no_grad()
@@ -226,7 +236,7 @@ def squared_errors(module: Autoencoder, samples: Any, sizes: Iterable[int]) -> t
     total = 0.0
     for x in working_blocks(module, samples):
         errors += module.squared_errors(x, sizes).numpy()
-        total += float(x.square().sum())
+        total += float(x.square().nansum())
     if isinstance(samples, Source):
         errors, total = samples.summed(errors, total)
     n = samples.shape[0]
@@ -258,14 +268,15 @@ def _working_tensors(module: Autoencoder, X: Tensor) -> Iterator[Tensor]:
     offset = module.offset.to(exact)
     for part in X.split(max(1, BLOCK_VALUES // X.shape[1])):
         x = (part.to(exact) - offset) / module.scale
-        if not bool(x.isfinite().all()):
+        if not bool((x.isfinite() | part.isnan()).all()):
             raise _too_far(module, part.cpu().numpy())
         yield x.to(module.offset.dtype)
 
 
 def _too_far(module: Autoencoder, part: np.ndarray) -> ValueError:
-    j = int(np.abs(part).max(axis=0).argmax())
-    value = np.abs(part[:, j]).max()
+    part = np.nan_to_num(np.abs(part))
+    j = int(part.max(axis=0).argmax())
+    value = part[:, j].max()
     return ValueError(
         f"Feature {j} of X reaches {value:.3g}, too far from the training samples, whose standard "
         f"deviation is {module.scale:.3g}; remove or clip such values."
@@ -302,7 +313,8 @@ def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
         z = module.bottleneck.evaluate(module.encoder(x), generator)
         log_noise = module.log_noise(z)
         assert log_noise is not None
-        parts.append(misfit(module.decode(z), module.target(x), log_noise).double())
+        target = module.target(x)
+        parts.append(misfit(module.decode(z), target, log_noise, observed_or_none(target)).double())
     factor, spread, n = 1.0, 0.0, 0
     if parts:  # one of several ranks may have no samples
         misfits = torch.cat(parts)

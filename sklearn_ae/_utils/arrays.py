@@ -24,6 +24,16 @@ def dense(X: Any) -> np.ndarray:
     return X.toarray() if sparse.issparse(X) else X
 
 
+def feature_range(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return minimum and maximum of each feature, without missing values; 0 for features without others."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    if sparse.issparse(X):
+        return low.toarray().ravel(), high.toarray().ravel()
+    if np.isnan(low).any():
+        low, high = (np.nan_to_num(bound.reduce(X, axis=0)) for bound in (np.fmin, np.fmax))
+    return np.asarray(low), np.asarray(high)
+
+
 def sample_blocks(X: Any, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
     """Iterate over dense blocks of samples with about ``n_values`` entries each."""
     if hasattr(X, "blocks"):
