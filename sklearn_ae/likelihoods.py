@@ -196,9 +196,6 @@ class Bernoulli(losses.BinaryCrossEntropy, Likelihood):
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return -F.binary_cross_entropy_with_logits(eta, x.expand_as(eta), reduction="none")
 
-    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
-        return torch.bernoulli(self.inverse_link(eta), generator=generator)
-
 
 class Poisson(losses.Poisson, Likelihood):
     """Poisson distribution of counts, with exponential outputs.
@@ -217,9 +214,6 @@ class Poisson(losses.Poisson, Likelihood):
         x = x.clamp(min=0)  # rounding may turn a count of zero into -1e-9
         eta = eta.clamp(max=self._max_eta)
         return x * eta - eta.exp() - torch.lgamma(x + 1)
-
-    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
-        return torch.poisson(self.inverse_link(eta), generator=generator)
 
 
 LIKELIHOODS = {

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from sklearn_ae._options import Option
 from sklearn_ae._utils.arrays import feature_range
@@ -76,6 +76,10 @@ class Loss(Option):
             f"{type(self).__name__} does not define log_prob, which score_samples needs for losses with "
             "discrete = True. It is described in sklearn_ae.losses.Loss."
         )
+
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        """Return one draw of x per entry of ``eta``, of shape (n_samples, n_features); only if discrete."""
+        raise NotImplementedError(f"{type(self).__name__} does not define draw, which draws of X need.")
 
     def slope(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         """Return the derivative of ``log_prob`` with respect to ``eta``, entry by entry; by autograd."""
@@ -242,6 +246,9 @@ class BinaryCrossEntropy(_CanonicalLoss):
         p = torch.sigmoid(eta)
         return p * (1 - p)
 
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        return torch.bernoulli(self.inverse_link(eta), generator=generator)
+
 
 class Poisson(_CanonicalLoss):
     """Poisson loss for counts (X >= 0), with exponential outputs.
@@ -286,6 +293,9 @@ class Poisson(_CanonicalLoss):
 
     def information(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return self.inverse_link(eta)
+
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        return torch.poisson(self.inverse_link(eta), generator=generator)
 
 
 def _excess(X: Any, low: float, high: float) -> tuple[float, float, int | None]:

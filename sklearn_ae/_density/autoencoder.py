@@ -100,17 +100,20 @@ def score_samples(
         if module.prior is None and module.has_affine_decoder():
             latent = latent_model(module, statistics, noise, pca)
             b, L = loadings(module, latent)
-            log_ps = (gaussian_log_likelihood(x - b, L, noise) for x in working_blocks(module, X))
+            log_ps = (
+                gaussian_log_likelihood(x - b, L, noise) - module.log_jacobian_at(x)
+                for x in working_blocks(module, X)
+            )
             parts = ((log_p, torch.zeros_like(log_p)) for log_p in log_ps)
         else:
             decoded = _decoded(module, noise)
             latent = latent_model(module, statistics, noise, pca, decoded.decoder, is_rough=n_starts == 1)
             parts = (
-                decoded.log_likelihood(x, latent, n_draws=n_draws, n_starts=n_starts)
+                decoded.in_units_of_X(x, latent, n_draws=n_draws, n_starts=n_starts)
                 for x in working_blocks(module, X)
             )
         log_p, std = stacked((torch.stack(part, 1) for part in parts), X.shape[0]).T.copy()
-    return log_p - module.log_jacobian, std
+    return log_p, std
 
 
 def _decoded(module: Autoencoder, noise: float) -> DecodedDistribution:

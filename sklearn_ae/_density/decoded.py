@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from sklearn_ae._density.decoder import AFFINE, ModuleDecoder, without_bias
 from sklearn_ae._density.laplace import N_STARTS, log_likelihood, posterior_draws
 from sklearn_ae._density.latent_prior import LatentModel
-from sklearn_ae._density.observations import GaussianObservation, Observation
+from sklearn_ae._density.observations import GaussianObservation, Observation, ObservedFeatures
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._utils.gaussian import LOG_2PI
 from sklearn_ae.networks import Linear
@@ -52,6 +53,32 @@ class DecodedDistribution:
             return cls(module, ModuleDecoder(module, variance), observation)
         return cls(module, ModuleDecoder(span.module, variance), GaussianObservation(span.noise), span)
 
+    @property
+    def whole(self) -> Observation:
+        """Distribution of all features given the decoder's output."""
+        if self.span is None:
+            return self.observation
+        return GaussianObservation(self.span.noise / self.span.unit.square())
+
+    @functools.cached_property
+    def incomplete(self) -> DecodedDistribution:
+        """The distribution of the observed features of incomplete samples."""
+        whole = self.whole
+        noise = whole.noise_variance if isinstance(whole, GaussianObservation) else None
+        return DecodedDistribution(self.module, ModuleDecoder(self.module, noise), ObservedFeatures(whole))
+
+    def in_units_of_X(self, x: Tensor, latent: LatentModel, **params: int) -> tuple[Tensor, Tensor]:
+        """Return the log-likelihood of the observed features, in the units of X, and its standard error."""
+        gaps = x.isnan().any(1)
+        if not bool(gaps.any()):
+            log_p, std = self.log_likelihood(x, latent, **params)
+            return log_p - self.module.log_jacobian, std
+        both = x.new_empty((2, len(x)))
+        for rows, decoded in ((gaps, self.incomplete), (~gaps, self)):
+            if bool(rows.any()):
+                both[:, rows] = torch.stack(decoded.log_likelihood(x[rows], latent, **params))
+        return both[0] - self.module.log_jacobian_at(x), both[1]
+
     def log_likelihood(
         self, x: Tensor, latent: LatentModel, *, n_draws: int, n_starts: int = N_STARTS
     ) -> tuple[Tensor, Tensor]:
@@ -65,6 +92,8 @@ class DecodedDistribution:
 
     def posterior_draws(self, x: Tensor, latent: LatentModel, normal: Tensor) -> Tensor:
         """Return draws (n_draws, n, k) of u given samples, from standard normal ones of this shape."""
+        if not isinstance(self.observation, ObservedFeatures) and bool(x.isnan().any()):
+            return self.incomplete.posterior_draws(x, latent, normal)
         target, _ = self._reduced(x)
         codes = self.module.encode(x)
         return posterior_draws(target, self.decoder, codes, latent, self.observation, normal)

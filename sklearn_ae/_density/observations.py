@@ -13,12 +13,18 @@ from sklearn_ae._utils.gaussian import LOG_2PI
 from sklearn_ae.likelihoods import Likelihood
 from sklearn_ae.losses import BinaryCrossEntropy, Loss
 
+_MAX_PAIR_ENTRIES = 2**19  # entries of pairs of samples and outputs that are held at a time
+
 
 class Observation(Protocol):
     """Distribution of x given the decoder's output ``eta``."""
 
     def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         """Return minus log p(x | eta) of each sample with all constants, of shape (n,)."""
+        ...
+
+    def entries(self, eta: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x | eta) of each feature, of shape (n, d); their sum is minus the misfit."""
         ...
 
     def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
@@ -61,6 +67,11 @@ class OptionObservation:
             return -self.option.log_likelihood(eta, x, self.log_noise)
         return -self.option.log_prob(eta, x).sum(1)
 
+    def entries(self, eta: Tensor, x: Tensor) -> Tensor:
+        if isinstance(self.option, Likelihood):
+            return self.option.log_prob(eta, x, self.log_noise)
+        return self.option.log_prob(eta, x)
+
     def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         return self.option.pairwise_misfit(eta, x, self.log_noise)
 
@@ -83,6 +94,10 @@ class DecodedNoiseObservation:
     def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         m, log_noise = eta.chunk(2, dim=1)
         return -self.likelihood.log_likelihood(m, x, log_noise)
+
+    def entries(self, eta: Tensor, x: Tensor) -> Tensor:
+        m, log_noise = eta.chunk(2, dim=1)
+        return self.likelihood.log_prob(m, x, log_noise)
 
     def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         m, log_noise = eta.chunk(2, dim=1)
@@ -123,10 +138,21 @@ class GaussianObservation:
         constant = x.shape[1] * LOG_2PI + variance.log().sum()
         return 0.5 * (((x - eta).square() / variance).sum(1) + constant)
 
+    def entries(self, eta: Tensor, x: Tensor) -> Tensor:
+        variance = self._variance(x)
+        return -0.5 * ((x - eta).square() / variance + variance.log() + LOG_2PI)
+
     def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         unit = self._variance(x).rsqrt()
         eta = eta * unit
         return 0.5 * eta.square().sum(1) - (x * unit) @ eta.T
+
+    def pairwise_misfit_of_observed(self, eta: Tensor, x: Tensor) -> Tensor:
+        """Return the misfit of all pairs, of the features of x that are not NaN."""
+        unit = self._variance(x).rsqrt()
+        eta = eta * unit
+        observed = (~x.isnan()).to(x.dtype)
+        return 0.5 * observed @ eta.square().T - (x.nan_to_num(0.0) * unit) @ eta.T
 
     def slope(self, eta: Tensor, x: Tensor) -> Tensor:
         return (x - eta) / self.noise_variance
@@ -147,6 +173,10 @@ class HeteroscedasticObservation:
         m, log_noise = eta.chunk(2, dim=1)
         return 0.5 * ((x - m).square() * (-log_noise).exp() + log_noise + LOG_2PI).sum(1)
 
+    def entries(self, eta: Tensor, x: Tensor) -> Tensor:
+        m, log_noise = eta.chunk(2, dim=1)
+        return -0.5 * ((x - m).square() * (-log_noise).exp() + log_noise + LOG_2PI)
+
     def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         m, log_noise = eta.chunk(2, dim=1)
         precision = (-log_noise).exp()
@@ -163,6 +193,47 @@ class HeteroscedasticObservation:
         precision = (-eta.chunk(2, dim=1)[1]).exp()
         fisher = torch.cat([precision, torch.full_like(precision, 0.5)], 1)
         return _weighted_gram(jac, fisher)
+
+
+@dataclass(frozen=True)
+class ObservedFeatures:
+    """Distribution of the observed features of x; missing ones are NaN.
+
+    Parameters
+    ----------
+    whole : Observation
+        Distribution of all features, which are independent given the decoder's output.
+    """
+
+    whole: Observation
+
+    def misfit(self, eta: Tensor, x: Tensor) -> Tensor:
+        return -self.entries(eta, x).sum(1)
+
+    def entries(self, eta: Tensor, x: Tensor) -> Tensor:
+        return self.whole.entries(eta, x.nan_to_num(0.0)).masked_fill(x.isnan(), 0.0)
+
+    def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
+        if isinstance(self.whole, GaussianObservation):
+            return self.whole.pairwise_misfit_of_observed(eta, x)
+        parts = []
+        for part in x.split(max(1, _MAX_PAIR_ENTRIES // eta.numel())):
+            pairs = eta.repeat(len(part), 1), part.repeat_interleave(len(eta), 0)
+            parts.append(self.misfit(*pairs).view(len(part), len(eta)))
+        return torch.cat(parts)
+
+    def slope(self, eta: Tensor, x: Tensor) -> Tensor:
+        slope = self.whole.slope(eta, x.nan_to_num(0.0))
+        return slope.masked_fill(_missing_outputs(x, slope.shape[1]), 0.0)
+
+    def information(self, eta: Tensor, x: Tensor, jac: Tensor) -> Tensor:
+        missing = _missing_outputs(x, jac.shape[1])
+        return self.whole.information(eta, x.nan_to_num(0.0), jac.masked_fill(missing[..., None], 0.0))
+
+
+def _missing_outputs(x: Tensor, n_outputs: int) -> Tensor:
+    """Return the mask of the decoder's outputs for missing features, of which each may have several."""
+    return x.isnan().repeat(1, n_outputs // x.shape[1])
 
 
 def _weighted_gram(jac: Tensor, weights: Tensor) -> Tensor:

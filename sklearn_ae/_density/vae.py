@@ -20,6 +20,7 @@ from torch import Tensor
 from sklearn_ae._density.autoencoder import loadings
 from sklearn_ae._density.decoded import DecodedDistribution
 from sklearn_ae._density.importance_sampling import normal_draws
+from sklearn_ae._density.imputation import Conditional
 from sklearn_ae._density.latent_prior import LatentModel, chunk_size
 from sklearn_ae._density.observations import (
     DecodedNoiseObservation,
@@ -29,6 +30,7 @@ from sklearn_ae._density.observations import (
     OptionObservation,
 )
 from sklearn_ae._model.module import Autoencoder
+from sklearn_ae._model.objectives import observed_or_none
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._utils.arrays import sample_blocks, stacked
 from sklearn_ae._utils.gaussian import gaussian_log_likelihood, kl_per_component, log_standard_normal
@@ -64,8 +66,14 @@ class FittedVAE:
         log_noise = self.module.log_noise(flat)
         if log_noise is not None and log_noise.ndim > 1:
             log_noise = log_noise.view_as(eta)
-        value = self.likelihood.log_likelihood(eta, target[:, None], log_noise)
-        value = value - self.module.log_jacobian
+        target = target[:, None]
+        observed = observed_or_none(target)
+        if observed is None:
+            value = self.likelihood.log_likelihood(eta, target, log_noise)
+        else:
+            value = self.likelihood.log_prob(eta, target.nan_to_num(0.0), log_noise)
+            value = value.masked_fill(~observed, 0.0).sum(-1)
+        value = value - torch.as_tensor(self.module.log_jacobian_at(x))[..., None]
         low = torch.finfo(value.dtype).min
         return torch.nan_to_num(value, nan=low, neginf=low)
 
@@ -124,10 +132,14 @@ class FittedVAE:
         if self._is_linear_gaussian():
             log_p = self._map(X, lambda x: (self._closed_form(x),))[0]
             return log_p + self._log_slopes(X), np.zeros_like(log_p)
+        decoded, latent = self.conditional(codes)
+        log_p, std = self._map(X, lambda x: decoded.in_units_of_X(x, latent, n_draws=n_draws))
+        return log_p + self._log_slopes(X), std
+
+    def conditional(self, codes: np.ndarray) -> Conditional:
+        """Return the distribution of X given the codes; some training codes help the search for modes."""
         latent = LatentModel.standard(torch.from_numpy(codes), self.module.prior)
-        decoded = DecodedDistribution.of(self.module, self._observation())
-        log_p, std = self._map(X, lambda x: decoded.log_likelihood(x, latent, n_draws=n_draws))
-        return log_p - self.module.log_jacobian + self._log_slopes(X), std
+        return Conditional(DecodedDistribution.of(self.module, self._observation()), latent)
 
     def _log_slopes(self, X: Any) -> Any:
         """Return the log-determinant of the derivative of the normal scores by X."""
@@ -181,8 +193,10 @@ class FittedVAE:
         if module.whitening is not None:
             x, b, W = map(module.whitening, (x, b, W))
         unit = (-0.5 * module.noise.common).exp().expand(x.shape[1])
-        log_p = gaussian_log_likelihood((x - b) * unit, W * unit, 1.0)
-        return log_p + unit.log().sum() - module.log_jacobian
+        centred = (x - b) * unit
+        log_p = gaussian_log_likelihood(centred, W * unit, 1.0)
+        log_unit = unit.log().expand_as(x).masked_fill(centred.isnan(), 0.0).sum(1)
+        return log_p + log_unit - module.log_jacobian_at(centred)
 
 
 def standardised(draws: Tensor) -> Tensor:

@@ -13,7 +13,13 @@ from scipy.linalg import solve_triangular
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from sklearn_ae._density.autoencoder import latent_model, noise_variance, score_samples
+from sklearn_ae._density.autoencoder import (
+    AutoencoderPosterior,
+    latent_model,
+    noise_variance,
+    score_samples,
+)
+from sklearn_ae._density.imputation import Conditional
 from sklearn_ae._density.laplace import N_STARTS
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._estimators.base import BaseAutoencoder
@@ -319,6 +325,11 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:
         self.module_.loss.check(X)
         return score_samples(self.module_, self._statistics, self._pca_or_none(), X, n_draws, n_starts)
+
+    def _posterior(self) -> Conditional:
+        """Return the distribution of X given the codes, for draws."""
+        posterior = AutoencoderPosterior.of(self.module_, self._statistics, self._pca_or_none())
+        return Conditional(posterior.decoded, posterior.latent)
 
     # -- attributes shared with PCA -----------------------------------------------------
     # If the model is exactly PCA, because it fell back to it or needed no training, they are those

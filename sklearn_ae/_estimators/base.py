@@ -27,6 +27,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._estimators.imputation import Imputation
 from sklearn_ae._estimators.inference import (
     ArrayEstimator,
     as_returned,
@@ -61,7 +62,7 @@ from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.optimization import SHORT, TrainingConfig
 from sklearn_ae._training.stored_net import StoredNet, net_to_state
-from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks
+from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, sum_of_observed
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.namespaces import is_foreign
 from sklearn_ae._utils.parameters import check_positive
@@ -141,7 +142,9 @@ def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @lazy_for_dask("transform", "fit_transform", "inverse_transform", "reconstruction_error", "score_samples")
-class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator):
+class BaseAutoencoder(
+    LinearAttributes, Imputation, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator
+):
     """Base of deterministic and variational autoencoders."""
 
     _parameter_constraints: dict[str, Any]
@@ -490,7 +493,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
         Returns
         -------
         error : ndarray of shape (n_samples,)
-            Squared error summed over the features, in squared units of X.
+            Squared error summed over the features, in squared units of X. That of the observed
+            features of an incomplete sample, times ``n_features`` over their number.
         """
         check_is_fitted(self)
         X = validate_large(self, X)
@@ -498,7 +502,8 @@ class BaseAutoencoder(LinearAttributes, ClassNamePrefixFeaturesOutMixin, Transfo
 
     @np.errstate(over="ignore")  # the error of an extreme sample is infinite
     def _squared_errors(self, X: Any) -> Any:
-        return ((X - self._inverse_transform(self._transform(X))) ** 2).sum(axis=1)
+        errors = (X - self._inverse_transform(self._transform(X))) ** 2
+        return sum_of_observed(errors) if self._spec.masks_missing else errors.sum(axis=1)
 
     @follows_input()
     def score_samples(

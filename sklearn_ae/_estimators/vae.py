@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._density.imputation import Conditional
 from sklearn_ae._density.vae import FittedVAE
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.inference import follows_input
@@ -377,6 +378,10 @@ class VAETransformer(BaseAutoencoder):
         own = own + math.log(self._weight)
         log_p = np.logaddexp(own, self._stacked_log_prob(X) + math.log1p(-self._weight))
         return log_p, std * np.exp(own - log_p)
+
+    def _posterior(self) -> Conditional:
+        """Return the distribution of X given the codes, for draws."""
+        return self._model.conditional(self._statistics.moments.landmarks)
 
     def _stacked_log_prob(self, X: Any) -> np.ndarray:
         return stacked((self._stacked.log_prob(x) for x in sample_blocks(X)), X.shape[0])

@@ -34,6 +34,16 @@ def feature_range(X: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(low), np.asarray(high)
 
 
+def sum_of_observed(errors: Any) -> Any:
+    """Return the sums of rows without NaN, scaled to the number of columns; 0 for rows without other values."""
+    missing = errors != errors  # of arrays and tensors
+    errors[missing] = 0.0
+    n_observed = (~missing).sum(axis=1)
+    total = errors.sum(axis=1)
+    n_observed[n_observed == 0] = 1
+    return total * (errors.shape[1] / n_observed)
+
+
 def sample_blocks(X: Any, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
     """Iterate over dense blocks of samples with about ``n_values`` entries each."""
     if hasattr(X, "blocks"):
