@@ -82,7 +82,8 @@ class ArraySamples:
         """Return training and validation samples of a random split."""
         order = rng.permutation(self.n_places)
         train, valid = (
-            ArraySamples(self.X, part, incomplete=self.incomplete) for part in (order[n_valid:], order[:n_valid])
+            ArraySamples(self.X, part, incomplete=self.incomplete)
+            for part in (order[n_valid:], order[:n_valid])
         )
         return train, valid
 

@@ -62,7 +62,7 @@ from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.optimization import SHORT, TrainingConfig
 from sklearn_ae._training.stored_net import StoredNet, net_to_state
-from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks, sum_of_observed
+from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.namespaces import is_foreign
 from sklearn_ae._utils.parameters import check_positive
@@ -499,11 +499,6 @@ class BaseAutoencoder(
         check_is_fitted(self)
         X = validate_large(self, X)
         return joined((self._squared_errors(x) for x in sample_blocks(X)), X)
-
-    @np.errstate(over="ignore")  # the error of an extreme sample is infinite
-    def _squared_errors(self, X: Any) -> Any:
-        errors = (X - self._inverse_transform(self._transform(X))) ** 2
-        return sum_of_observed(errors) if self._spec.masks_missing else errors.sum(axis=1)
 
     @follows_input()
     def score_samples(

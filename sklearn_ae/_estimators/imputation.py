@@ -14,7 +14,7 @@ from sklearn_ae._density.imputation import draw_missing
 from sklearn_ae._estimators.inference import follows_input, with_feature_names
 from sklearn_ae._estimators.validation import masks_missing, validate_samples
 from sklearn_ae._model.statistics import working_blocks
-from sklearn_ae._utils.arrays import dense, stacked
+from sklearn_ae._utils.arrays import dense, stacked, sum_of_observed
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state, threads_for
 
@@ -119,3 +119,8 @@ class Imputation:
             drawn = draw_missing(self._posterior(), X[rows], n_draws, generator)
             whole[:, rows] = np.where(missing[rows], drawn, X[rows])
         return whole
+
+    @np.errstate(over="ignore")  # the error of an extreme sample is infinite
+    def _squared_errors(self: Any, X: Any) -> Any:
+        errors = (X - self._inverse_transform(self._transform(X))) ** 2
+        return sum_of_observed(errors) if self._spec.masks_missing else errors.sum(axis=1)

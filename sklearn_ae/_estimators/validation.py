@@ -314,8 +314,8 @@ def check_can_mask(spec: ModelSpec, data: ArraySamples | Source) -> None:
     """Raise an error if missing values cannot be left out of the model."""
     if isinstance(data, Source) or RANKS.get() is not None:
         raise ValueError(
-            "missing='mask' needs X as one array in memory, in one process. Fill in missing values first, and "
-            "set missing='error'."
+            "missing='mask' needs X as one array in memory, in one process. Fill in missing values first, "
+            "and set missing='error'."
         )
     if spec.loss.noise == "full" or getattr(spec.loss, "needs_all_samples", False):
         raise ValueError(

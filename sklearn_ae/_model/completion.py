@@ -160,9 +160,9 @@ class IncompleteAutoencoder(Autoencoder):
 
     def _thinned(self, x: Tensor, generator: Generator) -> Tensor:
         """Return samples some of whose values are hidden."""
-        like = {"generator": generator, "dtype": x.dtype, "device": x.device}
-        share = MAX_HIDDEN * torch.rand((len(x), 1), **like)
-        return x.masked_fill(torch.rand(x.shape, **like) < share, torch.nan)
+        size = len(x), 1 + x.shape[1]
+        u = torch.rand(size, generator=generator, dtype=x.dtype, device=x.device)
+        return x.masked_fill(u[:, 1:] < MAX_HIDDEN * u[:, :1], torch.nan)
 
     def _corrupted(self, x: Tensor, generator: Generator) -> Tensor:
         missing = x.isnan()

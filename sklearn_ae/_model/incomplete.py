@@ -66,9 +66,7 @@ class IncompleteFactors:
         em = _EM(torch.from_numpy(x / unit), torch.from_numpy(observed), shared=shared)
         em.start(_initial_loadings(x / unit, observed, k, seed))
         em.run()
-        return cls(
-            mean + unit * em.mean.numpy(), unit * em.W.numpy().T, unit**2 * em.noise.numpy(), n
-        )
+        return cls(mean + unit * em.mean.numpy(), unit * em.W.numpy().T, unit**2 * em.noise.numpy(), n)
 
     def as_pca(self, n_components: int) -> PCA:
         """Return a PCA with the same density, if the noise is shared; further components are noise alone."""

@@ -323,7 +323,9 @@ class Autoencoder(nn.Module):
     def log_jacobian_at(self, x: Tensor) -> Tensor | float:
         """Return ``log_jacobian`` of samples in working units, to which missing features (NaN) do not add."""
         n_missing = x.isnan().sum(1).double()
-        return self.log_jacobian if self.loss.discrete else self.log_jacobian - n_missing * math.log(self.scale)
+        return (
+            self.log_jacobian if self.loss.discrete else self.log_jacobian - n_missing * math.log(self.scale)
+        )
 
     @torch.no_grad()
     def change_units(self, offset: Tensor, scale: float, seen: FeatureStats | None) -> None:

@@ -35,7 +35,7 @@ def feature_range(X: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sum_of_observed(errors: Any) -> Any:
-    """Return the sums of rows without NaN, scaled to the number of columns; 0 for rows without other values."""
+    """Return the sums of rows without NaN, scaled to the number of columns; 0 for rows of NaN."""
     missing = errors != errors  # of arrays and tensors
     errors[missing] = 0.0
     n_observed = (~missing).sum(axis=1)
