@@ -62,16 +62,18 @@ class Completion(nn.Module):
         """Return the mask of the missing values."""
         return x.isnan() | ~self.known
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return filled samples, and the mask of what was missing."""
+        """Return filled samples, and the mask of what was missing; gradients of what was filled in are zero."""
         missing = self.missing(x)
-        filled = x.clone()
-        for rows in self._incomplete(missing):
-            gaps, some = missing[rows], x[rows]
-            values = self._mean(some, gaps, self._root(gaps)) @ self.W.double()
-            filled[rows] = torch.where(gaps, values.to(x), some)
-        return filled, missing
+        parts = self._incomplete(missing)
+        if not parts:
+            return x, missing
+        with torch.no_grad():
+            values = torch.zeros_like(x)
+            for rows in parts:
+                gaps = missing[rows]
+                values[rows] = (self._mean(x[rows], gaps, self._root(gaps)) @ self.W.double()).to(x)
+        return torch.where(missing, values, x), missing
 
     @torch.no_grad()
     def log_variance_change(self, missing: Tensor) -> Tensor:
