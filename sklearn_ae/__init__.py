@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.autoencoder_cv import AutoencoderTransformerCV
+from sklearn_ae._estimators.imputer import AEImputer
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._outlier.detector import AEOutlierDetector
 
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     from sklearn_ae import latent as latent
     from sklearn_ae import metrics as metrics
 
-__all__ = ["AEOutlierDetector", "AutoencoderTransformer", "AutoencoderTransformerCV", "VAETransformer"]
+__all__ = [
+    "AEImputer",
+    "AEOutlierDetector",
+    "AutoencoderTransformer",
+    "AutoencoderTransformerCV",
+    "VAETransformer",
+]
 __version__ = "0.1.0"
 
 _SLOTS = (

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import sparse
 from torch import Generator, Tensor
 
 from sklearn_ae._options import Option
-from sklearn_ae._utils.arrays import feature_range
 from sklearn_ae._utils.callables import checked_result
 from sklearn_ae._utils.compat import Interval
 from sklearn_ae._utils.derivatives import entrywise_derivatives, positive_information
@@ -304,7 +304,9 @@ def _excess(X: Any, low: float, high: float) -> tuple[float, float, int | None]:
     The index is None if all features are inside, up to rounding: a MinMaxScaler reaches
     1.0000000000000002.
     """
-    lowest, highest = feature_range(X)
+    lowest, highest = (
+        m.toarray().ravel() if sparse.issparse(m) else np.asarray(m) for m in (X.min(axis=0), X.max(axis=0))
+    )
     excess = np.maximum(low - lowest, highest - high)
     worst = int(excess.argmax())
     inside = excess[worst] <= 100 * np.finfo(lowest.dtype).eps

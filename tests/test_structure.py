@@ -24,7 +24,10 @@ from sklearn_ae import AutoencoderTransformer
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sklearn_ae"
-ESTIMATORS = {"AEOutlierDetector", "AutoencoderTransformer", "AutoencoderTransformerCV", "VAETransformer"}
+ESTIMATORS = {
+    *("AEImputer", "AEOutlierDetector"),
+    *("AutoencoderTransformer", "AutoencoderTransformerCV", "VAETransformer"),
+}
 SLOTS = {
     *("corruptions", "networks", "bottlenecks", "losses", "penalties"),
     *("likelihoods", "divergences", "priors", "outlier_scores"),

@@ -20,8 +20,8 @@ from scipy import sparse
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from sklearn_ae._utils.arrays import BLOCK_VALUES, feature_range
-from sklearn_ae._utils.missing import has_missing
+from sklearn_ae._utils.arrays import BLOCK_VALUES
+from sklearn_ae._utils.missing import has_missing, without_gaps
 from sklearn_ae._utils.ranks import RANKS
 
 _BLOCK_BYTES = 2**21  # size of the parts that are converted to float32, chosen to fit the cache
@@ -96,7 +96,11 @@ class ArraySamples:
 
     def feature_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return minimum and maximum of each feature of X, including held-out samples."""
-        return feature_range(self.X)
+        X = without_gaps(self.X) if self.incomplete else self.X
+        low, high = X.min(axis=0), X.max(axis=0)
+        if sparse.issparse(X):
+            return low.toarray().ravel(), high.toarray().ravel()
+        return low, high
 
     def in_working_units(self, offset: np.ndarray, scale: float, device: torch.device) -> WorkingSamples:
         """Return the samples as training sees them: ``(X - offset) / scale`` in float32."""

@@ -8,33 +8,21 @@ incomplete ones, too. Networks also see which values were missing.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from sklearn_ae._model.incomplete import MAX_VALUES, posterior_precision
+from sklearn_ae._model.linear_gaussian import LinearGaussian
 from sklearn_ae._model.module import Autoencoder, ForwardOutput, Residual
 
-MAX_VALUES = 2**21  # entries of the posterior precisions of samples that are held at a time
 _LEAST_NOISE = 1e-7
 # Largest share of the observed values of a sample that is hidden from the encoder in training. The shares
 # are uniformly distributed, so that some samples are almost as complete as they are.
 MAX_HIDDEN = 0.5
-
-
-def posterior_precision(observed: Tensor, W: Tensor, precision: Tensor) -> Tensor:
-    """Return I + W_o diag(precision_o) W_o' of each sample, of shape (n, k, k).
-
-    Parameters
-    ----------
-    observed : Tensor of shape (n, d)
-        One for observed features and zero for missing ones.
-    W : Tensor of shape (k, d)
-    precision : Tensor of shape (d,)
-    """
-    k = len(W)
-    products = (W[:, None] * W[None] * precision).flatten(0, 1)
-    A = (observed @ products.T).view(len(observed), k, k)
-    return A + torch.eye(k, dtype=A.dtype, device=A.device)
 
 
 class Completion(nn.Module):
@@ -46,14 +34,17 @@ class Completion(nn.Module):
     noise : Tensor of shape (d,)
     known : Tensor of shape (d,)
         Mask of the features with training values; others are missing in all samples.
+    observed_share : float
+        Share of the observed values of the training samples.
     """
 
     W: Tensor
     precision: Tensor
     known: Tensor
 
-    def __init__(self, W: Tensor, noise: Tensor, known: Tensor) -> None:
+    def __init__(self, W: Tensor, noise: Tensor, known: Tensor, observed_share: float) -> None:
         super().__init__()
+        self.observed_share = observed_share
         self.register_buffer("W", W)
         self.register_buffer("precision", 1.0 / noise.clamp_min(_LEAST_NOISE))
         self.register_buffer("known", known)
@@ -63,7 +54,7 @@ class Completion(nn.Module):
         return x.isnan() | ~self.known
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return filled samples, and the mask of what was missing; gradients of what was filled in are zero."""
+        """Return filled samples, with no gradients of what was filled in, and the mask of the gaps."""
         missing = self.missing(x)
         parts = self._incomplete(missing)
         if not parts:
@@ -101,6 +92,15 @@ class Completion(nn.Module):
         """Return the Cholesky factors of the posterior precisions of z, in double precision."""
         precision = posterior_precision((~missing).double(), self.W.double(), self.precision.double())
         return torch.linalg.cholesky(precision)
+
+
+def completion_by(linear: LinearGaussian, samples: Any) -> Completion:
+    """Return the completion of training samples by a linear model in working units."""
+    W, noise = torch.from_numpy(linear.W), torch.from_numpy(linear.noise)
+    missing = np.isnan(samples.array)
+    known = torch.from_numpy(~missing.all(axis=0))
+    share = max(1.0 - float(missing.mean()), 1e-12)
+    return Completion(W, noise.expand(W.shape[1]).clone(), known, share)
 
 
 class IncompleteEncoder(Residual):
@@ -148,6 +148,11 @@ class IncompleteAutoencoder(Autoencoder):
     """
 
     encoder: IncompleteEncoder
+
+    @property
+    def observed_share(self) -> float:  # type: ignore[override]
+        """Share of the observed values of the training samples."""
+        return self.encoder.completion.observed_share
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> ForwardOutput:
         """Pass samples in working units through the autoencoder; the generator draws what is hidden."""

@@ -16,11 +16,12 @@ from sklearn.decomposition import PCA
 from sklearn.utils.extmath import svd_flip
 from torch import Tensor
 
-from sklearn_ae._model.completion import MAX_VALUES, posterior_precision
 from sklearn_ae._utils.gaussian import LOG_2PI
 
 _MAX_ITERATIONS = 100
 _TOL = 1e-2  # gain of the mean log-likelihood, in nats per sample, at which EM ends
+MAX_VALUES = 2**21  # entries of the posterior precisions of samples that are held at a time
+_MANY = 2_000  # samples from which half of this number starts the iterations
 _LEAST_NOISE = 1e-7  # relative to the mean variance of the features
 
 
@@ -63,8 +64,12 @@ class IncompleteFactors:
         unit = unit if unit > 0 else 1.0
         n, d = x.shape
         k = min(k, d - 1, n - 1)
-        em = _EM(torch.from_numpy(x / unit), torch.from_numpy(observed), shared=shared)
+        values, mask = torch.from_numpy(x / unit), torch.from_numpy(observed)
+        em = _EM(values, mask, shared=shared)
         em.start(_initial_loadings(x / unit, observed, k, seed))
+        if n > _MANY:  # most iterations are those of a part of the samples
+            some = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: _MANY // 2]
+            em.take_over(_EM(values[some], mask[some], shared=shared).take_over(em).run())
         em.run()
         return cls(mean + unit * em.mean.numpy(), unit * em.W.numpy().T, unit**2 * em.noise.numpy(), n)
 
@@ -117,13 +122,20 @@ class _EM:
         rest = (self.square / self.count.clamp_min(1) - self.W.square().sum(1)).clamp_min(0.05)
         self.noise = self._pooled(rest * self.count)
 
-    def run(self) -> None:
+    def take_over(self, other: _EM) -> _EM:
+        """Continue with the parameters of another run."""
+        self.mean, self.W, self.noise = other.mean, other.W, other.noise
+        return self
+
+    def run(self) -> _EM:
+        """Iterate until the likelihood hardly increases."""
         before = -math.inf
         for _ in range(_MAX_ITERATIONS):
             log_p = self.step()
             if log_p - before < _TOL:
                 break
             before = log_p
+        return self
 
     def step(self) -> float:
         """Update all parameters, and return the mean log-likelihood under those before."""
@@ -190,3 +202,19 @@ class _EM:
         distance = residual.sum(1) + z.square().sum(1)
         log_p = -0.5 * (distance.sum() + log_det.sum() * (len(x) if is_whole else 1))
         return z, torch.cholesky_inverse(root), float(log_p)
+
+
+def posterior_precision(observed: Tensor, W: Tensor, precision: Tensor) -> Tensor:
+    """Return I + W_o diag(precision_o) W_o' of each sample, of shape (n, k, k).
+
+    Parameters
+    ----------
+    observed : Tensor of shape (n, d)
+        One for observed features and zero for missing ones.
+    W : Tensor of shape (k, d)
+    precision : Tensor of shape (d,)
+    """
+    k = len(W)
+    products = (W[:, None] * W[None] * precision).flatten(0, 1)
+    A = (observed @ products.T).view(len(observed), k, k)
+    return A + torch.eye(k, dtype=A.dtype, device=A.device)

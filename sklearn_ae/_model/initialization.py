@@ -14,16 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._data.in_memory import ArraySamples
-from sklearn_ae._model.completion import Completion, IncompleteAutoencoder, IncompleteEncoder
+from sklearn_ae._model.completion import IncompleteAutoencoder, IncompleteEncoder, completion_by
 from sklearn_ae._model.linear_gaussian import (
     LinearGaussian,
     better_linear_gaussian,
     determines_factors,
-    incomplete_factor_analysis,
+    probabilistic_paths,
     probabilistic_pca,
 )
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
@@ -161,7 +160,6 @@ class Start:
     is_optimal: bool  # no training can improve on the linear path
     has_pca_objective: bool
     is_capturable: bool
-    observed_share: float = 1.0  # of the values of the training samples
     smoother: dict[str, Tensor] | None = None  # weights from which networks are trained instead
 
     @classmethod
@@ -210,13 +208,13 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     if linear is not None and linear.mean is not None:
         initial = replace(initial, offset=linear.mean)
     x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
-    completion = _completion(samples, initial, linear) if spec.masks_missing else None
-    if completion is not None:
+    kind, completion = Autoencoder, None
+    if spec.masks_missing:
+        kind, completion = IncompleteAutoencoder, completion_by(linear or probabilistic_pca(initial), samples)
         x, _ = completion(x)
     encoder, decoder = build_residuals(spec, initial, linear, width, x, generator)
     if completion is not None:
         encoder = IncompleteEncoder(encoder, completion, has_variances=spec.divergence is not None)
-    kind = Autoencoder if completion is None else IncompleteAutoencoder
     module = kind(
         encoder,
         decoder,
@@ -231,12 +229,10 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         whitening=None if linear is None else linear.whitening,
         needs_input_grad=spec.penalty is not None and spec.penalty.needs_input_grad,
         copies=spec.runs_user_code,
-        is_paired=spec.is_paired or completion is not None,
+        is_paired=spec.is_paired or spec.masks_missing,
     ).double()
     can_fall_back = spec.init == "pca" and module.is_its_linear_path(x)
     start = Start.of(spec, initial.pca, module, can_fall_back=can_fall_back, linear=linear)
-    if completion is not None:
-        start = replace(start, observed_share=_observed_share(samples))
     if linear is None or linear.smoother is None or spec.is_linear:
         return start
     return replace(start, smoother=_weights_at(linear.smoother, module, Generator().manual_seed(seed)))
@@ -269,28 +265,10 @@ def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA, seed: i
         return replace(start.smoother or start, smoother=None)
     if spec.init != "pca":
         return None
-    if spec.has_factors and spec.masks_missing and samples.incomplete:
-        if spec.n_components and not determines_factors(*samples.shape):
-            return probabilistic_pca(initial)
-        return incomplete_factor_analysis(samples, initial)
     if spec.has_factors and (spec.n_components == 0 or determines_factors(*samples.shape)):
         clean = ArraySamples(samples.array) if spec.is_paired else samples
         return better_linear_gaussian(clean, initial)
     return probabilistic_pca(initial)
-
-
-def _completion(samples: Any, initial: InitialPCA, linear: LinearGaussian | None) -> Completion:
-    """Return the completion of samples by the linear model that training starts from."""
-    if linear is None:
-        linear = probabilistic_pca(initial)
-    W, noise = (torch.from_numpy(values) for values in (linear.W, linear.noise))
-    known = ~np.isnan(samples.array).all(axis=0)
-    return Completion(W, noise.expand(W.shape[1]).clone(), torch.from_numpy(known))
-
-
-def _observed_share(samples: Any) -> float:
-    """Return the share of the values to be reconstructed that are observed."""
-    return max(float(1.0 - np.isnan(samples.array).mean()), 1e-12)
 
 
 def feature_stats(samples: Any, initial: InitialPCA) -> FeatureStats:
@@ -330,39 +308,6 @@ def linear_paths(
     if bias:
         encoder.bias.data.zero_()
         decoder.bias.data.zero_()  # type: ignore[union-attr, operator]
-    return encoder, decoder
-
-
-def probabilistic_paths(
-    linear: LinearGaussian, n_components: int, *, tied: bool, bias: bool, generator: Generator
-) -> tuple[nn.Module, nn.Module]:
-    """Return the linear layers of a VAE: posterior means and log-variances, and the decoder.
-
-    Components beyond those of the linear model start at the prior, with small random directions.
-    """
-    r, d = linear.W.shape
-    rest = n_components - r
-    extra = (
-        0.01 * torch.randn((rest, d), generator=generator, dtype=torch.float64, device="cpu") / math.sqrt(d)
-    )
-    variances = torch.from_numpy(linear.variances)
-    encoder = Linear(d, 2 * n_components, dtype=torch.float64, device="cpu")
-    encoder.weight.data = torch.cat(
-        [
-            torch.from_numpy(linear.B),
-            extra,
-            torch.zeros(n_components, d, dtype=torch.float64, device="cpu"),
-        ]
-    )
-    encoder.bias.data = F.pad(variances.log(), (n_components, rest))
-    if tied:
-        assert linear.gains is not None
-        gain = F.pad(torch.from_numpy(linear.gains), (0, rest), value=1.0)
-        return encoder, TiedLinear(encoder, bias, n_components, gain)
-    decoder = Linear(n_components, d, bias=bias, dtype=torch.float64, device="cpu")
-    decoder.weight.data = torch.cat([torch.from_numpy(linear.W), torch.zeros_like(extra)]).T.contiguous()
-    if bias:
-        decoder.bias.data.zero_()
     return encoder, decoder
 
 

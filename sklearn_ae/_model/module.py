@@ -177,6 +177,8 @@ class Autoencoder(nn.Module):
         reconstructed from them, of shape (n, 2d).
     """
 
+    observed_share = 1.0  # of the values of the training samples
+
     offset: Tensor
     zero: Tensor
     low: Tensor

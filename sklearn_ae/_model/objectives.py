@@ -222,7 +222,7 @@ def make_objective(start: Start, n_samples: int, *, has_warmup: bool) -> Objecti
     """
     spec, module = start.spec, start.module
     if spec.divergence is None:
-        return Objective(spec.loss, spec.penalty, start.observed_share)
+        return Objective(spec.loss, spec.penalty, start.module.observed_share)
     return Elbo(
         spec.loss,
         spec.divergence,

@@ -24,16 +24,6 @@ def dense(X: Any) -> np.ndarray:
     return X.toarray() if sparse.issparse(X) else X
 
 
-def feature_range(X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return minimum and maximum of each feature, without missing values; 0 for features without others."""
-    low, high = X.min(axis=0), X.max(axis=0)
-    if sparse.issparse(X):
-        return low.toarray().ravel(), high.toarray().ravel()
-    if np.isnan(low).any():
-        low, high = (np.nan_to_num(bound.reduce(X, axis=0)) for bound in (np.fmin, np.fmax))
-    return np.asarray(low), np.asarray(high)
-
-
 def sum_of_observed(errors: Any) -> Any:
     """Return the sums of rows without NaN, scaled to the number of columns; 0 for rows of NaN."""
     missing = errors != errors  # of arrays and tensors

@@ -30,6 +30,14 @@ def has_missing(X: Any) -> bool:
     return bool(np.isnan(X.data if sparse.issparse(X) else X).any())
 
 
+def without_gaps(X: Any) -> Any:
+    """Return dense samples with the smallest value of a feature for missing ones, to check its range."""
+    missing = np.isnan(X)
+    if not missing.any():
+        return X
+    return np.where(missing, np.nan_to_num(np.fmin.reduce(X, axis=0)), X)
+
+
 def completed(X: Any, rng: np.random.RandomState) -> Any:
     """Return samples with missing values drawn from their conditional distribution."""
     return Completion.fit(X, rng).draw(X, rng) if has_missing(X) else X
