@@ -132,15 +132,41 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X_filled : ndarray of shape (n_samples, n_features)
             Samples whose observed values are those of X.
         """
+        return self.impute(X)
+
+    def impute(
+        self,
+        X: Any,
+        n_draws: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
+        """Fill in missing values by their conditional means, or by draws for multiple imputation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples; missing values are NaN.
+        n_draws : int, default=None
+            Number of draws from the conditional distribution of the missing values; None
+            returns conditional means.
+        random_state : int, RandomState instance or None, default=None
+            Controls the draws; None uses fresh entropy.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
+            Samples whose observed values are those of X.
+        """
         check_is_fitted(self)
         X = self._validated(X)
-        filled = self.autoencoder_._with_means(self._standardised(X)) * self.scale_ + self.mean_
-        return np.where(np.isnan(X), np.clip(filled, *self._range), X).astype(X.dtype, copy=False)
+        filled = self.autoencoder_.impute(self._standardised(X), n_draws, random_state)
+        filled = np.clip(np.asarray(filled) * self.scale_ + self.mean_, *self._range)
+        return np.where(np.isnan(X), filled, X).astype(X.dtype, copy=False)
 
     def _validated(self, X: Any, reset: bool = False) -> np.ndarray:
         if issparse(X):
             raise TypeError(
-                "AEImputer does not support sparse input, as gaps are filled in; use X.toarray()."
+                "AEImputer does not support sparse input, whose gaps are filled; use X.toarray()."
             )
         return validate_samples(self, X, reset=reset, allow_nan=True)
 
