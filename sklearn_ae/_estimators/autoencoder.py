@@ -18,6 +18,7 @@ from sklearn_ae._density.laplace import N_STARTS
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.validation import PARAMETER_CONSTRAINTS
+from sklearn_ae._model.features import FeaturewiseAutoencoder
 from sklearn_ae._model.pca import truncated_pca
 from sklearn_ae._options import Slot, wrapping
 from sklearn_ae._utils.compat import InvalidParameterError
@@ -293,7 +294,7 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     def _to_user(self, codes: Any) -> Any:
         if not (self.whiten and codes.shape[1]):
-            return codes * float(self.scale_)
+            return codes * self._code_unit
         mean, L = self._whitening(codes)
         if isinstance(codes, Tensor):
             return torch.linalg.solve_triangular(L, (codes - mean).T, upper=False).T.to(codes.dtype)
@@ -302,11 +303,16 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     def _from_user(self, Z: Any) -> Any:
         if not self.whiten:
-            return Z / float(self.scale_)
+            return Z / self._code_unit
         mean, L = self._whitening(Z)
         if isinstance(Z, Tensor):
             return (Z.to(L.dtype) @ L.T + mean).to(Z.dtype)
         return (Z @ L.T + mean).astype(Z.dtype)
+
+    @property
+    def _code_unit(self) -> float:
+        """Unit of the codes: that of X, unless its features have different ones."""
+        return float(self.scale_) if np.ndim(self.scale_) == 0 else 1.0
 
     def _whitening(self, like: Any = None) -> Any:
         """Return mean and factor of the whitening as arrays, or as tensors if ``like`` is one."""
@@ -326,9 +332,11 @@ class AutoencoderTransformer(BaseAutoencoder):
         return self.pca_ if self._is_pca else None
 
     @property
-    def noise_variance_(self) -> float:
+    def noise_variance_(self) -> Any:
         """Variance of X given the code, averaged over the features, in squared units of X."""
         check_is_fitted(self)
+        if isinstance(self.module_, FeaturewiseAutoencoder):
+            return self.module_.noise_variances()
         if self._is_pca:
             return self.pca_.noise_variance_
         return self._statistics.noise * self.scale_**2

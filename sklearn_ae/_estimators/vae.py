@@ -24,6 +24,7 @@ from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
 from sklearn_ae._fitting.densities import fit_density
 from sklearn_ae._fitting.pipeline import Fitted, Previous
+from sklearn_ae._model.features import FeaturewiseAutoencoder
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import total_variance
 from sklearn_ae._model.whitening import Whitening
@@ -519,6 +520,8 @@ class VAETransformer(BaseAutoencoder):
     @property
     def noise_variance_(self) -> Any:
         """Noise variance in squared units of X: a float if shared, otherwise one per feature."""
+        if isinstance(getattr(self, "module_", None), FeaturewiseAutoencoder):
+            return self.module_.noise_variances()
         variance, whitening = self._noise("noise_variance_")
         if whitening is not None:
             return whitening.variances(variance).numpy() * self.scale_**2
@@ -538,7 +541,8 @@ class VAETransformer(BaseAutoencoder):
         check_is_fitted(self)
         noise, whitening = self.module_.noise, self.module_.whitening
         self._require(self.module_.scores is None, name, "the noise is that of normal scores")
-        self._require(noise is not None, name, f"{self.likelihood_!r} has no noise variance")
+        is_variance = noise is not None and not self.likelihood_.discrete
+        self._require(is_variance, name, f"{self.likelihood_!r} has no noise variance")
         self._require(
             noise.network is None,
             name,

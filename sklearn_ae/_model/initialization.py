@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._model.features import FeaturewiseAutoencoder
 from sklearn_ae._model.linear_gaussian import (
     LinearGaussian,
     better_linear_gaussian,
@@ -37,6 +38,7 @@ from sklearn_ae.penalties import Penalty
 from sklearn_ae.priors import Prior, StandardNormal
 
 _N_PROBES = 32  # samples on which the start is compared with PCA
+_LEAST_REST = 1e-2  # of the variance of a feature, that the noise has at the start
 
 
 @dataclass(frozen=True)
@@ -194,14 +196,15 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     pca : PCA, default=None
         The initial PCA; None fits one to ``samples``.
     """
-    initial = initial_pca(samples, spec.n_components, seed, pca)
+    initial = initial_pca(samples, spec.n_components, seed, pca, spec.loss.scale_)
     is_share = isinstance(spec.n_components, float)
     width = int(initial.pca.n_components_ if is_share else spec.n_components)
     x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
     generator = Generator().manual_seed(seed)
     linear = _linear_gaussian(spec, samples, initial, seed)
     encoder, decoder = build_residuals(spec, initial, linear, width, x, generator)
-    module = Autoencoder(
+    kind = Autoencoder if spec.loss.scale_ is None else FeaturewiseAutoencoder
+    module = kind(
         encoder,
         decoder,
         spec.bottleneck,
@@ -467,6 +470,8 @@ def build_noise(
     kind = spec.loss.noise
     if kind is None:
         return None
+    if spec.loss.start_ is not None:
+        return Noise(torch.from_numpy(_start_of_noise(spec.loss, linear)))
     start = (
         torch.zeros(1, dtype=torch.float64, device="cpu")
         if linear is None
@@ -478,3 +483,15 @@ def build_noise(
         network = Dense().build(shape, spec.hidden_layer_sizes, spec.activation, False, generator)[1]
         zero_layer([m for m in network.modules() if isinstance(m, nn.Linear)][-1])
     return Noise(start.expand(1 if kind == "shared" else n_features).clone(), network)
+
+
+def _start_of_noise(loss: Any, linear: LinearGaussian | None) -> np.ndarray:
+    """Return the log noise variance of real features that a linear model leaves, and the log dispersion of others.
+
+    The variances of real features then are those of the samples.
+    """
+    start = np.array(loss.start_)
+    if loss.real_ is not None:
+        rest = 1.0 if linear is None else 1.0 - np.square(linear.W).sum(axis=0)
+        start[loss.real_] = np.log(np.maximum(rest, _LEAST_REST) * np.ones(len(start)))[loss.real_]
+    return start

@@ -138,8 +138,10 @@ class Elbo(nn.Module):
         the noise variance is corrected for the samples if ``calibrated``.
         """
         if calibrated and out.log_noise is not None:
-            factor = misfit(out.eta, out.target, out.log_noise).mean()
-            out = out._replace(log_noise=out.log_noise + factor.clamp_min(1e-10).log())
+            misfit = self.likelihood.noise_misfit(out.eta, out.target, out.log_noise)
+            if misfit is not None:
+                change = misfit.mean().clamp_min(1e-10).log()
+                out = out._replace(log_noise=self.likelihood.corrected_noise(out.log_noise, change))
         return self._per_sample(out, self.beta)
 
     def _per_sample(self, out: ForwardOutput, weight: float | Tensor) -> Tensor:
@@ -166,21 +168,6 @@ class Elbo(nn.Module):
 def _float32(x: Tensor) -> Tensor:
     """Return x in float32 if it is in bfloat16, because differences of large sums follow."""
     return x.float() if x.dtype == torch.bfloat16 else x
-
-
-def misfit(eta: Tensor, x: Tensor, log_noise: Tensor) -> Tensor:
-    """Return the mean squared residual of each sample in units of the noise variance.
-
-    Parameters
-    ----------
-    eta : Tensor of shape (m * n, d)
-        m decoded draws of each sample.
-    x : Tensor of shape (n, d)
-    log_noise : Tensor of shape (1,), (d,) or (m * n, d)
-    """
-    precision = (-log_noise).exp()
-    precision = precision.view(-1, *x.shape) if precision.ndim > 1 else precision
-    return ((eta.view(-1, *x.shape) - x).square() * precision).mean((0, 2))
 
 
 def make_objective(start: Start, n_samples: int, *, has_warmup: bool) -> Objective | Elbo:

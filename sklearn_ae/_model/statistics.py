@@ -20,7 +20,6 @@ from torch import Generator, Tensor
 
 from sklearn_ae._data.sources import Source
 from sklearn_ae._model.module import Autoencoder
-from sklearn_ae._model.objectives import misfit
 from sklearn_ae._model.pca import total_variance
 from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks
 from sklearn_ae._utils.namespaces import widest_float
@@ -200,7 +199,7 @@ def code_statistics(
     every = range(1 if bottleneck.ordered else k, k + 1)
     sizes = [bottleneck.measured_size] if bottleneck.measured_size else every
     errors, total = squared_errors(validated, held_out, sizes)
-    unit = (validated.scale / module.scale) ** 2
+    unit = module.units_of(validated) ** 2
     return CodeStatistics(moments, unit * errors, unit * total, samples.shape[1])
 
 
@@ -266,9 +265,10 @@ def _working_tensors(module: Autoencoder, X: Tensor) -> Iterator[Tensor]:
 def _too_far(module: Autoencoder, part: np.ndarray) -> ValueError:
     j = int(np.abs(part).max(axis=0).argmax())
     value = np.abs(part[:, j]).max()
+    deviation = np.broadcast_to(module.scale, part.shape[1])[j]
     return ValueError(
         f"Feature {j} of X reaches {value:.3g}, too far from the training samples, whose standard "
-        f"deviation is {module.scale:.3g}; remove or clip such values."
+        f"deviation is {deviation:.3g}; remove or clip such values."
     )
 
 
@@ -302,7 +302,10 @@ def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
         z = module.bottleneck.evaluate(module.encoder(x), generator)
         log_noise = module.log_noise(z)
         assert log_noise is not None
-        parts.append(misfit(module.decode(z), module.target(x), log_noise).double())
+        part = module.loss.noise_misfit(module.decode(z), module.target(x), log_noise)  # type: ignore[attr-defined]
+        if part is None:
+            return 1.0
+        parts.append(part.double())
     factor, spread, n = 1.0, 0.0, 0
     if parts:  # one of several ranks may have no samples
         misfits = torch.cat(parts)
