@@ -271,6 +271,8 @@ class NegativeBinomial(Poisson):
     """
 
     noise = "per_column"
+    needs_samples = True
+
     _names = "likelihood='negative_binomial'", "likelihood='gaussian'"
     _least = math.log(1e-4)
 

@@ -52,9 +52,11 @@ class Loss(Option):
     positive_only = False
     #: True if X holds probabilities, from which binary targets are drawn in every training step
     dynamic_binarization = False
+    #: True if ``for_samples`` returns another loss
+    needs_samples = False
     #: unit of each feature, of shape (d,), if each has its own
     scale_: Any = None
-    #: logarithm of the noise variance or dispersion of each feature at the start of training, if samples tell it
+    #: logarithm of the noise variance or dispersion of each feature at the start, if samples tell it
     start_: Any = None
     #: which features have a density, of shape (d,), if their kinds differ
     real_: Any = None
@@ -506,6 +508,7 @@ class ByFeature(Loss):
     """
 
     discrete = True
+    needs_samples = True
     _kinds: Mapping[str, type[Loss]]
     _what = "loss"
     _elsewhere = {
@@ -586,8 +589,8 @@ class ByFeature(Loss):
         is_same = isinstance(previous, ByFeature) and self.kinds_ == previous.kinds_
         if not (is_same and self.sizes_ == previous.sizes_ and np.array_equal(self.order_, previous.order_)):
             raise ValueError(
-                f"warm_start and partial_fit continue with earlier weights, but the groups of ByFeature changed: "
-                f"restore {previous!r}, or fit a clone."
+                "warm_start and partial_fit continue with earlier weights, but the groups of ByFeature "
+                f"changed: restore {previous!r}, or fit a clone."
             )
         self.scale_, self.start_ = previous.scale_, previous.start_
         return self
@@ -629,8 +632,8 @@ class ByFeature(Loss):
                 fault = option._fault(block[:, place])
                 if fault is not None:
                     raise ValueError(
-                        f"ByFeature has {described(int(place[fault[0]]), self.names_)} among the {kind!r} ones, "
-                        f"{fault[1]}."
+                        f"ByFeature has {described(int(place[fault[0]]), self.names_)} among the {kind!r} "
+                        f"ones, {fault[1]}."
                     )
                 empty = option._empty(block[:, place]) if for_training and kind == "categorical" else None
                 if empty is not None:
@@ -653,7 +656,7 @@ class ByFeature(Loss):
                 known[key] = torch.from_numpy(np.array(order)).to(like.device)
         return known[key]
 
-    def _split(self, entries: Tensor | None) -> Sequence[Tensor | None]:
+    def _split(self, entries: Tensor | None) -> Sequence[Any]:
         if entries is None:
             return [None] * len(self.sizes_)
         return entries.index_select(-1, self._index(entries)).split(self.sizes_, -1)

@@ -292,8 +292,9 @@ def check_spec(
     the fitted model ``previous`` may have the units of its features.
     """
     spec.network.check(data.shape[1], spec.tied_weights)
-    loss = spec.loss.for_samples(data, names, None if previous is None else previous.spec.loss)
-    spec = replace(spec, loss=loss)
+    if spec.loss.needs_samples:
+        earlier = None if previous is None else previous.spec.loss
+        spec = replace(spec, loss=spec.loss.for_samples(data, names, earlier))
     if spec.loss.scale_ is not None and isinstance(spec.network, Conv):
         raise ValueError(
             f"{spec.network!r} needs the pixels of images, and ByFeature is for features of different kinds: "

@@ -186,7 +186,7 @@ def _joined(fitted: Fitted, previous: Previous) -> Fitted:
     k = previous.n_components
     module = fitted.module.truncated(k)
     n = min(previous.statistics.moments.n, max(_REMEMBERED, fitted.n_samples / 3))
-    unit = module.units_of(previous.module) ** 2
+    unit = float(np.mean(previous.module.scale / module.scale)) ** 2
     statistics = fitted.statistics.truncated(k).after(previous.statistics, n, unit)
     return replace(fitted, module=module, statistics=statistics)
 

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._model.linear_gaussian import LEAST_NOISE
+from sklearn_ae._model.linear_gaussian import LEAST_NOISE, LinearGaussian
 from sklearn_ae._model.module import Autoencoder, Noise
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._utils.feature_moments import FeatureMoments
 from sklearn_ae.corruptions import FeatureStats
+
+_LEAST_REST = 1e-2  # share of the variance of a feature that the noise has at the start
 
 
 class FeaturewiseAutoencoder(Autoencoder):
@@ -65,9 +67,6 @@ class FeaturewiseAutoencoder(Autoencoder):
         reconstructions = ((self.reconstruct(z[:, :j]) - self.offset) / self.unit for j in sizes)
         return torch.stack([(x - x_hat).square().sum() for x_hat in reconstructions])
 
-    def units_of(self, other: Autoencoder) -> float:
-        return 1.0  # the scale never changes
-
     @torch.no_grad()
     def real_residuals(self, x: Tensor) -> Tensor:
         """Return the squared residuals of samples in working units."""
@@ -92,3 +91,15 @@ def residual_noise(module: Any, samples: Any) -> Tensor:
     moments = FeatureMoments.of(samples, residuals)
     share = max(1, len(moments.mean) - module.width) / len(moments.mean)  # as the formula of PCA
     return torch.from_numpy(np.maximum(moments.mean / share, LEAST_NOISE)).log().to(module.offset)
+
+
+def start_of_noise(loss: Any, linear: LinearGaussian | None) -> np.ndarray:
+    """Return the log noise variance of real features and the log dispersion of others, of shape (d,).
+
+    The variance of a real feature is what the linear model leaves of it.
+    """
+    start = np.array(loss.start_)
+    if loss.real_ is not None:
+        explained = np.zeros(len(start)) if linear is None else np.square(linear.W).sum(axis=0)
+        start[loss.real_] = np.log(np.maximum(1.0 - explained, _LEAST_REST))[loss.real_]
+    return start

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._data.in_memory import ArraySamples
-from sklearn_ae._model.features import FeaturewiseAutoencoder
+from sklearn_ae._model.features import FeaturewiseAutoencoder, start_of_noise
 from sklearn_ae._model.linear_gaussian import (
     LinearGaussian,
     better_linear_gaussian,
@@ -38,7 +38,6 @@ from sklearn_ae.penalties import Penalty
 from sklearn_ae.priors import Prior, StandardNormal
 
 _N_PROBES = 32  # samples on which the start is compared with PCA
-_LEAST_REST = 1e-2  # of the variance of a feature, that the noise has at the start
 
 
 @dataclass(frozen=True)
@@ -471,7 +470,7 @@ def build_noise(
     if kind is None:
         return None
     if spec.loss.start_ is not None:
-        return Noise(torch.from_numpy(_start_of_noise(spec.loss, linear)))
+        return Noise(torch.from_numpy(start_of_noise(spec.loss, linear)))
     start = (
         torch.zeros(1, dtype=torch.float64, device="cpu")
         if linear is None
@@ -483,15 +482,3 @@ def build_noise(
         network = Dense().build(shape, spec.hidden_layer_sizes, spec.activation, False, generator)[1]
         zero_layer([m for m in network.modules() if isinstance(m, nn.Linear)][-1])
     return Noise(start.expand(1 if kind == "shared" else n_features).clone(), network)
-
-
-def _start_of_noise(loss: Any, linear: LinearGaussian | None) -> np.ndarray:
-    """Return the log noise variance of real features that a linear model leaves, and the log dispersion of others.
-
-    The variances of real features then are those of the samples.
-    """
-    start = np.array(loss.start_)
-    if loss.real_ is not None:
-        rest = 1.0 if linear is None else 1.0 - np.square(linear.W).sum(axis=0)
-        start[loss.real_] = np.log(np.maximum(rest, _LEAST_REST) * np.ones(len(start)))[loss.real_]
-    return start

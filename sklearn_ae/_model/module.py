@@ -332,10 +332,6 @@ class Autoencoder(nn.Module):
             self.low = torch.minimum(self.low, seen.low.to(self.low))
             self.high = torch.maximum(self.high, seen.high.to(self.high))
 
-    def units_of(self, other: Autoencoder) -> float:
-        """Return the working unit of another autoencoder in units of this one."""
-        return other.scale / self.scale
-
     # -- variants -----------------------------------------------------------------
 
     def has_affine_decoder(self) -> bool:

@@ -306,8 +306,8 @@ def _scaled_covariance_pca(source: Source, n_components: Any, scales: np.ndarray
     n, d = source.shape
     if d > _COVARIANCE_MAX:
         raise ValueError(
-            f"ByFeature needs the covariance matrix of out-of-core data, which is too large for {d} features: "
-            f"pass X in memory, or at most {_COVARIANCE_MAX} features."
+            f"ByFeature needs the covariance matrix of out-of-core data, which is too large for {d} "
+            f"features: pass X in memory, or at most {_COVARIANCE_MAX} features."
         )
     mean, scatter = _pooled(source, _mean_and_scatter(source, np.float64))
     covariance = scatter / (n - 1) / np.outer(scales, scales)

@@ -199,7 +199,7 @@ def code_statistics(
     every = range(1 if bottleneck.ordered else k, k + 1)
     sizes = [bottleneck.measured_size] if bottleneck.measured_size else every
     errors, total = squared_errors(validated, held_out, sizes)
-    unit = module.units_of(validated) ** 2
+    unit = float(np.mean(validated.scale / module.scale)) ** 2  # scales of single features do not change
     return CodeStatistics(moments, unit * errors, unit * total, samples.shape[1])
 
 
