@@ -288,7 +288,7 @@ class NegativeBinomial(Poisson):
 
     def check(self, X: Any) -> None:
         for block in sample_blocks(X):
-            fault = self._fault(block)
+            fault = self.fault(block)
             if fault is not None:
                 raise ValueError(f"{self._names[0]} needs counts in feature {fault[0]}, {fault[1]}.")
 
@@ -419,23 +419,20 @@ class ByFeature(losses.ByFeature, Likelihood):
     __call__ = losses.Loss.__call__  # the loss depends on the noise
 
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
-        return self._mapped("log_prob", eta, x, log_noise)
+        return self.parts_.mapped("log_prob", eta, x, log_noise)
 
     def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
-        log_noise = None if log_noise is None else log_noise.expand_as(eta)
-        parts = zip(self.options_, self._split(eta), self._split(log_noise), strict=True)
-        whole = torch.cat([option.draw(*part, generator) for option, *part in parts], -1)
-        return whole.index_select(-1, self._index(whole, inverse=True))
+        parts = zip(self.parts_.options, self.parts_.split(eta), self.parts_.split(log_noise), strict=True)
+        return self.parts_.joined([option.draw(*part, generator) for option, *part in parts])
 
     def noise_misfit(self, eta: Tensor, x: Tensor, log_noise: Tensor) -> Tensor | None:
-        parts = zip(self.kinds_, *map(self._split, (eta, x, log_noise)), strict=True)
+        parts = zip(self.parts_.kinds, *map(self.parts_.split, (eta, x, log_noise)), strict=True)
         real = [part for kind, *part in parts if kind == "gaussian"]
         return super().noise_misfit(*real[0]) if real else None
 
     def corrected_noise(self, log_noise: Tensor, change: float | Tensor) -> Tensor:
-        parts = zip(self.kinds_, self._split(log_noise), strict=True)
-        whole = torch.cat([part + change if kind == "gaussian" else part for kind, part in parts], -1)
-        return whole.index_select(-1, self._index(whole, inverse=True))
+        parts = zip(self.parts_.kinds, self.parts_.split(log_noise), strict=True)
+        return self.parts_.joined([part + change if kind == "gaussian" else part for kind, part in parts])
 
 
 ByFeature._kinds = {

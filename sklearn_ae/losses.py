@@ -11,10 +11,9 @@ exponential.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -27,8 +26,9 @@ from sklearn_ae._utils.arrays import sample_blocks
 from sklearn_ae._utils.callables import checked_result
 from sklearn_ae._utils.compat import Interval, InvalidParameterError
 from sklearn_ae._utils.derivatives import entrywise_derivatives, positive_information
-from sklearn_ae._utils.feature_groups import described, groups_of_transformer, resolve_groups
+from sklearn_ae._utils.feature_groups import groups_of_transformer
 from sklearn_ae._utils.feature_moments import FeatureMoments
+from sklearn_ae._utils.feature_parts import FeatureParts
 from sklearn_ae._utils.gaussian import LOG_2PI
 
 _MAX_PAIR_ENTRIES = 2**19  # entries of pairs of samples that are held at a time (4 MB)
@@ -89,7 +89,7 @@ class Loss(Option):
         """
         return self
 
-    def _fault(self, x: np.ndarray) -> tuple[int, str] | None:
+    def fault(self, x: np.ndarray) -> tuple[int, str] | None:
         """Return the first column of samples with invalid values and a description of these, if any."""
         return None
 
@@ -260,7 +260,7 @@ class BinaryCrossEntropy(_CanonicalLoss):
                 f"sklearn.preprocessing.MinMaxScaler(clip=True), or {alternative}."
             )
 
-    def _fault(self, x: np.ndarray) -> tuple[int, str] | None:
+    def fault(self, x: np.ndarray) -> tuple[int, str] | None:
         low, high, feature = _excess(x, 0.0, 1.0)
         text = f"but it ranges from {low:.6g} to {high:.6g}: declare it as 'gaussian', or code it as 0 and 1"
         return None if feature is None else (feature, text)
@@ -310,7 +310,7 @@ class Poisson(_CanonicalLoss):
                 f"Negative values in data need {alternative}."
             )
 
-    def _fault(self, x: np.ndarray) -> tuple[int, str] | None:
+    def fault(self, x: np.ndarray) -> tuple[int, str] | None:
         return fault_of_counts(x)
 
     def link(self, mean: Tensor) -> Tensor:
@@ -389,11 +389,11 @@ class Categorical(_CanonicalLoss):
 
     def check(self, X: np.ndarray) -> None:
         for block in sample_blocks(X):
-            fault = self._fault(block)
+            fault = self.fault(block)
             if fault is not None:
                 raise ValueError(f"Categorical needs one-hot features, {fault[1]} (feature {fault[0]}).")
 
-    def _fault(self, x: np.ndarray) -> tuple[int, str] | None:
+    def fault(self, x: np.ndarray) -> tuple[int, str] | None:
         wrong = (x != 0) & (x != 1)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
@@ -408,7 +408,7 @@ class Categorical(_CanonicalLoss):
             )
         return None
 
-    def _empty(self, x: np.ndarray) -> int | None:
+    def first_empty(self, x: np.ndarray) -> int | None:
         """Return the first column of a group that is zero in some sample, None without one."""
         empty = ~x.reshape(len(x), -1, self.n_categories).any(axis=2)
         return int(np.argwhere(empty)[0][1]) * self.n_categories if empty.any() else None
@@ -464,9 +464,6 @@ class FeatureGaussian(Loss):
         return -0.5 * ((x - eta).square() * (-log_noise).exp() + log_noise + LOG_2PI)
 
 
-_INDICES: WeakKeyDictionary[Loss, dict[Any, Tensor]] = WeakKeyDictionary()
-
-
 class ByFeature(Loss):
     """Losses of features of different kinds, as tables of numbers, categories and counts have them.
 
@@ -516,12 +513,7 @@ class ByFeature(Loss):
         "use 'poisson', which has the same mean."
     }
 
-    # Set by for_samples, in a copy
-    names_: list[str] | None
-    options_: list[Any]  # one for each kind, and one for each number of categories
-    kinds_: list[str]
-    sizes_: list[int]  # numbers of features of the options
-    order_: np.ndarray  # (d,), features in the order of the options
+    parts_: FeatureParts  # set by for_samples in a copy, as the units
 
     def __init__(self, groups: Mapping[str, Any]):
         self.groups = groups
@@ -571,32 +563,21 @@ class ByFeature(Loss):
     # -- fit ----------------------------------------------------------------------
 
     def for_samples(self, samples: Any, names: Sequence[str] | None, previous: Loss | None = None) -> Loss:
-        """Return a copy that knows its features, with the units of ``previous`` if it has the same groups."""
+        """Return a copy for the features of samples, with the units of a fitted model that it continues."""
         twin = self.for_features(samples.shape[1], names)
         if previous is not None:
-            return twin._continuing(previous)
-        moments = FeatureMoments.of(samples, twin._checked_blocks(samples))
+            twin._continue(previous)
+            return twin
+        moments = FeatureMoments.of(samples, twin.parts_.checked_blocks(samples, for_training=True))
         deviation = np.sqrt(moments.variance)
-        is_frequency = np.isin(np.repeat(twin.kinds_, twin.sizes_), ["categorical"])[np.argsort(twin.order_)]
-        scale = np.where(is_frequency, np.sqrt(moments.mean.clip(0)), deviation)
         varies = deviation > 1e-12 * np.abs(moments.mean)
+        scale = np.where(twin.parts_.are("categorical"), np.sqrt(moments.mean.clip(0)), deviation)
         twin.scale_ = np.where(varies, scale, 1.0)
         twin.start_ = start_of_dispersion(moments)
         return twin
 
-    def _continuing(self, previous: Any) -> Self:
-        """Take over the units of the loss of a fitted model."""
-        is_same = isinstance(previous, ByFeature) and self.kinds_ == previous.kinds_
-        if not (is_same and self.sizes_ == previous.sizes_ and np.array_equal(self.order_, previous.order_)):
-            raise ValueError(
-                "warm_start and partial_fit continue with earlier weights, but the groups of ByFeature "
-                f"changed: restore {previous!r}, or fit a clone."
-            )
-        self.scale_, self.start_ = previous.scale_, previous.start_
-        return self
-
     def for_features(self, n_features: int, names: Sequence[str] | None = None) -> Self:
-        """Return a copy that knows its features, so that its functions can be called.
+        """Return a copy for features of unit scale, so that its functions can be called.
 
         Parameters
         ----------
@@ -604,93 +585,50 @@ class ByFeature(Loss):
         names : sequence of str or None, default=None
             Names of the features.
         """
-        names = None if names is None else [str(name) for name in names]
-        groups = resolve_groups(self.groups, n_features, names, one_hot="categorical")
-        joined: dict[tuple[str, int], list[np.ndarray]] = {}
-        for group in groups:
-            size = len(group.features) if group.kind == "categorical" else 0
-            joined.setdefault((group.kind, size), []).append(group.features)
         twin = copy.copy(self)
-        twin.names_ = names
-        twin.kinds_ = [kind for kind, _ in joined]
-        twin.options_ = [self._kinds[kind](*([size] if size else [])) for kind, size in joined]
-        twin.sizes_ = [sum(map(len, parts)) for parts in joined.values()]
-        twin.order_ = np.concatenate([part for parts in joined.values() for part in parts])
-        twin.real_ = np.isin(np.repeat(twin.kinds_, twin.sizes_), ["gaussian"])[np.argsort(twin.order_)]
+        twin.parts_ = FeatureParts.of(self.groups, self._kinds, n_features, names)
+        twin.real_ = twin.parts_.are("gaussian")
         twin.scale_, twin.start_ = np.ones(n_features), np.zeros(n_features)
         return twin
 
-    def check(self, X: Any) -> None:
-        for _ in self._checked_blocks(X, for_training=False):
-            pass
+    def _continue(self, previous: Any) -> None:
+        """Take over the units of the loss of a fitted model."""
+        if not (isinstance(previous, ByFeature) and self.parts_.equals(previous.parts_)):
+            raise ValueError(
+                "warm_start and partial_fit continue with earlier weights, but the groups of ByFeature "
+                f"changed: restore {previous!r}, or fit a clone."
+            )
+        self.scale_, self.start_ = previous.scale_, previous.start_
 
-    def _checked_blocks(self, X: Any, *, for_training: bool = True) -> Iterator[np.ndarray]:
-        """Iterate over blocks of samples, and raise an error at the first feature that is not of its kind."""
-        places = np.split(self.order_, np.cumsum(self.sizes_)[:-1])
-        for block in sample_blocks(X):
-            for option, kind, place in zip(self.options_, self.kinds_, places, strict=True):
-                fault = option._fault(block[:, place])
-                if fault is not None:
-                    raise ValueError(
-                        f"ByFeature has {described(int(place[fault[0]]), self.names_)} among the {kind!r} "
-                        f"ones, {fault[1]}."
-                    )
-                empty = option._empty(block[:, place]) if for_training and kind == "categorical" else None
-                if empty is not None:
-                    raise ValueError(
-                        f"The categorical group of {described(int(place[empty]), self.names_)} is zero in a "
-                        "training sample, which then has no category. Use OneHotEncoder(drop=None), without "
-                        "categories that are left out, and encode a missing value as a category of its own."
-                    )
-            yield block
+    def check(self, X: Any) -> None:
+        for _ in self.parts_.checked_blocks(X, for_training=False):
+            pass
 
     # -- entries ------------------------------------------------------------------
 
-    def _index(self, like: Tensor, *, inverse: bool = False) -> Tensor:
-        """Return the order of the features as a tensor on a device, or its inverse."""
-        known = _INDICES.setdefault(self, {})
-        key = like.device, inverse
-        if key not in known:
-            with torch.inference_mode(False):
-                order = np.argsort(self.order_) if inverse else self.order_
-                known[key] = torch.from_numpy(np.array(order)).to(like.device)
-        return known[key]
-
-    def _split(self, entries: Tensor | None) -> Sequence[Any]:
-        if entries is None:
-            return [None] * len(self.sizes_)
-        return entries.index_select(-1, self._index(entries)).split(self.sizes_, -1)
-
-    def _mapped(self, function: str, *entries: Tensor | None) -> Tensor:
-        """Return the results of a function of each option, in the order of the features."""
-        parts = zip(self.options_, *map(self._split, entries), strict=True)
-        whole = torch.cat([getattr(option, function)(*part) for option, *part in parts], -1)
-        return whole.index_select(-1, self._index(whole, inverse=True))
-
     def __call__(self, eta: Tensor, x: Tensor) -> Tensor:
-        return self._mapped("__call__", eta, x)
+        return self.parts_.mapped("__call__", eta, x)
 
     def link(self, mean: Tensor) -> Tensor:
-        return self._mapped("link", mean)
+        return self.parts_.mapped("link", mean)
 
     def inverse_link(self, eta: Tensor) -> Tensor:
-        return self._mapped("inverse_link", eta)
+        return self.parts_.mapped("inverse_link", eta)
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
         return self._entries(eta, x, None)
 
     def slope(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
-        return self._mapped("slope", eta, x, log_noise)
+        return self.parts_.mapped("slope", eta, x, log_noise)
 
     def information(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
-        return self._mapped("information", eta, x, log_noise)
+        return self.parts_.mapped("information", eta, x, log_noise)
 
     def pairwise_misfit(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
-        parts = zip(self.options_, *map(self._split, (eta, x, log_noise)), strict=True)
-        return torch.stack([option.pairwise_misfit(*part) for option, *part in parts]).sum(0)
+        return torch.stack(self.parts_.results("pairwise_misfit", eta, x, log_noise)).sum(0)
 
     def _entries(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> Tensor:
-        return self._mapped("_entries", eta, x, log_noise)
+        return self.parts_.mapped("_entries", eta, x, log_noise)
 
 
 ByFeature._kinds = {
