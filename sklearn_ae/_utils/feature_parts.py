@@ -73,10 +73,8 @@ class FeatureParts:
                 x = block[:, place]
                 fault = option.fault(x)
                 if fault is not None:
-                    raise ValueError(
-                        f"ByFeature has {described(int(place[fault[0]]), self.names)} among the {kind!r} ones, "
-                        f"{fault[1]}."
-                    )
+                    feature = described(int(place[fault[0]]), self.names)
+                    raise ValueError(f"ByFeature has {feature} among the {kind!r} ones, {fault[1]}.")
                 empty = option.first_empty(x) if for_training and kind == "categorical" else None
                 if empty is not None:
                     raise ValueError(
