@@ -73,7 +73,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         Noise added to the input during training; the target is the clean sample.
     loss : {"squared_error", "absolute_error", "huber", "binary_cross_entropy", "poisson"} \
             or Loss, default="squared_error"
-        Reconstruction loss of a sample, summed over the features.
+        Reconstruction loss of a sample, summed over the features. ``ByFeature({...})`` is for
+        tables of numbers, categories and counts.
     penalty : {"l1", "kl_sparsity", "contractive"}, Penalty or None, default=None
         Regularisation added to the loss. Penalties can be summed:
         ``Contractive(0.1) + L1(0.01)``.
@@ -146,11 +147,13 @@ class AutoencoderTransformer(BaseAutoencoder):
         Number of training samples, including those held out for validation.
     mean_ : ndarray of shape (n_features,)
         Feature means of the samples that the initial PCA was fitted to.
-    scale_ : float
-        Scalar by which X is divided: the square root of the mean feature variance.
-    noise_variance_ : float
+    scale_ : float or ndarray of shape (n_features,)
+        Scalar by which X is divided: the square root of the mean feature variance. One for each
+        feature with ``ByFeature``, of whose scaled features ``pca_`` is the PCA.
+    noise_variance_ : float or ndarray of shape (n_features,)
         Variance of X given the code, averaged over the features, in squared units of
-        X; estimated from validation samples if there are any.
+        X; estimated from validation samples if there are any. One for each feature with
+        ``ByFeature``, NaN for those that are not "gaussian".
     components_, explained_variance_, explained_variance_ratio_, singular_values_ : ndarray
         As for PCA. Available for linear models (``uses_network_`` is False, or there
         are no hidden layers); the ratio also for ordered codes.

@@ -71,7 +71,8 @@ class VAETransformer(BaseAutoencoder):
         Weight of the divergence during training. 1 gives the ELBO. Larger values
         compress the codes, smaller ones improve reconstructions at the expense of the
         density.
-    likelihood : {"auto", "gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
+    likelihood : {"auto", "gaussian", "bernoulli", "poisson", "negative_binomial"} or Likelihood, \
+            default="gaussian"
         Distribution of a sample given its code. ``Gaussian(noise="per_column")``
         learns one noise variance per feature, "shared" one for all features, and
         "decoder" one for each feature of each sample. With one per feature, factor
@@ -79,7 +80,8 @@ class VAETransformer(BaseAutoencoder):
         covariance (``noise="full"``) a normal distribution with shrunk covariance does.
         "auto" gives the best densities of tables: the average of a VAE and of mixtures
         of normal distributions, weighted by held-out samples. Bernoulli requires X
-        in [0, 1], Poisson requires counts.
+        in [0, 1], Poisson and the negative binomial distribution require counts.
+        ``ByFeature({...})`` is for tables of numbers, categories and counts.
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
         Divergence between the codes and the prior. ``BetaTC(beta=6)`` encourages
         disentangled codes; ``MMD()`` retains more information in them.
@@ -178,13 +180,14 @@ class VAETransformer(BaseAutoencoder):
         Number of training samples, including those held out for validation.
     mean_ : ndarray of shape (n_features,)
         Feature means of the samples that the initial PCA was fitted to.
-    scale_ : float
-        Scalar by which X is divided: the square root of the mean feature variance.
+    scale_ : float or ndarray of shape (n_features,)
+        Scalar by which X is divided: the square root of the mean feature variance. One for each
+        feature with ``ByFeature``, of whose scaled features ``pca_`` is the PCA.
     noise_variance_ : float or ndarray of shape (n_features,)
         Noise variance of a Gaussian likelihood, in squared units of X, calibrated on
         validation samples if there are any; the diagonal of ``noise_covariance_`` for
         ``Gaussian(noise="full")``. Not defined for other likelihoods and for
-        ``Gaussian(noise="decoder")``.
+        ``Gaussian(noise="decoder")``; NaN for features that are not "gaussian" in ``ByFeature``.
     noise_covariance_ : ndarray of shape (n_features, n_features)
         Covariance of X given the code, diagonal unless ``Gaussian(noise="full")``.
     density_weights_ : dict of str to float
