@@ -356,11 +356,11 @@ class Categorical(losses.Categorical, Likelihood):
         return F.one_hot(category, self.n_categories).to(eta.dtype).flatten(-2)
 
 
-class FeatureGaussian(losses.FeatureGaussian, Likelihood):
+class _FeatureGaussian(losses._FeatureGaussian, Likelihood):
     """Normal distribution of standardised features, as one kind of :class:`ByFeature`."""
 
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
-        return losses.FeatureGaussian._entries(self, eta, x, log_noise)
+        return losses._FeatureGaussian._entries(self, eta, x, log_noise)
 
     draw = Gaussian.draw
 
@@ -436,7 +436,7 @@ class ByFeature(losses.ByFeature, Likelihood):
 
 
 ByFeature._kinds = {
-    "gaussian": FeatureGaussian,
+    "gaussian": _FeatureGaussian,
     "bernoulli": Bernoulli,
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,

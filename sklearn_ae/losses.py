@@ -437,7 +437,7 @@ class Categorical(_CanonicalLoss):
         return self._in_groups(x).sum(-1, keepdim=True).expand_as(self._in_groups(x)).flatten(-2)
 
 
-class FeatureGaussian(Loss):
+class _FeatureGaussian(Loss):
     """Normal distribution of standardised features, as one kind of :class:`ByFeature`.
 
     As a loss it is that of unit variance, half the squared error.
@@ -632,7 +632,7 @@ class ByFeature(Loss):
 
 
 ByFeature._kinds = {
-    "gaussian": FeatureGaussian,
+    "gaussian": _FeatureGaussian,
     "bernoulli": BinaryCrossEntropy,
     "poisson": Poisson,
     "categorical": Categorical,
