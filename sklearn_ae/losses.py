@@ -344,7 +344,7 @@ def _excess(X: Any, low: float, high: float) -> tuple[float, float, int | None]:
 
 def fault_of_counts(x: np.ndarray) -> tuple[int, str] | None:
     """Return the first column that holds no counts, and a description of a value that is none."""
-    wrong = (x < 0) | (x != np.round(x))
+    wrong = (x < 0) | ((x != np.round(x)) & ~np.isnan(x))
     if not wrong.any():
         return None
     row, column = np.argwhere(wrong)[0]
@@ -394,7 +394,7 @@ class Categorical(_CanonicalLoss):
                 raise ValueError(f"Categorical needs one-hot features, {fault[1]} (feature {fault[0]}).")
 
     def fault(self, x: np.ndarray) -> tuple[int, str] | None:
-        wrong = (x != 0) & (x != 1)
+        wrong = (x != 0) & (x != 1) & ~np.isnan(x)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             return int(column), f"but it has the value {x[row, column]:.6g}, not 0 or 1: use OneHotEncoder"
@@ -564,6 +564,7 @@ class ByFeature(Loss):
 
     def for_samples(self, samples: Any, names: Sequence[str] | None, previous: Loss | None = None) -> Loss:
         """Return a copy for the features of samples, with the units of a fitted model that it continues."""
+        samples = getattr(samples, "clean", None) or samples  # those that are reconstructed
         twin = self.for_features(samples.shape[1], names)
         if previous is not None:
             twin._continue(previous)

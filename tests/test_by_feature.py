@@ -337,6 +337,17 @@ def test_a_source_is_fitted_like_an_array(monkeypatch):
     assert abs(streamed.score(X) - clone(vae).fit(X).score(X)) < 1
 
 
+@pytest.mark.parametrize("model", [MODELS[0], MODELS[5]])
+def test_clean_samples_are_reconstructed_from_noisy_ones(model):
+    noisy = X + np.random.RandomState(0).normal(size=X.shape) * X.std(axis=0)
+    model = clone(model).fit(noisy, X_clean=X)
+    np.testing.assert_allclose(model.scale_[0], X[:, 0].std())
+    back = model.inverse_transform(model.transform(noisy))
+    np.testing.assert_allclose(back[:, 1:4].sum(axis=1), 1.0)
+    with pytest.raises(ValueError, match="'poisson'"):
+        model.fit(X, X_clean=noisy)
+
+
 def test_partial_fit_and_warm_start():
     for model in (MODELS[0], MODELS[5]):
         model = clone(model).partial_fit(X[:200])

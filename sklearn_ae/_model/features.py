@@ -48,8 +48,13 @@ class FeaturewiseAutoencoder(Autoencoder):
         return torch.where(self.real, self.in_units(target), target)
 
     @property
+    def log_units(self) -> Tensor:
+        """Logarithms of the units of real features and zeros for others, of shape (d,)."""
+        return torch.where(self.real, self.unit.double().log(), 0.0)
+
+    @property
     def log_jacobian(self) -> float:
-        return float(self.unit[self.real].double().log().sum())
+        return float(self.log_units.sum())
 
     @torch.no_grad()
     def change_units(self, offset: Tensor, scale: float, seen: FeatureStats | None) -> None:
