@@ -344,7 +344,7 @@ def test_clean_samples_are_reconstructed_from_noisy_ones(model):
     np.testing.assert_allclose(model.scale_[0], X[:, 0].std())
     back = model.inverse_transform(model.transform(noisy))
     np.testing.assert_allclose(back[:, 1:4].sum(axis=1), 1.0)
-    with pytest.raises(ValueError, match="'poisson'"):
+    with pytest.raises(ValueError, match="'categorical'"):
         model.fit(X, X_clean=noisy)
 
 
