@@ -282,6 +282,7 @@ class NegativeBinomial(Poisson):
         self, samples: Any, names: Sequence[str] | None, previous: losses.Loss | None = None
     ) -> NegativeBinomial:
         """Return a copy with the dispersions by the method of moments."""
+        samples = getattr(samples, "clean", None) or samples
         twin = copy.copy(self)
         twin.start_ = losses.start_of_dispersion(FeatureMoments.of(samples, sample_blocks(samples)))
         return twin
