@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -121,7 +122,7 @@ def _check_members(option: Option, base: type[Option]) -> None:
             purpose = (inspect.getdoc(inherited) or "").partition("\n")[0].rstrip(".")
             raise InvalidParameterError(
                 f"{type(option).__name__} must define {member} ({purpose}); it is described in "
-                f"{base.__module__}.{base.__name__}."
+                f"{base.__module__}.{base.__name__}.{_namesake(option, base)}"
             )
 
 
@@ -138,7 +139,15 @@ def _misplaced(
     if wrapper is not None:
         choices.append("a pair of modules" if name == "network" else "a function")
     own = f"derive your own from {base.__module__}.{base.__name__}"
-    return f"{name}={value!r} is not valid: pass one of {', '.join(choices[:-1])} or {choices[-1]}; {own}."
+    valid = f"{', '.join(choices[:-1])} or {choices[-1]}; {own}.{_namesake(value, base)}"
+    return f"{name}={value!r} is not valid: pass one of {valid}"
+
+
+def _namesake(value: Any, base: type[Option]) -> str:
+    """Return a hint at the option of the same name in the module of a slot, or an empty string."""
+    kind = getattr(sys.modules[base.__module__], type(value).__name__, None)
+    is_other = isinstance(kind, type) and issubclass(kind, base) and kind is not type(value)
+    return f" Did you mean {base.__module__}.{type(value).__name__}?" if is_other else ""
 
 
 def _choices(registry: Mapping[str, type[Option]]) -> str:

@@ -7,12 +7,20 @@ itself, with an inverse link from ``eta`` to the mean of X.
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from sklearn_ae import losses
+from sklearn_ae._utils.arrays import sample_blocks
 from sklearn_ae._utils.compat import StrOptions
+from sklearn_ae._utils.feature_moments import FeatureMoments
 from sklearn_ae._utils.gaussian import LOG_2PI
 
 
@@ -53,6 +61,34 @@ class Likelihood(losses.Loss):
             f"{type(self).__name__} does not define draw, which sampling with noise needs, described in "
             "sklearn_ae.likelihoods.Likelihood. sample(noise=False) returns the means of x given z instead."
         )
+
+    def noise_misfit(
+        self, eta: Tensor, x: Tensor, log_noise: Tensor, observed: Tensor | None = None
+    ) -> Tensor | None:
+        """Return the mean squared residual of each sample in units of the noise variance.
+
+        None if ``log_noise`` is not that of a variance, which residuals could correct.
+
+        Parameters
+        ----------
+        eta : Tensor of shape (m * n, d)
+            m decoded draws of each sample.
+        x : Tensor of shape (n, d)
+        log_noise : Tensor of shape (1,), (d,) or (m * n, d)
+        observed : Tensor of shape (n, d), default=None
+            Mask of the values that count; None for all.
+        """
+        precision = (-log_noise).exp()
+        precision = precision.view(-1, *x.shape) if precision.ndim > 1 else precision
+        residual = (eta.view(-1, *x.shape) - x).square() * precision
+        if observed is None:
+            return residual.mean((0, 2))
+        residual = torch.where(observed, residual, 0.0).mean(0)
+        return residual.sum(1) / observed.sum(1).clamp_min(1)
+
+    def corrected_noise(self, log_noise: Tensor, change: float | Tensor) -> Tensor:
+        """Return the noise variance, multiplied by a factor whose logarithm is given, as a logarithm."""
+        return log_noise + change
 
     def _entries(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> Tensor:
         return self.log_prob(eta, x, log_noise)
@@ -216,9 +252,208 @@ class Poisson(losses.Poisson, Likelihood):
         return x * eta - eta.exp() - torch.lgamma(x + 1)
 
 
+class NegativeBinomial(Poisson):
+    """Negative binomial distribution of counts, with exponential outputs and a learnt dispersion per feature.
+
+    The variance of a count with mean m is ``m + a m^2``. The logarithm of the dispersion a
+    is passed as ``log_noise``; it is at least that of 1e-4, where the distribution is
+    nearly Poisson.
+
+    References
+    ----------
+    .. [1] R. Lopez, J. Regier, M. Cole, M. Jordan, N. Yosef (2018), Deep generative
+       modeling for single-cell transcriptomics, Nature Methods 15.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ae.likelihoods import NegativeBinomial
+    >>> NegativeBinomial().log_prob(torch.tensor([[0.0]]), torch.tensor([[2.0]]), torch.zeros(1))
+    tensor([[-2.0794]])
+    """
+
+    noise = "per_column"
+    needs_samples = True
+
+    _names = "likelihood='negative_binomial'", "likelihood='gaussian'"
+    _least = math.log(1e-4)
+
+    __call__ = losses.Loss.__call__  # the loss depends on the dispersion
+
+    def for_samples(
+        self, samples: Any, names: Sequence[str] | None, previous: losses.Loss | None = None
+    ) -> NegativeBinomial:
+        """Return a copy with the dispersions by the method of moments."""
+        samples = getattr(samples, "clean", None) or samples
+        twin = copy.copy(self)
+        twin.start_ = losses.start_of_dispersion(FeatureMoments.of(samples, sample_blocks(samples)))
+        return twin
+
+    def check(self, X: Any) -> None:
+        for block in sample_blocks(X):
+            fault = self.fault(block)
+            if fault is not None:
+                raise ValueError(f"{self._names[0]} needs counts in feature {fault[0]}, {fault[1]}.")
+
+    def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        x, r, logit = self._terms(eta, x, log_noise)
+        coefficient = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
+        return coefficient + x * logit - (x + r) * F.softplus(logit)
+
+    def slope(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        x, r, logit = self._terms(eta, x, log_noise)
+        return x - (x + r) * torch.sigmoid(logit)
+
+    def information(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        _, r, logit = self._terms(eta, x, log_noise)
+        return r * torch.sigmoid(logit)
+
+    def pairwise_misfit(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        x, r, logit = self._terms(eta, x, log_noise)
+        total = F.softplus(logit)
+        return (r * total).sum(1) + x @ (total - logit).T
+
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        _, r, _ = self._terms(eta, eta, log_noise)
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        shape = r.expand_as(eta).double().cpu().numpy()
+        gamma = np.random.RandomState(seed).gamma(shape, 1 / shape)
+        rate = self.inverse_link(eta) * torch.from_numpy(gamma).to(eta)
+        return torch.poisson(rate, generator=generator)
+
+    def noise_misfit(
+        self, eta: Tensor, x: Tensor, log_noise: Tensor, observed: Tensor | None = None
+    ) -> Tensor | None:
+        return None
+
+    def _terms(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return counts, inverse dispersions, and logits of the probability of a further count."""
+        assert log_noise is not None
+        log_noise = log_noise.clamp(min=self._least)
+        return x.clamp(min=0), (-log_noise).exp(), eta.clamp(max=self._max_eta) + log_noise
+
+
+class Categorical(losses.Categorical, Likelihood):
+    """Categorical distribution of one-hot encoded variables, with softmax outputs.
+
+    The features are consecutive groups, one for each variable. The entries of a group add up
+    to the log-probability of its category. A group of zeros has no category, and adds nothing.
+
+    Parameters
+    ----------
+    n_categories : int, default=2
+        Number of features of each group.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ae.likelihoods import Categorical
+    >>> Categorical(3).log_prob(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.0]]))
+    tensor([[ 0.0000, -1.0986,  0.0000]])
+    """
+
+    def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        return super().log_prob(eta, x)
+
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        p = self._in_groups(self.inverse_link(eta))
+        category = torch.multinomial(p.flatten(0, -2), 1, generator=generator).view(p.shape[:-1])
+        return F.one_hot(category, self.n_categories).to(eta.dtype).flatten(-2)
+
+
+class _FeatureGaussian(losses._FeatureGaussian, Likelihood):
+    """Normal distribution of standardised features, as one kind of :class:`ByFeature`."""
+
+    def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        return losses._FeatureGaussian._entries(self, eta, x, log_noise)
+
+    draw = Gaussian.draw
+
+
+class ByFeature(losses.ByFeature, Likelihood):
+    """Likelihoods of features of different kinds, as tables of numbers, categories and counts have them.
+
+    Log-densities of real features and log-probabilities of others add up to the
+    log-likelihood of a sample, in nats and in the units of X, so that there are no weights to
+    choose. The noise variance of each real feature and the dispersion of each negative
+    binomial one are learnt.
+
+    Working units, in which the encoder sees the samples and the initial PCA is computed, are
+    those of a factor analysis of mixed data [1]_: each feature is divided by its standard
+    deviation, and a category by the root of its frequency.
+
+    Parameters
+    ----------
+    groups : dict of str to features
+        Features of each kind: "gaussian", "bernoulli" (in [0, 1]), "poisson" and
+        "negative_binomial" (counts), and "categorical" (one-hot encoded). Features are names,
+        prefixes of names up to an underscore (``"cat__colour"`` for ``"cat__colour_red"`` and so
+        on), indices, slices, or lists of those. Each variable of "categorical" is an entry of a
+        list: ``{"categorical": ["cat__colour", "cat__size"]}`` or
+        ``{"categorical": [[2, 3, 4], [5, 6]]}``. Each feature of X belongs to one group.
+
+    Notes
+    -----
+    Training samples must be one-hot in each categorical group. In other samples a group
+    may be zero, as ``OneHotEncoder(handle_unknown="ignore")`` encodes unknown categories;
+    its log-probability is that of no observation, 0.
+
+    References
+    ----------
+    .. [1] J. Pages (2004), Analyse factorielle de donnees mixtes, Revue de statistique
+       appliquee 52(4).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ae import VAETransformer
+    >>> from sklearn_ae.likelihoods import ByFeature
+    >>> rng = np.random.RandomState(0)
+    >>> z = rng.normal(size=300)
+    >>> colour = np.eye(3)[np.digitize(z + 0.3 * rng.normal(size=300), [-0.5, 0.5])]
+    >>> X = np.column_stack([z + 0.1 * rng.normal(size=300), colour, rng.poisson(np.exp(z))])
+    >>> likelihood = ByFeature({"gaussian": 0, "categorical": [[1, 2, 3]], "poisson": 4})
+    >>> vae = VAETransformer(1, likelihood=likelihood, max_iter=5, random_state=0).fit(X)
+    >>> vae.sample(1, random_state=0)[:, 1:4].sum()
+    np.float64(1.0)
+    """
+
+    noise = "by_feature"
+    _what = "likelihood"
+
+    __call__ = losses.Loss.__call__  # the loss depends on the noise
+
+    def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
+        return self.parts_.mapped("log_prob", eta, x, log_noise)
+
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        parts = zip(self.parts_.options, self.parts_.split(eta), self.parts_.split(log_noise), strict=True)
+        return self.parts_.joined([option.draw(*part, generator) for option, *part in parts])
+
+    def noise_misfit(
+        self, eta: Tensor, x: Tensor, log_noise: Tensor, observed: Tensor | None = None
+    ) -> Tensor | None:
+        parts = zip(self.parts_.kinds, *map(self.parts_.split, (eta, x, log_noise, observed)), strict=True)
+        real = [part for kind, *part in parts if kind == "gaussian"]
+        return super().noise_misfit(*real[0]) if real else None
+
+    def corrected_noise(self, log_noise: Tensor, change: float | Tensor) -> Tensor:
+        parts = zip(self.parts_.kinds, self.parts_.split(log_noise), strict=True)
+        return self.parts_.joined([part + change if kind == "gaussian" else part for kind, part in parts])
+
+
+ByFeature._kinds = {
+    "gaussian": _FeatureGaussian,
+    "bernoulli": Bernoulli,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+    "categorical": Categorical,
+}
+
 LIKELIHOODS = {
     "auto": Auto,
     "gaussian": Gaussian,
     "bernoulli": Bernoulli,
     "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
 }

@@ -12,8 +12,9 @@ from sklearn_ae import (
 from sklearn_ae.bottlenecks import BOTTLENECKS
 from sklearn_ae.corruptions import CORRUPTIONS
 from sklearn_ae.divergences import DIVERGENCES
-from sklearn_ae.likelihoods import LIKELIHOODS, Gaussian
+from sklearn_ae.likelihoods import LIKELIHOODS, ByFeature, Gaussian
 from sklearn_ae.losses import LOSSES
+from sklearn_ae.losses import ByFeature as LossByFeature
 from sklearn_ae.metrics import explained_variance_scorer
 from sklearn_ae.networks import NETWORKS
 from sklearn_ae.outlier_scores import OUTLIER_SCORES, Contrast, Mahalanobis, Neighbors
@@ -31,10 +32,11 @@ REGISTRIES = {
     "penalty": PENALTIES,
     "prior": PRIORS,
 }
-# These options refuse the data of the checks: they need values in [0, 1] or images.
+# These options refuse the data of the checks: they need values in [0, 1], counts or images.
 RESTRICTED = {
     LOSSES["binary_cross_entropy"],
     LIKELIHOODS["bernoulli"],
+    LIKELIHOODS["negative_binomial"],
     NETWORKS["conv"],
 }
 
@@ -77,6 +79,8 @@ SLOW_ESTIMATORS = [
     small(loss="poisson", prior=Flow(transforms=1, hidden_layer_sizes=(4,))),
     small(VAETransformer, likelihood="poisson"),
     small(VAETransformer, likelihood="auto"),
+    small(VAETransformer, likelihood=ByFeature({"gaussian": slice(None)})),
+    small(loss=LossByFeature({"gaussian": slice(None)})),
     small(VAETransformer, likelihood=Gaussian(normal_scores=True)),
     small(AutoencoderTransformerCV, cv=2, scoring=ExplainedVariance()),
     small(

@@ -10,7 +10,7 @@ from pathlib import Path
 ORDER = (  # from basic to advanced; examples that are not listed follow by name
     *("replace_pca", "linear_is_pca", "reconstructions", "choose_latent_size", "compression"),
     *("denoise_digits", "contractive_curve", "sparse_features", "latent_space", "attribute_arithmetic"),
-    *("outliers_in_tables", "mixed_types"),
+    *("outliers_in_tables", "mixed_types", "mixed_table"),
 )
 
 

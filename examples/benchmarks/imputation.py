@@ -28,7 +28,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ae import AEImputer
 
 # The constants of AEImputer were chosen on the first three sets and diabetes, and others that are not here.
-FILES = ["27_PageBlocks", "41_Waveform", "20_letter", "12_fault", "19_landsat", "28_pendigits", "2_annthyroid"]
+FILES = [
+    "27_PageBlocks",
+    "41_Waveform",
+    "20_letter",
+    "12_fault",
+    "19_landsat",
+    "28_pendigits",
+    "2_annthyroid",
+]
 CASES = [("at random", 0.1), ("at random", 0.3), ("by a feature", 0.1), ("by a feature", 0.3)]
 MANY = 1_000
 N_DRAWS = 100

@@ -118,8 +118,10 @@ def score_samples(
 
 def _decoded(module: Autoencoder, noise: float) -> DecodedDistribution:
     """Return the distribution of x given the code, for a float64 module."""
-    observation = OptionObservation(module.loss) if module.loss.discrete else GaussianObservation(noise)
-    return DecodedDistribution.of(module, observation)
+    if not module.loss.discrete:
+        return DecodedDistribution.of(module, GaussianObservation(noise))
+    log_noise = None if module.noise is None else module.noise.common
+    return DecodedDistribution.of(module, OptionObservation(module.loss, log_noise))
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class ModuleDecoder(Decoder):
         if linear is not None:
             eta = padded.through(linear)
         if module.loss.discrete:
-            eta = eta.mapped(lambda y: module.loss.link(module.in_units(y)))
+            eta = eta.mapped(lambda y: module.loss.link(module.target(y)))
         if network is not None:
             y = padded.through(network)
             if gain is not None:

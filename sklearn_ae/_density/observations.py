@@ -65,7 +65,7 @@ class OptionObservation:
             return -self.option.log_prob(eta.float(), x.float()).sum(1, dtype=torch.float64)
         if isinstance(self.option, Likelihood):
             return -self.option.log_likelihood(eta, x, self.log_noise)
-        return -self.option.log_prob(eta, x).sum(1)
+        return -self.option._entries(eta, x, self.log_noise).sum(1)
 
     def entries(self, eta: Tensor, x: Tensor) -> Tensor:
         if isinstance(self.option, Likelihood):

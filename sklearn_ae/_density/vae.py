@@ -30,10 +30,10 @@ from sklearn_ae._density.observations import (
     OptionObservation,
 )
 from sklearn_ae._model.module import Autoencoder
-from sklearn_ae._model.objectives import observed_or_none
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._utils.arrays import sample_blocks, stacked
 from sklearn_ae._utils.gaussian import gaussian_log_likelihood, kl_per_component, log_standard_normal
+from sklearn_ae._utils.missing import observed_or_none
 from sklearn_ae._utils.runtime import threads_for
 from sklearn_ae.bottlenecks import split_posterior
 from sklearn_ae.likelihoods import is_gaussian

@@ -24,6 +24,7 @@ from sklearn_ae._density.laplace import N_STARTS
 from sklearn_ae._density.latent_prior import LatentModel
 from sklearn_ae._estimators.base import BaseAutoencoder
 from sklearn_ae._estimators.validation import PARAMETER_CONSTRAINTS
+from sklearn_ae._model.features import FeaturewiseAutoencoder
 from sklearn_ae._model.pca import truncated_pca
 from sklearn_ae._options import Slot, wrapping
 from sklearn_ae._utils.compat import InvalidParameterError
@@ -78,7 +79,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         Noise added to the input during training; the target is the clean sample.
     loss : {"squared_error", "absolute_error", "huber", "binary_cross_entropy", "poisson"} \
             or Loss, default="squared_error"
-        Reconstruction loss of a sample, summed over the features.
+        Reconstruction loss of a sample, summed over the features. ``ByFeature({...})`` is for
+        tables of numbers, categories and counts.
     penalty : {"l1", "kl_sparsity", "contractive"}, Penalty or None, default=None
         Regularisation added to the loss. Penalties can be summed:
         ``Contractive(0.1) + L1(0.01)``.
@@ -151,11 +153,13 @@ class AutoencoderTransformer(BaseAutoencoder):
         Number of training samples, including those held out for validation.
     mean_ : ndarray of shape (n_features,)
         Feature means of the samples that the initial PCA was fitted to.
-    scale_ : float
-        Scalar by which X is divided: the square root of the mean feature variance.
-    noise_variance_ : float
+    scale_ : float or ndarray of shape (n_features,)
+        Scalar by which X is divided: the square root of the mean feature variance. One for each
+        feature with ``ByFeature``, of whose scaled features ``pca_`` is the PCA.
+    noise_variance_ : float or ndarray of shape (n_features,)
         Variance of X given the code, averaged over the features, in squared units of
-        X; estimated from validation samples if there are any.
+        X; estimated from validation samples if there are any. One for each feature with
+        ``ByFeature``, NaN for those that are not "gaussian".
     components_, explained_variance_, explained_variance_ratio_, singular_values_ : ndarray
         As for PCA. Available for linear models (``uses_network_`` is False, or there
         are no hidden layers); the ratio also for ordered codes.
@@ -301,7 +305,7 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     def _to_user(self, codes: Any) -> Any:
         if not (self.whiten and codes.shape[1]):
-            return codes * float(self.scale_)
+            return codes * self._code_unit
         mean, L = self._whitening(codes)
         if isinstance(codes, Tensor):
             return torch.linalg.solve_triangular(L, (codes - mean).T, upper=False).T.to(codes.dtype)
@@ -310,11 +314,16 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     def _from_user(self, Z: Any) -> Any:
         if not self.whiten:
-            return Z / float(self.scale_)
+            return Z / self._code_unit
         mean, L = self._whitening(Z)
         if isinstance(Z, Tensor):
             return (Z.to(L.dtype) @ L.T + mean).to(Z.dtype)
         return (Z @ L.T + mean).astype(Z.dtype)
+
+    @property
+    def _code_unit(self) -> float:
+        """Unit of the codes: that of X, unless its features have different ones."""
+        return float(self.scale_) if np.ndim(self.scale_) == 0 else 1.0
 
     def _whitening(self, like: Any = None) -> Any:
         """Return mean and factor of the whitening as arrays, or as tensors if ``like`` is one."""
@@ -339,9 +348,11 @@ class AutoencoderTransformer(BaseAutoencoder):
         return self.pca_ if self._is_pca else None
 
     @property
-    def noise_variance_(self) -> float:
+    def noise_variance_(self) -> Any:
         """Variance of X given the code, averaged over the features, in squared units of X."""
         check_is_fitted(self)
+        if isinstance(self.module_, FeaturewiseAutoencoder):
+            return self.module_.noise_variances()
         if self._is_pca:
             return self.pca_.noise_variance_
         return self._statistics.noise * self.scale_**2

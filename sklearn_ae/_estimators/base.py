@@ -203,10 +203,11 @@ class BaseAutoencoder(
                 warn_of_pairs(X, y, data.shape)
             valid = None if X_val is None else validate_held_out(self, X_val, data)
             spec = self._model_spec(is_paired=X_clean is not None)
-            spec = check_spec(spec, data, self.n_components)
+            previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
+            names = getattr(self, "feature_names_in_", None)
+            spec = check_spec(spec, data, self.n_components, names=names, previous=previous)
             if valid is not None:
                 check_values(spec.loss, valid, "X_val")
-            previous = self._previous() if self.warm_start and self.__sklearn_is_fitted__() else None
             self._take_over(self._fitted(data, valid, spec, rng, previous))
         return self
 
@@ -322,7 +323,9 @@ class BaseAutoencoder(
             raise ValueError(
                 f"n_components={k!r} is not defined for chunks; pass a positive integer, or call fit."
             )
-        spec = check_spec(self._model_spec(), data, k, is_fitted=not first)
+        names = getattr(self, "feature_names_in_", None)
+        earlier = None if first else self._previous()
+        spec = check_spec(self._model_spec(), data, k, names=names, previous=earlier, is_fitted=not first)
         if isinstance(spec.n_components, float):
             raise ValueError(
                 f"n_components={k} is a share of the variance of all samples, which the first chunk does not "

@@ -25,6 +25,7 @@ from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.validation import N_DRAWS, PARAMETER_CONSTRAINTS, validate_large
 from sklearn_ae._fitting.densities import fit_density
 from sklearn_ae._fitting.pipeline import Fitted, Previous
+from sklearn_ae._model.features import FeaturewiseAutoencoder
 from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import total_variance
 from sklearn_ae._model.whitening import Whitening
@@ -71,7 +72,8 @@ class VAETransformer(BaseAutoencoder):
         Weight of the divergence during training. 1 gives the ELBO. Larger values
         compress the codes, smaller ones improve reconstructions at the expense of the
         density.
-    likelihood : {"auto", "gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
+    likelihood : {"auto", "gaussian", "bernoulli", "poisson", "negative_binomial"} or Likelihood, \
+            default="gaussian"
         Distribution of a sample given its code. ``Gaussian(noise="per_column")``
         learns one noise variance per feature, "shared" one for all features, and
         "decoder" one for each feature of each sample. With one per feature, factor
@@ -79,7 +81,8 @@ class VAETransformer(BaseAutoencoder):
         covariance (``noise="full"``) a normal distribution with shrunk covariance does.
         "auto" gives the best densities of tables: the average of a VAE and of mixtures
         of normal distributions, weighted by held-out samples. Bernoulli requires X
-        in [0, 1], Poisson requires counts.
+        in [0, 1], Poisson and the negative binomial distribution require counts.
+        ``ByFeature({...})`` is for tables of numbers, categories and counts.
     divergence : {"kl", "beta_tc", "mmd"} or Divergence, default="kl"
         Divergence between the codes and the prior. ``BetaTC(beta=6)`` encourages
         disentangled codes; ``MMD()`` retains more information in them.
@@ -178,13 +181,14 @@ class VAETransformer(BaseAutoencoder):
         Number of training samples, including those held out for validation.
     mean_ : ndarray of shape (n_features,)
         Feature means of the samples that the initial PCA was fitted to.
-    scale_ : float
-        Scalar by which X is divided: the square root of the mean feature variance.
+    scale_ : float or ndarray of shape (n_features,)
+        Scalar by which X is divided: the square root of the mean feature variance. One for each
+        feature with ``ByFeature``, of whose scaled features ``pca_`` is the PCA.
     noise_variance_ : float or ndarray of shape (n_features,)
         Noise variance of a Gaussian likelihood, in squared units of X, calibrated on
         validation samples if there are any; the diagonal of ``noise_covariance_`` for
         ``Gaussian(noise="full")``. Not defined for other likelihoods and for
-        ``Gaussian(noise="decoder")``.
+        ``Gaussian(noise="decoder")``; NaN for features that are not "gaussian" in ``ByFeature``.
     noise_covariance_ : ndarray of shape (n_features, n_features)
         Covariance of X given the code, diagonal unless ``Gaussian(noise="full")``.
     density_weights_ : dict of str to float
@@ -526,6 +530,8 @@ class VAETransformer(BaseAutoencoder):
     @property
     def noise_variance_(self) -> Any:
         """Noise variance in squared units of X: a float if shared, otherwise one per feature."""
+        if isinstance(getattr(self, "module_", None), FeaturewiseAutoencoder):
+            return self.module_.noise_variances()
         variance, whitening = self._noise("noise_variance_")
         if whitening is not None:
             return whitening.variances(variance).numpy() * self.scale_**2
@@ -545,7 +551,8 @@ class VAETransformer(BaseAutoencoder):
         check_is_fitted(self)
         noise, whitening = self.module_.noise, self.module_.whitening
         self._require(self.module_.scores is None, name, "the noise is that of normal scores")
-        self._require(noise is not None, name, f"{self.likelihood_!r} has no noise variance")
+        is_variance = noise is not None and not self.likelihood_.discrete
+        self._require(is_variance, name, f"{self.likelihood_!r} has no noise variance")
         self._require(
             noise.network is None,
             name,

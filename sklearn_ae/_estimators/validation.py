@@ -30,7 +30,7 @@ from sklearn_ae._utils.namespaces import as_numpy, is_dispatched, without_gradie
 from sklearn_ae._utils.ranks import RANKS
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
 from sklearn_ae._utils.warnings import warn_user
-from sklearn_ae.networks import ACTIVATIONS, Shape
+from sklearn_ae.networks import ACTIVATIONS, Conv, Shape
 
 PARAMETER_CONSTRAINTS: dict[str, Any] = {
     "n_components": [
@@ -293,13 +293,28 @@ def _chunk_check(estimator: Any, reset: bool, name: str = "X") -> Any:
 
 
 def check_spec(
-    spec: ModelSpec, data: ArraySamples | Source, n_components: Any, *, is_fitted: bool = False
+    spec: ModelSpec,
+    data: ArraySamples | Source,
+    n_components: Any,
+    *,
+    names: Any = None,
+    previous: Any = None,
+    is_fitted: bool = False,
 ) -> ModelSpec:
     """Return the spec with a number of components, or raise an error if it does not suit the data.
 
-    Chunks may have fewer samples than a model that is already fitted has components.
+    Chunks may have fewer samples than a model that is already fitted has components. The loss of
+    the fitted model ``previous`` may have the units of its features.
     """
     spec.network.check(data.shape[1], spec.tied_weights)
+    if spec.loss.needs_samples:
+        earlier = None if previous is None else previous.spec.loss
+        spec = replace(spec, loss=spec.loss.for_samples(data, names, earlier))
+    if spec.loss.scale_ is not None and isinstance(spec.network, Conv):
+        raise ValueError(
+            f"{spec.network!r} needs the pixels of images, and ByFeature is for features of different kinds: "
+            "use network='dense'."
+        )
     if spec.masks_missing:
         check_can_mask(spec, data)
     check_values(spec.loss, data)

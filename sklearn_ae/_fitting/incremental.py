@@ -34,7 +34,7 @@ from sklearn_ae._model.initialization import (
     initialize,
 )
 from sklearn_ae._model.objectives import make_objective
-from sklearn_ae._model.pca import InitialPCA, as_incremental, with_chunk
+from sklearn_ae._model.pca import InitialPCA, as_incremental, in_pca_units, with_chunk
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import TrainingConfig
 from sklearn_ae._utils.runtime import forked_global_rng, threads_for
@@ -114,10 +114,11 @@ def _after_one_epoch(
 
 def _check_extremes(samples: ArraySamples, previous: Previous) -> None:
     """Raise an error for a value so extreme that the change of units would undo what was learned."""
-    offset, scale = previous.module.offset.numpy(), previous.module.scale
+    offset = previous.module.offset.numpy()
+    scale = np.broadcast_to(previous.module.scale, len(offset))
     low, high = (np.asarray(values, dtype=np.float64) - offset for values in samples.feature_range())
-    j = int(np.maximum(-low, high).argmax())
-    distance = max(-low[j], high[j]) / scale
+    j = int((np.maximum(-low, high) / scale).argmax())
+    distance = max(-low[j], high[j]) / scale[j]
     if distance > _MAX_DISTANCE and previous.statistics.total > 0:
         value = offset[j] + (low[j] if -low[j] > high[j] else high[j])
         raise ValueError(
@@ -130,7 +131,7 @@ def _check_extremes(samples: ArraySamples, previous: Previous) -> None:
 def _first_pca(samples: ArraySamples, spec: ModelSpec, previous: Previous | None) -> IncrementalPCA:
     """Return the PCA of the first chunk, or that of all chunks of a linear model."""
     if previous is not None:
-        return with_chunk(as_incremental(previous.pca), samples.array)
+        return with_chunk(as_incremental(previous.pca), in_pca_units(samples.array, spec.loss.scale_))
     n, d = samples.shape
     r = min(int(spec.n_components), d)
     if n < r:
@@ -138,18 +139,18 @@ def _first_pca(samples: ArraySamples, spec: ModelSpec, previous: Previous | None
             f"n_components={r} must be at most the number of samples of the first chunk, {n}; "
             "pass a larger chunk to the first call of partial_fit."
         )
-    return with_chunk(IncrementalPCA(r), samples.array)
+    return with_chunk(IncrementalPCA(r), in_pca_units(samples.array, spec.loss.scale_))
 
 
 def _continued(samples: ArraySamples, spec: ModelSpec, previous: Previous) -> Start:
     """Return a start with the current weights, in the working units of all samples so far."""
     pca = as_incremental(previous.pca)
-    X = samples.array
+    X = in_pca_units(samples.array, spec.loss.scale_)
     # Several small decompositions are faster than a large one; the result is only reported.
     n_parts = max(1, X.shape[0] // max(_PART, 4 * pca.n_components_))
     for part in np.array_split(np.arange(X.shape[0]), n_parts):
         with_chunk(pca, X[part])
-    initial = InitialPCA.of(pca)
+    initial = InitialPCA.of(pca, spec.loss.scale_)
     offset = torch.from_numpy(initial.offset)
     trained = previous.net.module_
     seen = feature_stats(samples, initial) if len(trained.low) else None
@@ -185,7 +186,7 @@ def _joined(fitted: Fitted, previous: Previous) -> Fitted:
     k = previous.n_components
     module = fitted.module.truncated(k)
     n = min(previous.statistics.moments.n, max(_REMEMBERED, fitted.n_samples / 3))
-    unit = (previous.module.scale / module.scale) ** 2
+    unit = float(np.mean(previous.module.scale / module.scale)) ** 2
     statistics = fitted.statistics.truncated(k).after(previous.statistics, n, unit)
     return replace(fitted, module=module, statistics=statistics)
 

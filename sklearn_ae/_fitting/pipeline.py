@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +30,7 @@ from scipy import sparse
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.fitted_prior import fit_prior, posterior_of
 from sklearn_ae._fitting.row_space import LeadingDirections, RowSpace
+from sklearn_ae._model.features import FeaturewiseAutoencoder, residual_noise
 from sklearn_ae._model.initialization import ModelSpec, Start, initialize
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import make_objective
@@ -244,7 +246,8 @@ def check_same_shape(previous: Previous, spec: ModelSpec, n_features: int) -> No
         "bottleneck": type(before.bottleneck) is type(spec.bottleneck),
         "corruption": (before.corruption is None) == (spec.corruption is None),
         "the noise of the likelihood": before.loss.noise == spec.loss.noise,
-        "loss": before.loss.discrete == spec.loss.discrete,
+        "loss": before.loss.discrete == spec.loss.discrete
+        and (before.loss.scale_ is None) == (spec.loss.scale_ is None),
     }
     changed = [name for name, is_same in same.items() if not is_same]
     if changed:
@@ -321,7 +324,8 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     if not (small and held_out and accepted.uses_network and best_epoch) or accepted.trained.is_warm:
         return accepted
     n_samples = split.whole.shape[0]
-    pca = fit_pca(split.whole, accepted.start.pca.n_components_, split.seed)
+    scales = accepted.start.spec.loss.scale_
+    pca = fit_pca(split.whole, accepted.start.pca.n_components_, split.seed, scales)
     start = initialize(accepted.start.spec, split.whole, split.seed, pca)
     silent = replace(config, callbacks=of_training(config.callbacks), verbose=0).resolved(
         split.whole.shape, start.spec.init
@@ -351,7 +355,10 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
     else:
         statistics = code_statistics(module, split.whole, accepted.validated, split.held_out)
         if module.noise is not None and accepted.uses_network:
-            module.noise.rescale(noise_correction(accepted.validated, split.held_out, split.seed))
+            change = math.log(noise_correction(accepted.validated, split.held_out, split.seed))
+            module.noise.replace(spec.loss.corrected_noise(module.noise.log_variance, change))
+        if isinstance(module, FeaturewiseAutoencoder) and module.noise is None:
+            module = module.with_noise(residual_noise(accepted.validated, split.held_out))
         if isinstance(spec.n_components, float):
             k = n_components_for_share(statistics, spec.n_components)
             module = module.truncated(k)

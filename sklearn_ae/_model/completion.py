@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from sklearn_ae._model.features import FeaturewiseAutoencoder
 from sklearn_ae._model.incomplete import MAX_VALUES, posterior_precision
 from sklearn_ae._model.linear_gaussian import LinearGaussian
 from sklearn_ae._model.module import Autoencoder, ForwardOutput, Residual
@@ -174,3 +175,7 @@ class IncompleteAutoencoder(Autoencoder):
     def _corrupted(self, x: Tensor, generator: Generator) -> Tensor:
         missing = x.isnan()
         return super()._corrupted(x.masked_fill(missing, 0.0), generator).masked_fill(missing, torch.nan)
+
+
+class IncompleteFeaturewiseAutoencoder(IncompleteAutoencoder, FeaturewiseAutoencoder):
+    """Autoencoder of samples with missing values and features of different kinds."""

@@ -17,7 +17,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._data.in_memory import ArraySamples
-from sklearn_ae._model.completion import IncompleteAutoencoder, IncompleteEncoder, completion_by
+from sklearn_ae._model.completion import (
+    IncompleteAutoencoder,
+    IncompleteEncoder,
+    IncompleteFeaturewiseAutoencoder,
+    completion_by,
+)
+from sklearn_ae._model.features import FeaturewiseAutoencoder, start_of_noise
 from sklearn_ae._model.linear_gaussian import (
     LinearGaussian,
     better_linear_gaussian,
@@ -200,7 +206,7 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     pca : PCA, default=None
         The initial PCA; None fits one to ``samples``.
     """
-    initial = initial_pca(samples, spec.n_components, seed, pca)
+    initial = initial_pca(samples, spec.n_components, seed, pca, spec.loss.scale_)
     is_share = isinstance(spec.n_components, float)
     width = int(initial.pca.n_components_ if is_share else spec.n_components)
     generator = Generator().manual_seed(seed)
@@ -208,9 +214,11 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     if linear is not None and linear.mean is not None:
         initial = replace(initial, offset=linear.mean)
     x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
-    kind, completion = Autoencoder, None
+    kind = Autoencoder if spec.loss.scale_ is None else FeaturewiseAutoencoder
+    completion = None
     if spec.masks_missing:
-        kind, completion = IncompleteAutoencoder, completion_by(linear or probabilistic_pca(initial), samples)
+        completion = completion_by(linear or probabilistic_pca(initial), samples)
+        kind = IncompleteAutoencoder if spec.loss.scale_ is None else IncompleteFeaturewiseAutoencoder
         x, _ = completion(x)
     encoder, decoder = build_residuals(spec, initial, linear, width, x, generator)
     if completion is not None:
@@ -448,6 +456,8 @@ def build_noise(
     kind = spec.loss.noise
     if kind is None:
         return None
+    if spec.loss.start_ is not None:
+        return Noise(torch.from_numpy(start_of_noise(spec.loss, linear)))
     start = (
         torch.zeros(1, dtype=torch.float64, device="cpu")
         if linear is None

@@ -75,7 +75,7 @@ def probabilistic_pca(initial: InitialPCA) -> LinearGaussian:
     """
     pca = initial.pca
     noise = shared_noise(initial)
-    spectrum = np.maximum(pca.explained_variance_ / initial.scale**2, noise).astype(np.float64)
+    spectrum = np.maximum(pca.explained_variance_ / initial.pca_unit**2, noise).astype(np.float64)
     axes = np.array(pca.components_, dtype=np.float64)
     root = np.sqrt(spectrum - noise)[:, None]
     return LinearGaussian(
@@ -90,7 +90,7 @@ def probabilistic_pca(initial: InitialPCA) -> LinearGaussian:
 
 def shared_noise(initial: InitialPCA) -> float:
     """Return the noise variance of PCA."""
-    return max(float(initial.pca.noise_variance_) / initial.scale**2, LEAST_NOISE)
+    return max(float(initial.pca.noise_variance_) / initial.pca_unit**2, LEAST_NOISE)
 
 
 def determines_factors(n_samples: int, n_features: int) -> bool:

@@ -134,9 +134,9 @@ class Noise(nn.Module):
         return (self.log_variance + change).clamp(*LOG_VARIANCE_BOUNDS)
 
     @torch.no_grad()
-    def rescale(self, factor: float) -> None:
-        """Multiply the noise variance by a factor."""
-        self.log_variance.add_(math.log(factor))
+    def replace(self, log_variance: Tensor) -> None:
+        """Set the part that all samples share."""
+        self.log_variance.copy_(log_variance)
 
     def drop_network(self) -> None:
         """Reduce the noise to the part that all samples share."""
@@ -252,7 +252,7 @@ class Autoencoder(nn.Module):
             return self.decoder(z)
         linear = self.decoder.linear
         y = z.new_zeros(()) if linear is None else linear(z)
-        eta = self.loss.link(self.in_units(y))
+        eta = self.loss.link(self.target(y))
         residual = self.decoder.residual(z)
         return eta if residual is None else eta + residual
 
@@ -263,7 +263,7 @@ class Autoencoder(nn.Module):
     def reconstruct(self, z: Tensor) -> Tensor:
         """Return the mean of X given the codes (the median for normal scores), in the units of X."""
         eta = self.output(z)
-        return self.loss.inverse_link(eta) if self.loss.discrete else self._in_X(eta)
+        return self.from_target(self.loss.inverse_link(eta)) if self.loss.discrete else self._in_X(eta)
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> ForwardOutput:
         """Pass samples in working units through the autoencoder; the generator draws the noise.
@@ -322,12 +322,15 @@ class Autoencoder(nn.Module):
         """Difference between log-densities in the units of the loss and of X, in nats per sample."""
         return 0.0 if self.loss.discrete else len(self.offset) * math.log(self.scale)
 
-    def log_jacobian_at(self, x: Tensor) -> Tensor | float:
-        """Return ``log_jacobian`` of samples in working units, to which missing features (NaN) do not add."""
-        n_missing = x.isnan().sum(1).double()
-        return (
-            self.log_jacobian if self.loss.discrete else self.log_jacobian - n_missing * math.log(self.scale)
-        )
+    @property
+    def log_units(self) -> Tensor:
+        """The share of each feature in ``log_jacobian``, of shape (d,)."""
+        return torch.full_like(self.offset, self.log_jacobian / len(self.offset), dtype=torch.float64)
+
+    def log_jacobian_at(self, x: Tensor) -> Tensor:
+        """Return ``log_jacobian`` of samples in working units, to which missing features do not add."""
+        missing = x.isnan()
+        return self.log_jacobian - torch.where(missing, self.log_units, 0.0).sum(1)
 
     @torch.no_grad()
     def change_units(self, offset: Tensor, scale: float, seen: FeatureStats | None) -> None:
@@ -336,11 +339,14 @@ class Autoencoder(nn.Module):
             feature = getattr(self, name)
             if len(feature):
                 feature.copy_((self.offset + self.scale * feature - offset) / scale)
+        self._extend_ranges(seen)
+        self.offset.copy_(offset)
+        self.scale = scale
+
+    def _extend_ranges(self, seen: FeatureStats | None) -> None:
         if seen is not None:
             self.low = torch.minimum(self.low, seen.low.to(self.low))
             self.high = torch.maximum(self.high, seen.high.to(self.high))
-        self.offset.copy_(offset)
-        self.scale = scale
 
     # -- variants -----------------------------------------------------------------
 

@@ -89,6 +89,8 @@ class Elbo(nn.Module):
         Size of the training data.
     log_jacobian : float
         Added to each sample: d log(scale) for densities of samples divided by a scale.
+    log_units : Tensor of shape (d,) or None
+        The share of each feature in it, needed if values are missing.
 
     References
     ----------
@@ -112,6 +114,7 @@ class Elbo(nn.Module):
         n_samples: int,
         n_features: int,
         log_jacobian: float,
+        log_units: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.likelihood = likelihood
@@ -121,6 +124,8 @@ class Elbo(nn.Module):
         self.n_draws = n_draws
         self.n_samples = n_samples
         self.log_jacobian = log_jacobian
+        self.log_units: Tensor
+        self.register_buffer("log_units", log_units, persistent=False)
         self.n_features = n_features
         self.share: float | Tensor = 1.0  # of beta, during the warm-up
 
@@ -145,8 +150,10 @@ class Elbo(nn.Module):
         the noise variance is corrected for the samples if ``calibrated``.
         """
         if calibrated and out.log_noise is not None:
-            factor = misfit(out.eta, out.target, out.log_noise, out.observed).mean()
-            out = out._replace(log_noise=out.log_noise + factor.clamp_min(1e-10).log())
+            misfit = self.likelihood.noise_misfit(out.eta, out.target, out.log_noise, out.observed)
+            if misfit is not None:
+                change = misfit.mean().clamp_min(1e-10).log()
+                out = out._replace(log_noise=self.likelihood.corrected_noise(out.log_noise, change))
         return self._per_sample(out, self.beta)
 
     def _per_sample(self, out: ForwardOutput, weight: float | Tensor) -> Tensor:
@@ -175,39 +182,12 @@ class Elbo(nn.Module):
         """Return the log-Jacobian of the scaling of each sample."""
         if out.observed is None:
             return self.log_jacobian
-        return self.log_jacobian * out.observed.to(out.eta.dtype).mean(1)
+        return out.observed.to(self.log_units) @ self.log_units
 
 
 def _float32(x: Tensor) -> Tensor:
     """Return x in float32 if it is in bfloat16, because differences of large sums follow."""
     return x.float() if x.dtype == torch.bfloat16 else x
-
-
-def misfit(eta: Tensor, x: Tensor, log_noise: Tensor, observed: Tensor | None = None) -> Tensor:
-    """Return the mean squared residual of each sample in units of the noise variance.
-
-    Parameters
-    ----------
-    eta : Tensor of shape (m * n, d)
-        m decoded draws of each sample.
-    x : Tensor of shape (n, d)
-    log_noise : Tensor of shape (1,), (d,) or (m * n, d)
-    observed : Tensor of shape (n, d), default=None
-        Mask of the values that count.
-    """
-    precision = (-log_noise).exp()
-    precision = precision.view(-1, *x.shape) if precision.ndim > 1 else precision
-    residual = (eta.view(-1, *x.shape) - x).square() * precision
-    if observed is None:
-        return residual.mean((0, 2))
-    residual = torch.where(observed, residual, 0.0).mean(0)
-    return residual.sum(1) / observed.sum(1).clamp_min(1)
-
-
-def observed_or_none(x: Tensor) -> Tensor | None:
-    """Return the mask of the observed values, or None for complete samples."""
-    missing = x.isnan()
-    return ~missing if bool(missing.any()) else None
 
 
 def make_objective(start: Start, n_samples: int, *, has_warmup: bool) -> Objective | Elbo:
@@ -232,4 +212,5 @@ def make_objective(start: Start, n_samples: int, *, has_warmup: bool) -> Objecti
         n_samples=n_samples,
         n_features=len(module.offset),
         log_jacobian=module.log_jacobian,
+        log_units=module.log_units.float() if spec.masks_missing else None,
     )

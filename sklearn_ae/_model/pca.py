@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.utils.extmath import svd_flip
 
 from sklearn_ae._data.dask_source import DaskSource
+from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._data.sources import LARGE, Source
 from sklearn_ae._model.incomplete import IncompleteFactors
 from sklearn_ae._utils.arrays import dense
@@ -31,17 +32,25 @@ class InitialPCA:
 
     pca: Any
     offset: np.ndarray  # (d,), in double precision
-    scale: float
+    scale: Any  # float, or (d,) if each feature has its own
+    pca_unit: float = 1.0  # working unit in units of the PCA
 
     @classmethod
-    def of(cls, pca: Any) -> InitialPCA:
-        """Return a PCA with its working units; the scale is the root of the mean feature variance."""
+    def of(cls, pca: Any, scales: np.ndarray | None = None) -> InitialPCA:
+        """Return a PCA with its working units; the scale is the root of the mean feature variance.
+
+        A PCA of features that were divided by ``scales`` has these as working units.
+        """
+        if scales is not None:
+            return cls(pca, scales * np.asarray(pca.mean_, dtype=np.float64), scales)
         scale = math.sqrt(max(total_variance(pca), 0.0) / pca.components_.shape[1])
         scale = scale if scale > 0 and math.isfinite(scale) else 1.0
-        return cls(pca, np.asarray(pca.mean_, dtype=np.float64), scale)
+        return cls(pca, np.asarray(pca.mean_, dtype=np.float64), scale, scale)
 
 
-def initial_pca(samples: Any, n_components: Any, seed: int, pca: Any = None) -> InitialPCA:
+def initial_pca(
+    samples: Any, n_components: Any, seed: int, pca: Any = None, scales: np.ndarray | None = None
+) -> InitialPCA:
     """Return the given PCA, or that of samples, which has as many components as they allow.
 
     Parameters
@@ -52,14 +61,24 @@ def initial_pca(samples: Any, n_components: Any, seed: int, pca: Any = None) -> 
     seed : int
         Of a randomized solver.
     pca : PCA, default=None
+    scales : ndarray of shape (d,), default=None
+        By which the features are divided.
     """
     if pca is None:
         is_size = isinstance(n_components, (int, np.integer))
-        pca = fit_pca(samples, min(n_components, *samples.shape) if is_size else n_components, seed)
-    return InitialPCA.of(pca)
+        pca = fit_pca(samples, min(n_components, *samples.shape) if is_size else n_components, seed, scales)
+    return InitialPCA.of(pca, scales)
 
 
-def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
+def in_pca_units(X: Any, scales: np.ndarray | None) -> Any:
+    """Return samples with features divided by ``scales``, in their own precision."""
+    if scales is None:
+        return X
+    unit = (1 / scales).astype(X.dtype)
+    return X @ sparse.diags_array(unit).tocsr() if sparse.issparse(X) else X * unit
+
+
+def fit_pca(samples: Any, n_components: Any, seed: int, scales: np.ndarray | None = None) -> PCA:
     """Return the fitted PCA of samples, by an exact solver if it is affordable.
 
     Parameters
@@ -69,10 +88,16 @@ def fit_pca(samples: Any, n_components: Any, seed: int) -> PCA:
         As for PCA.
     seed : int
         Of a randomized solver.
+    scales : ndarray of shape (d,), default=None
+        By which the features are divided.
     """
     is_stream, is_size = isinstance(samples, Source), _is_size(n_components)
     if not is_stream and samples.clean is not None:
         samples = samples.clean
+    if scales is not None and is_stream:
+        return _without_rounding(_scaled_covariance_pca(samples, n_components, scales))
+    if scales is not None:
+        samples = ArraySamples(in_pca_units(samples.array, scales), incomplete=samples.incomplete)
     if not is_stream and samples.incomplete:
         return _incomplete_pca(samples.array, n_components, seed)
     if is_size and n_components == 0:
@@ -287,6 +312,20 @@ def _covariance_pca(samples: Any, n_components: Any, precision: Any = np.float32
     n = samples.shape[0]
     variances, vectors = _spectrum(scatter / (n - 1), n_components)
     return _as_pca(n, mean, variances, vectors, np.trace(scatter) / (n - 1), n_components)
+
+
+def _scaled_covariance_pca(source: Source, n_components: Any, scales: np.ndarray) -> PCA:
+    """Return the PCA of features divided by ``scales``, from the covariance matrix."""
+    n, d = source.shape
+    if d > _COVARIANCE_MAX:
+        raise ValueError(
+            f"ByFeature needs the covariance matrix of out-of-core data, which is too large for {d} "
+            f"features: pass X in memory, or at most {_COVARIANCE_MAX} features."
+        )
+    mean, scatter = _pooled(source, _mean_and_scatter(source, np.float64))
+    covariance = scatter / (n - 1) / np.outer(scales, scales)
+    variances, vectors = _spectrum(covariance, n_components)
+    return _as_pca(n, mean / scales, variances, vectors, np.trace(covariance), n_components)
 
 
 def _joined_by(join: Callable[[Any, Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -20,9 +20,9 @@ from torch import Generator, Tensor
 
 from sklearn_ae._data.sources import Source
 from sklearn_ae._model.module import Autoencoder
-from sklearn_ae._model.objectives import misfit, observed_or_none
 from sklearn_ae._model.pca import total_variance
 from sklearn_ae._utils.arrays import BLOCK_VALUES, sample_blocks
+from sklearn_ae._utils.missing import observed_or_none
 from sklearn_ae._utils.namespaces import widest_float
 
 N_LANDMARKS = 512
@@ -202,7 +202,7 @@ def code_statistics(
     every = range(1 if bottleneck.ordered else k, k + 1)
     sizes = [bottleneck.measured_size] if bottleneck.measured_size else every
     errors, total = squared_errors(validated, held_out, sizes)
-    unit = (validated.scale / module.scale) ** 2
+    unit = float(np.mean(validated.scale / module.scale)) ** 2  # scales of single features do not change
     return CodeStatistics(moments, unit * errors, unit * total, mean_n_observed(held_out))
 
 
@@ -277,9 +277,10 @@ def _too_far(module: Autoencoder, part: np.ndarray) -> ValueError:
     part = np.nan_to_num(np.abs(part))
     j = int(part.max(axis=0).argmax())
     value = part[:, j].max()
+    deviation = np.broadcast_to(module.scale, len(part[0]))[j]
     return ValueError(
         f"Feature {j} of X reaches {value:.3g}, too far from the training samples, whose standard "
-        f"deviation is {module.scale:.3g}; remove or clip such values."
+        f"deviation is {deviation:.3g}; remove or clip such values."
     )
 
 
@@ -314,7 +315,11 @@ def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
         log_noise = module.log_noise(z)
         assert log_noise is not None
         target = module.target(x)
-        parts.append(misfit(module.decode(z), target, log_noise, observed_or_none(target)).double())
+        values = module.decode(z), target, log_noise, observed_or_none(target)
+        part = module.loss.noise_misfit(*values)  # type: ignore[attr-defined]
+        if part is None:
+            return 1.0
+        parts.append(part.double())
     factor, spread, n = 1.0, 0.0, 0
     if parts:  # one of several ranks may have no samples
         misfits = torch.cat(parts)

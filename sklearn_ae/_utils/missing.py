@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from torch import Tensor
 
 from sklearn_ae._utils.arrays import dense
 from sklearn_ae._utils.covariance import ShrunkCovariance
@@ -28,6 +29,12 @@ _MAX_ITERATIONS = 200
 def has_missing(X: Any) -> bool:
     """Return whether a dense or sparse array contains NaN."""
     return bool(np.isnan(X.data if sparse.issparse(X) else X).any())
+
+
+def observed_or_none(x: Tensor) -> Tensor | None:
+    """Return the mask of the observed values, or None for complete samples."""
+    missing = x.isnan()
+    return ~missing if bool(missing.any()) else None
 
 
 def without_gaps(X: Any) -> Any:

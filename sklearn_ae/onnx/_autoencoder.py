@@ -21,7 +21,7 @@ def codes(graph: Graph, model: Any, X: str) -> str:
     if not isinstance(model, AutoencoderTransformer):
         return z
     if not (model.whiten and model.n_components_):
-        return graph("Mul", z, model.scale_)
+        return graph("Mul", z, model._code_unit)
     double = graph.in_precision(np.float64)
     mean, L = model._whitening()
     inverse = solve_triangular(L, np.eye(len(L)), lower=True)
@@ -89,7 +89,7 @@ def _working_codes(graph: Graph, model: Any, Z: str) -> str:
     if not isinstance(model, AutoencoderTransformer):
         return Z
     if not model.whiten:
-        return graph("Div", Z, model.scale_)
+        return graph("Div", Z, model._code_unit)
     double = graph.in_precision(np.float64)
     mean, L = model._whitening()
     return graph.cast(double.affine(double.cast(Z), L.T, mean))
@@ -201,6 +201,8 @@ def _links(loss: Any) -> tuple[Any, Any]:
     for known, converters in _LINKS.items():
         if type(loss).link is known.link and type(loss).inverse_link is known.inverse_link:
             return converters
+    if isinstance(loss, losses.ByFeature):
+        raise NotExportableError("Reconstructions of ByFeature cannot be exported to ONNX; codes can.")
     raise NotExportableError(
         f"The link of {type(loss).__name__} is code of your own, which cannot be exported to ONNX."
     )
