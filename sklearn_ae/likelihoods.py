@@ -355,19 +355,12 @@ class Categorical(losses.Categorical, Likelihood):
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return super().log_prob(eta, x)
 
-    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
-        p = self._in_groups(self.inverse_link(eta))
-        category = torch.multinomial(p.flatten(0, -2), 1, generator=generator).view(p.shape[:-1])
-        return F.one_hot(category, self.n_categories).to(eta.dtype).flatten(-2)
-
 
 class _FeatureGaussian(losses._FeatureGaussian, Likelihood):
     """Normal distribution of standardised features, as one kind of :class:`ByFeature`."""
 
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return losses._FeatureGaussian._entries(self, eta, x, log_noise)
-
-    draw = Gaussian.draw
 
 
 class ByFeature(losses.ByFeature, Likelihood):
@@ -425,10 +418,6 @@ class ByFeature(losses.ByFeature, Likelihood):
 
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return self.parts_.mapped("log_prob", eta, x, log_noise)
-
-    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
-        parts = zip(self.parts_.options, self.parts_.split(eta), self.parts_.split(log_noise), strict=True)
-        return self.parts_.joined([option.draw(*part, generator) for option, *part in parts])
 
     def noise_misfit(
         self, eta: Tensor, x: Tensor, log_noise: Tensor, observed: Tensor | None = None

@@ -346,6 +346,8 @@ def _excess(X: Any, low: float, high: float) -> tuple[float, float, int | None]:
     lowest, highest = (
         m.toarray().ravel() if sparse.issparse(m) else np.asarray(m) for m in (X.min(axis=0), X.max(axis=0))
     )
+    if np.isnan(lowest).any():  # values are missing
+        lowest, highest = (np.nan_to_num(bound.reduce(X, axis=0)) for bound in (np.fmin, np.fmax))
     excess = np.maximum(low - lowest, highest - high)
     worst = int(excess.argmax())
     inside = excess[worst] <= 100 * np.finfo(lowest.dtype).eps
@@ -442,6 +444,11 @@ class Categorical(_CanonicalLoss):
     def pairwise_misfit(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return -x @ self._log_softmax(eta).T
 
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        p = self._in_groups(self.inverse_link(eta))
+        category = torch.multinomial(p.flatten(0, -2), 1, generator=generator).view(p.shape[:-1])
+        return F.one_hot(category, self.n_categories).to(eta.dtype).flatten(-2)
+
     def _n_known(self, x: Tensor) -> Tensor:
         """Return 1 for the features of a group with a category, and 0 for a group of zeros."""
         return self._in_groups(x).sum(-1, keepdim=True).expand_as(self._in_groups(x)).flatten(-2)
@@ -465,6 +472,10 @@ class _FeatureGaussian(Loss):
     def pairwise_misfit(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         precision = self._precision(eta, log_noise)
         return 0.5 * (eta.square() * precision).sum(1) - x @ (eta * precision).T
+
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        normal = torch.randn(eta.shape, generator=generator, device=eta.device, dtype=eta.dtype)
+        return eta + self._precision(eta, log_noise).rsqrt() * normal
 
     def _precision(self, eta: Tensor, log_noise: Tensor | None) -> Tensor:
         return torch.ones_like(eta) if log_noise is None else (-log_noise).exp()
@@ -637,6 +648,15 @@ class ByFeature(Loss):
 
     def pairwise_misfit(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
         return torch.stack(self.parts_.results("pairwise_misfit", eta, x, log_noise)).sum(0)
+
+    def draw(self, eta: Tensor, log_noise: Tensor | None, generator: Generator) -> Tensor:
+        parts = zip(self.parts_.options, self.parts_.split(eta), self.parts_.split(log_noise), strict=True)
+        return self.parts_.joined([option.draw(*part, generator) for option, *part in parts])
+
+    @property
+    def variables_(self) -> np.ndarray:
+        """Number of the variable of each feature, which the features of a categorical group share."""
+        return self.parts_.variables()
 
     def _entries(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> Tensor:
         return self.parts_.mapped("_entries", eta, x, log_noise)

@@ -332,7 +332,7 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     @torch.inference_mode(False)
     def _score_samples(self, X: Any, n_draws: int, n_starts: int = N_STARTS) -> tuple[np.ndarray, np.ndarray]:
-        self._check_values(X)
+        self.module_.loss.check(X)
         return score_samples(self.module_, self._statistics, self._pca_or_none(), X, n_draws, n_starts)
 
     def _posterior(self) -> Conditional:

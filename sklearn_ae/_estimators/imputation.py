@@ -15,7 +15,6 @@ from sklearn_ae._estimators.inference import follows_input, with_feature_names
 from sklearn_ae._estimators.validation import masks_missing, validate_samples
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._utils.arrays import dense, stacked, sum_of_observed
-from sklearn_ae._utils.missing import without_gaps
 from sklearn_ae._utils.parameters import check_positive
 from sklearn_ae._utils.runtime import MAX_SEED, private_random_state, threads_for
 
@@ -120,10 +119,6 @@ class Imputation:
             drawn = draw_missing(self._posterior(), X[rows], n_draws, generator)
             whole[:, rows] = np.where(missing[rows], drawn, X[rows])
         return whole
-
-    def _check_values(self: Any, X: Any) -> None:
-        """Raise an error if X is not in the range of the loss."""
-        self.module_.loss.check(without_gaps(X) if self._spec.masks_missing else X)
 
     @np.errstate(over="ignore")  # the error of an extreme sample is infinite
     def _squared_errors(self: Any, X: Any) -> Any:

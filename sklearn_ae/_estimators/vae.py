@@ -371,7 +371,7 @@ class VAETransformer(BaseAutoencoder):
 
     @torch.inference_mode(False)
     def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-        self._check_values(X)
+        self.module_.loss.check(X)
         if not self._weight:
             log_p = self._stacked_log_prob(X)
             return log_p, np.zeros_like(log_p)
@@ -459,7 +459,7 @@ class VAETransformer(BaseAutoencoder):
         check_is_fitted(self)
         check_positive("n_draws", n_draws)
         X = validate_large(self, X)
-        self._check_values(X)
+        self.module_.loss.check(X)
         return self._model.elbo(X, int(n_draws))
 
     def sample(

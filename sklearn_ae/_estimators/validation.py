@@ -25,7 +25,7 @@ from sklearn_ae._model.initialization import ModelSpec
 from sklearn_ae._model.pca import mle_components
 from sklearn_ae._utils.arrays import check_array, dense, sample_blocks
 from sklearn_ae._utils.compat import Interval, InvalidParameterError, Options, RealNotInt, StrOptions
-from sklearn_ae._utils.missing import has_missing, without_gaps
+from sklearn_ae._utils.missing import has_missing
 from sklearn_ae._utils.namespaces import as_numpy, is_dispatched, without_gradient
 from sklearn_ae._utils.ranks import RANKS
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, kept_filters, main_memory
@@ -395,7 +395,7 @@ def check_values(loss: Any, data: ArraySamples | Source, name: str = "X") -> Non
     """Raise an error that names the data if they are too extreme, or out of the range of the loss."""
     check_magnitude(data, name)
     try:
-        loss.check(data if isinstance(data, Source) else without_gaps(data.X) if data.incomplete else data.X)
+        loss.check(data.X if isinstance(data, ArraySamples) else data)
     except ValueError as error:
         if name == "X":
             raise

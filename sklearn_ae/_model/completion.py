@@ -170,7 +170,11 @@ class IncompleteAutoencoder(Autoencoder):
         """Return samples some of whose values are hidden."""
         size = len(x), 1 + x.shape[1]
         u = torch.rand(size, generator=generator, dtype=x.dtype, device=x.device)
-        return x.masked_fill(u[:, 1:] < MAX_HIDDEN * u[:, :1], torch.nan)
+        return x.masked_fill(self._hidden(u[:, 1:], MAX_HIDDEN * u[:, :1]), torch.nan)
+
+    def _hidden(self, u: Tensor, share: Tensor) -> Tensor:
+        """Return the mask of what is hidden, from uniform random numbers."""
+        return u < share
 
     def _corrupted(self, x: Tensor, generator: Generator) -> Tensor:
         missing = x.isnan()
@@ -178,4 +182,10 @@ class IncompleteAutoencoder(Autoencoder):
 
 
 class IncompleteFeaturewiseAutoencoder(IncompleteAutoencoder, FeaturewiseAutoencoder):
-    """Autoencoder of samples with missing values and features of different kinds."""
+    """Autoencoder of samples with missing values and features of different kinds.
+
+    The features of a categorical group are hidden together.
+    """
+
+    def _hidden(self, u: Tensor, share: Tensor) -> Tensor:
+        return super()._hidden(u[:, torch.from_numpy(self.loss.variables_).to(u.device)], share)

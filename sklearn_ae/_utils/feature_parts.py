@@ -58,6 +58,13 @@ class FeatureParts:
         """Return which features are of a kind, of shape (d,)."""
         return np.repeat([name == kind for name in self.kinds], self.sizes)[np.argsort(self.order)]
 
+    def variables(self) -> np.ndarray:
+        """Return the number of the variable of each feature, which the features of a group share."""
+        widths = [getattr(option, "n_categories", 1) for option in self.options]
+        n_each = [size // width for size, width in zip(self.sizes, widths, strict=True)]
+        numbers = np.repeat(np.arange(sum(n_each)), np.repeat(widths, n_each))
+        return numbers[np.argsort(self.order)]
+
     def equals(self, other: FeatureParts) -> bool:
         """Return whether other parts have the same features of the same kinds."""
         same = self.kinds == other.kinds and self.sizes == other.sizes
