@@ -47,8 +47,9 @@ class Imputation:
             Samples; missing values are NaN.
         n_draws : int, default=None
             None returns the conditional mean of the missing values given the observed
-            ones: that of the normal distribution if the model is linear, and what the
-            decoder reconstructs otherwise. An integer returns this number of draws from
+            ones: that of the normal distribution if the model is linear. Otherwise it is
+            averaged with what the decoder reconstructs, with the weight that is best for
+            values that are hidden in held-out samples. An integer returns this number of draws from
             the conditional distribution of the missing values, for multiple imputation
             [1]_.
         random_state : int, RandomState instance or None, default=None
@@ -100,11 +101,7 @@ class Imputation:
             return X.copy()
         module = self.module_
         with threads_for(module.n_weights, len(X)):
-            if self.uses_network_ or module.n_kept < module.width:
-                parts = (module.reconstruct(module.encode(x)) for x in working_blocks(module, X))
-            else:
-                completion = module.encoder.completion
-                parts = (module.in_units(completion(x)[0]) for x in working_blocks(module, X))
+            parts = (module.imputed(x) for x in working_blocks(module, X))
             filled = stacked(parts, len(X)).astype(X.dtype, copy=False)
         return np.where(missing, filled, X)
 

@@ -354,6 +354,8 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
         statistics = pca_statistics(accepted.start.pca, module.scale)
     else:
         statistics = code_statistics(module, split.whole, accepted.validated, split.held_out)
+        if spec.masks_missing and accepted.uses_network:
+            module = module.weighted(accepted.validated, split.held_out, split.seed)  # type: ignore[operator]
         if module.noise is not None and accepted.uses_network:
             change = math.log(noise_correction(accepted.validated, split.held_out, split.seed))
             module.noise.replace(spec.loss.corrected_noise(module.noise.log_variance, change))

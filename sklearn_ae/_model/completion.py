@@ -8,7 +8,8 @@ incomplete ones, too. Networks also see which values were missing.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from sklearn_ae._model.features import FeaturewiseAutoencoder
 from sklearn_ae._model.incomplete import MAX_VALUES, posterior_precision
 from sklearn_ae._model.linear_gaussian import LinearGaussian
 from sklearn_ae._model.module import Autoencoder, ForwardOutput, Residual
+from sklearn_ae._model.statistics import working_blocks
 
 _LEAST_NOISE = 1e-7
 # Largest share of the observed values of a sample that is hidden from the encoder in training. The shares
@@ -149,6 +151,7 @@ class IncompleteAutoencoder(Autoencoder):
     """
 
     encoder: IncompleteEncoder
+    network_share = 0.0  # weight of the decoder in imputed values, beside the completion
 
     @property
     def observed_share(self) -> float:  # type: ignore[override]
@@ -165,6 +168,48 @@ class IncompleteAutoencoder(Autoencoder):
                 observed = observed & ~x.isnan()
         pairs = torch.cat([x, clean.masked_fill(~observed, 0.0)], 1)
         return super().forward(pairs, generator)._replace(observed=observed)
+
+    def imputed(self, x: Tensor) -> Tensor:
+        """Return conditional means of samples in working units, in the units of X.
+
+        They are an average of the decoder's output and the completion by the linear model, as
+        held-out samples weight them. The means of discrete distributions are the decoder's alone.
+        """
+        if self.loss.discrete:
+            return self.reconstruct(self.encode(x))
+        filled = self.in_units(self.encoder.completion(x)[0])
+        if not self.network_share:
+            return filled
+        return torch.lerp(filled, self.reconstruct(self.encode(x)), self.network_share)
+
+    def weighted(self, validated: IncompleteAutoencoder, held_out: Any, seed: int) -> Self:
+        """Return an autoencoder with the weight that is best for hidden values of held-out samples.
+
+        Parameters
+        ----------
+        validated : IncompleteAutoencoder
+            The model itself, or one that was trained in the same way without the held-out samples.
+        held_out : ArraySamples
+        seed : int
+            Of the choice of the hidden values.
+        """
+        twin: Any = self.with_prior(self.prior)
+        if not self.loss.discrete:
+            twin.network_share = validated._best_share(working_blocks(validated, held_out), seed)
+        return twin
+
+    @torch.no_grad()
+    def _best_share(self, blocks: Iterable[Tensor], seed: int) -> float:
+        generator = Generator().manual_seed(seed)
+        product, square = 0.0, 0.0
+        for x in blocks:
+            thinned = self._thinned(x, generator)
+            filled, _ = self.encoder.completion(thinned)
+            change = self.output(self.encode(thinned)) - filled
+            change = change.masked_fill(x.isnan() | ~thinned.isnan(), 0.0)
+            product += float((change * (x.nan_to_num(0.0) - filled)).sum())
+            square += float(change.square().sum())
+        return min(max(product / square, 0.0), 1.0) if square > 0 else 0.0
 
     def _thinned(self, x: Tensor, generator: Generator) -> Tensor:
         """Return samples some of whose values are hidden."""
