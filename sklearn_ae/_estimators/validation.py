@@ -216,12 +216,23 @@ def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
     else:
         X = validate_samples(estimator, X, reset=True)
         if masks_missing(estimator):
-            X = dense(X)
-            return ArraySamples(X, incomplete=has_missing(X))
+            return _maybe_incomplete(X, "X")
         is_large = isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]
         data = ArraySource(X, DataSummary.of([X])) if is_large else ArraySamples(X)
     ranks = RANKS.get()
     return data if ranks is None else shared(data, ranks)
+
+
+def _maybe_incomplete(X: Any, name: str) -> ArraySamples:
+    """Return samples in memory, whose missing values are left out."""
+    X = dense(X)
+    _check_known(X, name)
+    return ArraySamples(X, incomplete=has_missing(X))
+
+
+def _check_known(X: np.ndarray, name: str) -> None:
+    if np.isnan(X).all():
+        raise ValueError(f"{name} contains NaN only. At least one value must be known.")
 
 
 def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> ArraySamples:
@@ -232,8 +243,7 @@ def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> Ar
     else:
         X = validate_samples(estimator, X, name="X_val")
     if masks_missing(estimator):
-        X = dense(X)
-        return ArraySamples(X, incomplete=has_missing(X))
+        return _maybe_incomplete(X, "X_val")
     valid = ArraySamples(X, lazy=isinstance(data, Source) and X.shape[0] * X.shape[1] > LARGE)
     ranks = RANKS.get()
     return valid if ranks is None else shared(valid, ranks, "X_val")
@@ -254,6 +264,9 @@ def validate_pairs(estimator: Any, data: ArraySamples | Source, X_clean: Any, X_
             "the clean version of sample i of X."
         )
     check_magnitude(data, "X")
+    if masks_missing(estimator):
+        clean = dense(clean)
+        _check_known(clean, "X_clean")
     pairs = PairedSamples(data.X, clean.astype(data.dtype, copy=False))
     ranks = RANKS.get()
     return pairs if ranks is None else shared(pairs, ranks, "X_clean")

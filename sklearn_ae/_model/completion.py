@@ -63,7 +63,7 @@ class Completion(nn.Module):
         return x.isnan() | ~self.known
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return filled samples, and the mask of what was missing; gradients of what was filled in are zero."""
+        """Return filled samples, and the mask of missing values, whose gradients are zero."""
         missing = self.missing(x)
         parts = self._incomplete(missing)
         if not parts:

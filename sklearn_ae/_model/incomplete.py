@@ -92,7 +92,8 @@ def _initial_loadings(x: np.ndarray, observed: np.ndarray, k: int, seed: int) ->
     """Return loadings (d, k): principal axes of samples with zeros for what is missing."""
     if not k:
         return np.zeros((x.shape[1], 0))
-    pca = PCA(k, svd_solver="auto", random_state=seed).fit(x)
+    with np.errstate(invalid="ignore", divide="ignore"):  # ratios of zero variance
+        pca = PCA(k, svd_solver="auto", random_state=seed).fit(x)
     share = np.maximum(observed.mean(axis=0), 1e-3)
     noise = pca.noise_variance_
     return np.sqrt(np.maximum(pca.explained_variance_ - noise, 1e-3)) * (pca.components_ / np.sqrt(share)).T

@@ -250,6 +250,9 @@ def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generato
     weights = module.state_dict()
     if linear.whitening is not None:
         weights |= {f"whitening.{name}": tensor for name, tensor in linear.whitening.state_dict().items()}
+    if isinstance(module.encoder, IncompleteEncoder):
+        completion = _completion_by(linear, module.encoder.completion.known)
+        weights |= {f"encoder.completion.{name}": tensor for name, tensor in completion.state_dict().items()}
     noise = torch.from_numpy(linear.noise).log()
     weights["noise.log_variance"] = noise.expand_as(weights["noise.log_variance"])
     for part, path in zip(("encoder", "decoder"), paths, strict=True):
@@ -283,9 +286,12 @@ def _completion(samples: Any, initial: InitialPCA, linear: LinearGaussian | None
     """Return the completion of samples by the linear model that training starts from."""
     if linear is None:
         linear = probabilistic_pca(initial)
+    return _completion_by(linear, torch.from_numpy(~np.isnan(samples.array).all(axis=0)))
+
+
+def _completion_by(linear: LinearGaussian, known: Tensor) -> Completion:
     W, noise = (torch.from_numpy(values) for values in (linear.W, linear.noise))
-    known = ~np.isnan(samples.array).all(axis=0)
-    return Completion(W, noise.expand(W.shape[1]).clone(), torch.from_numpy(known))
+    return Completion(W, noise.expand(W.shape[1]).clone(), known)
 
 
 def _observed_share(samples: Any) -> float:
