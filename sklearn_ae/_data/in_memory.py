@@ -96,7 +96,9 @@ class ArraySamples:
 
     def feature_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return minimum and maximum of each feature of X, including held-out samples."""
-        return feature_range(self.X)
+        if self.incomplete or sparse.issparse(self.X):
+            return feature_range(self.X)
+        return self.X.min(axis=0), self.X.max(axis=0)
 
     def in_working_units(self, offset: np.ndarray, scale: float, device: torch.device) -> WorkingSamples:
         """Return the samples as training sees them: ``(X - offset) / scale`` in float32."""

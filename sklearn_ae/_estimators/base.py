@@ -43,7 +43,6 @@ from sklearn_ae._estimators.validation import (
     N_DRAWS,
     check_spec,
     check_values,
-    masks_missing,
     reproducible_streams,
     validate_codes,
     validate_held_out,
@@ -151,6 +150,7 @@ class BaseAutoencoder(
     _slots: dict[str, Slot]
     _schedule = SHORT
     _placed = "mean_"
+    missing = "error"  # of models that were stored before the parameter
 
     # -- fit ----------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ class BaseAutoencoder(
             activation=self.activation,
             tied_weights=self.tied_weights,
             init=self.init,
-            masks_missing=masks_missing(self),
+            masks_missing=self.missing == "mask",
             **slots,
             **more,
         )
@@ -582,7 +582,7 @@ class BaseAutoencoder(
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = masks_missing(self)
+        tags.input_tags.allow_nan = self.missing == "mask"
         tags.input_tags.positive_only = self._has_loss_with("positive_only")
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -8,6 +8,7 @@ incomplete ones, too. Networks also see which values were missing.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -57,6 +58,11 @@ class Completion(nn.Module):
         self.register_buffer("W", W)
         self.register_buffer("precision", 1.0 / noise.clamp_min(_LEAST_NOISE))
         self.register_buffer("known", known)
+
+    @classmethod
+    def by(cls, W: np.ndarray, noise: np.ndarray, known: Tensor) -> Completion:
+        """Return the completion by a linear model with one noise variance, or one for each feature."""
+        return cls(torch.from_numpy(W), torch.from_numpy(noise).expand(W.shape[1]).clone(), known)
 
     def missing(self, x: Tensor) -> Tensor:
         """Return the mask of the missing values."""

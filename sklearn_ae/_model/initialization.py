@@ -189,7 +189,9 @@ class Start:
         )
 
 
-def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Start:
+def initialize(
+    spec: ModelSpec, samples: Any, seed: int, pca: Any = None, offset: np.ndarray | None = None
+) -> Start:
     """Return the autoencoder at PCA, or with random weights if ``init="random"``.
 
     Parameters
@@ -201,6 +203,8 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         Of the weights.
     pca : PCA, default=None
         The initial PCA; None fits one to ``samples``.
+    offset : ndarray of shape (d,), default=None
+        That of the weights that a warm start continues. None is the mean of the linear model.
     """
     initial = initial_pca(samples, spec.n_components, seed, pca)
     is_share = isinstance(spec.n_components, float)
@@ -208,7 +212,7 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     generator = Generator().manual_seed(seed)
     linear = _linear_gaussian(spec, samples, initial, seed)
     if linear is not None and linear.mean is not None:
-        initial = replace(initial, offset=linear.mean)
+        initial = replace(initial, offset=linear.mean if offset is None else offset)
     x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
     completion = _completion(samples, initial, linear) if spec.masks_missing else None
     if completion is not None:
@@ -251,7 +255,7 @@ def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generato
     if linear.whitening is not None:
         weights |= {f"whitening.{name}": tensor for name, tensor in linear.whitening.state_dict().items()}
     if isinstance(module.encoder, IncompleteEncoder):
-        completion = _completion_by(linear, module.encoder.completion.known)
+        completion = Completion.by(linear.W, linear.noise, module.encoder.completion.known)
         weights |= {f"encoder.completion.{name}": tensor for name, tensor in completion.state_dict().items()}
     noise = torch.from_numpy(linear.noise).log()
     weights["noise.log_variance"] = noise.expand_as(weights["noise.log_variance"])
@@ -286,12 +290,8 @@ def _completion(samples: Any, initial: InitialPCA, linear: LinearGaussian | None
     """Return the completion of samples by the linear model that training starts from."""
     if linear is None:
         linear = probabilistic_pca(initial)
-    return _completion_by(linear, torch.from_numpy(~np.isnan(samples.array).all(axis=0)))
-
-
-def _completion_by(linear: LinearGaussian, known: Tensor) -> Completion:
-    W, noise = (torch.from_numpy(values) for values in (linear.W, linear.noise))
-    return Completion(W, noise.expand(W.shape[1]).clone(), known)
+    known = torch.from_numpy(~np.isnan(samples.array).all(axis=0))
+    return Completion.by(linear.W, linear.noise, known)
 
 
 def _observed_share(samples: Any) -> float:
