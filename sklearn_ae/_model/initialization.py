@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._data.in_memory import ArraySamples
@@ -24,6 +23,7 @@ from sklearn_ae._model.linear_gaussian import (
     better_linear_gaussian,
     determines_factors,
     incomplete_factor_analysis,
+    probabilistic_paths,
     probabilistic_pca,
 )
 from sklearn_ae._model.module import Autoencoder, Noise, Residual
@@ -336,39 +336,6 @@ def linear_paths(
     if bias:
         encoder.bias.data.zero_()
         decoder.bias.data.zero_()  # type: ignore[union-attr, operator]
-    return encoder, decoder
-
-
-def probabilistic_paths(
-    linear: LinearGaussian, n_components: int, *, tied: bool, bias: bool, generator: Generator
-) -> tuple[nn.Module, nn.Module]:
-    """Return the linear layers of a VAE: posterior means and log-variances, and the decoder.
-
-    Components beyond those of the linear model start at the prior, with small random directions.
-    """
-    r, d = linear.W.shape
-    rest = n_components - r
-    extra = (
-        0.01 * torch.randn((rest, d), generator=generator, dtype=torch.float64, device="cpu") / math.sqrt(d)
-    )
-    variances = torch.from_numpy(linear.variances)
-    encoder = Linear(d, 2 * n_components, dtype=torch.float64, device="cpu")
-    encoder.weight.data = torch.cat(
-        [
-            torch.from_numpy(linear.B),
-            extra,
-            torch.zeros(n_components, d, dtype=torch.float64, device="cpu"),
-        ]
-    )
-    encoder.bias.data = F.pad(variances.log(), (n_components, rest))
-    if tied:
-        assert linear.gains is not None
-        gain = F.pad(torch.from_numpy(linear.gains), (0, rest), value=1.0)
-        return encoder, TiedLinear(encoder, bias, n_components, gain)
-    decoder = Linear(n_components, d, bias=bias, dtype=torch.float64, device="cpu")
-    decoder.weight.data = torch.cat([torch.from_numpy(linear.W), torch.zeros_like(extra)]).T.contiguous()
-    if bias:
-        decoder.bias.data.zero_()
     return encoder, decoder
 
 

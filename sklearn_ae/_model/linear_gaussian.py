@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy import linalg
 from sklearn.decomposition import FactorAnalysis
 from sklearn.utils.extmath import svd_flip
+from torch import Generator, nn
 
 from sklearn_ae._data.sources import Source
 from sklearn_ae._model.incomplete import IncompleteFactors
@@ -18,6 +21,7 @@ from sklearn_ae._model.pca import InitialPCA
 from sklearn_ae._model.whitening import Whitening
 from sklearn_ae._utils.runtime import without_foreign_warnings
 from sklearn_ae.bottlenecks import LOG_VARIANCE_BOUNDS
+from sklearn_ae.networks import Linear, TiedLinear
 
 # The EM algorithm decomposes a matrix of 2 d x d in every iteration.
 _MAX_FEATURES = 500
@@ -225,3 +229,39 @@ class Scatter:
         triangle = linalg.cholesky(W.T @ W + np.diag(noise), lower=True)
         whitened = linalg.solve_triangular(triangle, self.root.T, lower=True)
         return float(-2 * np.log(np.diag(triangle)).sum() - np.square(whitened).sum())
+
+
+# -- layers ---------------------------------------------------------------------------------
+
+
+def probabilistic_paths(
+    linear: LinearGaussian, n_components: int, *, tied: bool, bias: bool, generator: Generator
+) -> tuple[nn.Module, nn.Module]:
+    """Return the linear layers of a VAE: posterior means and log-variances, and the decoder.
+
+    Components beyond those of the linear model start at the prior, with small random directions.
+    """
+    r, d = linear.W.shape
+    rest = n_components - r
+    extra = (
+        0.01 * torch.randn((rest, d), generator=generator, dtype=torch.float64, device="cpu") / math.sqrt(d)
+    )
+    variances = torch.from_numpy(linear.variances)
+    encoder = Linear(d, 2 * n_components, dtype=torch.float64, device="cpu")
+    encoder.weight.data = torch.cat(
+        [
+            torch.from_numpy(linear.B),
+            extra,
+            torch.zeros(n_components, d, dtype=torch.float64, device="cpu"),
+        ]
+    )
+    encoder.bias.data = F.pad(variances.log(), (n_components, rest))
+    if tied:
+        assert linear.gains is not None
+        gain = F.pad(torch.from_numpy(linear.gains), (0, rest), value=1.0)
+        return encoder, TiedLinear(encoder, bias, n_components, gain)
+    decoder = Linear(n_components, d, bias=bias, dtype=torch.float64, device="cpu")
+    decoder.weight.data = torch.cat([torch.from_numpy(linear.W), torch.zeros_like(extra)]).T.contiguous()
+    if bias:
+        decoder.bias.data.zero_()
+    return encoder, decoder
