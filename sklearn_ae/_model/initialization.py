@@ -240,7 +240,8 @@ def initialize(
     can_fall_back = spec.init == "pca" and module.is_its_linear_path(x)
     start = Start.of(spec, initial.pca, module, can_fall_back=can_fall_back, linear=linear)
     if completion is not None:
-        start = replace(start, observed_share=_observed_share(samples))
+        share = 1.0 - float(np.isnan(samples.array).mean())
+        start = replace(start, observed_share=max(share, 1e-12))
     if linear is None or linear.smoother is None or spec.is_linear:
         return start
     return replace(start, smoother=_weights_at(linear.smoother, module, Generator().manual_seed(seed)))
@@ -292,11 +293,6 @@ def _completion(samples: Any, initial: InitialPCA, linear: LinearGaussian | None
         linear = probabilistic_pca(initial)
     known = torch.from_numpy(~np.isnan(samples.array).all(axis=0))
     return Completion.by(linear.W, linear.noise, known)
-
-
-def _observed_share(samples: Any) -> float:
-    """Return the share of the values to be reconstructed that are observed."""
-    return max(float(1.0 - np.isnan(samples.array).mean()), 1e-12)
 
 
 def feature_stats(samples: Any, initial: InitialPCA) -> FeatureStats:
