@@ -60,9 +60,10 @@ class Completion(nn.Module):
         self.register_buffer("known", known)
 
     @classmethod
-    def by(cls, W: np.ndarray, noise: np.ndarray, known: Tensor) -> Completion:
+    def by(cls, W: np.ndarray, noise: np.ndarray, known: np.ndarray | Tensor) -> Completion:
         """Return the completion by a linear model with one noise variance, or one for each feature."""
-        return cls(torch.from_numpy(W), torch.from_numpy(noise).expand(W.shape[1]).clone(), known)
+        noises = torch.from_numpy(noise).expand(W.shape[1]).clone()
+        return cls(torch.from_numpy(W), noises, torch.as_tensor(known, device="cpu"))
 
     def missing(self, x: Tensor) -> Tensor:
         """Return the mask of the missing values."""

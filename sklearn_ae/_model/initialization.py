@@ -291,8 +291,7 @@ def _completion(samples: Any, initial: InitialPCA, linear: LinearGaussian | None
     """Return the completion of samples by the linear model that training starts from."""
     if linear is None:
         linear = probabilistic_pca(initial)
-    known = torch.from_numpy(~np.isnan(samples.array).all(axis=0))
-    return Completion.by(linear.W, linear.noise, known)
+    return Completion.by(linear.W, linear.noise, ~np.isnan(samples.array).all(axis=0))
 
 
 def feature_stats(samples: Any, initial: InitialPCA) -> FeatureStats:
