@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sklearn_ae._model.module import Autoencoder, ForwardOutput, Residual
+from sklearn_ae.corruptions import FeatureStats
 
 MAX_VALUES = 2**21  # entries of the posterior precisions of samples that are held at a time
 _LEAST_NOISE = 1e-7
@@ -60,10 +61,13 @@ class Completion(nn.Module):
         self.register_buffer("known", known)
 
     @classmethod
-    def by(cls, W: np.ndarray, noise: np.ndarray, known: np.ndarray | Tensor) -> Completion:
-        """Return the completion by a linear model with one noise variance, or one for each feature."""
-        noises = torch.from_numpy(noise).expand(W.shape[1]).clone()
-        return cls(torch.from_numpy(W), noises, torch.as_tensor(known, device="cpu"))
+    def by(
+        cls, W: np.ndarray, noise: np.ndarray, known: np.ndarray | Tensor, n_components: int
+    ) -> Completion:
+        """Return the completion by a linear model, with zeros as the loadings of further components."""
+        loadings = F.pad(torch.from_numpy(W), (0, 0, 0, n_components - len(W)))
+        noise_variances = torch.from_numpy(noise).expand(W.shape[1]).clone()
+        return cls(loadings, noise_variances, torch.as_tensor(known, device="cpu"))
 
     def missing(self, x: Tensor) -> Tensor:
         """Return the mask of the missing values."""
@@ -81,6 +85,12 @@ class Completion(nn.Module):
                 gaps = missing[rows]
                 values[rows] = (self._mean(x[rows], gaps, self._root(gaps)) @ self.W.double()).to(x)
         return torch.where(missing, values, x), missing
+
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiply the units of the samples by a factor."""
+        self.W /= factor
+        self.precision *= factor**2
 
     @torch.no_grad()
     def log_variance_change(self, missing: Tensor) -> Tensor:
@@ -166,6 +176,11 @@ class IncompleteAutoencoder(Autoencoder):
                 observed = observed & ~x.isnan()
         pairs = torch.cat([x, clean.masked_fill(~observed, 0.0)], 1)
         return super().forward(pairs, generator)._replace(observed=observed)
+
+    def change_units(self, offset: Tensor, scale: float, seen: FeatureStats | None) -> None:
+        """Switch to other working units, also those of the completion."""
+        self.encoder.completion.rescale(scale / self.scale)
+        super().change_units(offset, scale, seen)
 
     def _thinned(self, x: Tensor, generator: Generator) -> Tensor:
         """Return samples some of whose values are hidden."""

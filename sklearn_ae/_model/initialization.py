@@ -214,7 +214,7 @@ def initialize(
     if linear is not None and linear.mean is not None:
         initial = replace(initial, offset=linear.mean if offset is None else offset)
     x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
-    completion = _completion(samples, initial, linear) if spec.masks_missing else None
+    completion = _completion(samples, initial, linear, width) if spec.masks_missing else None
     if completion is not None:
         x, _ = completion(x)
     encoder, decoder = build_residuals(spec, initial, linear, width, x, generator)
@@ -256,7 +256,7 @@ def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generato
     if linear.whitening is not None:
         weights |= {f"whitening.{name}": tensor for name, tensor in linear.whitening.state_dict().items()}
     if isinstance(module.encoder, IncompleteEncoder):
-        completion = Completion.by(linear.W, linear.noise, module.encoder.completion.known)
+        completion = Completion.by(linear.W, linear.noise, module.encoder.completion.known, module.width)
         weights |= {f"encoder.completion.{name}": tensor for name, tensor in completion.state_dict().items()}
     noise = torch.from_numpy(linear.noise).log()
     weights["noise.log_variance"] = noise.expand_as(weights["noise.log_variance"])
@@ -287,11 +287,11 @@ def _linear_gaussian(spec: ModelSpec, samples: Any, initial: InitialPCA, seed: i
     return probabilistic_pca(initial)
 
 
-def _completion(samples: Any, initial: InitialPCA, linear: LinearGaussian | None) -> Completion:
+def _completion(samples: Any, initial: InitialPCA, linear: LinearGaussian | None, width: int) -> Completion:
     """Return the completion of samples by the linear model that training starts from."""
     if linear is None:
         linear = probabilistic_pca(initial)
-    return Completion.by(linear.W, linear.noise, ~np.isnan(samples.array).all(axis=0))
+    return Completion.by(linear.W, linear.noise, ~np.isnan(samples.array).all(axis=0), width)
 
 
 def feature_stats(samples: Any, initial: InitialPCA) -> FeatureStats:
