@@ -83,7 +83,7 @@ class IncompleteFactors:
         pca.explained_variance_ = spectrum[:n_components]
         pca.explained_variance_ratio_ = spectrum[:n_components] / (spectrum.sum() or 1.0)
         pca.singular_values_ = np.sqrt(spectrum[:n_components] * (n - 1))
-        pca.noise_variance_ = noise if n_components < min(n, d) else 0.0
+        pca.noise_variance_ = noise if n_components < d else 0.0
         pca.n_components_, pca.n_features_in_, pca.n_samples_ = n_components, d, n
         return pca
 
