@@ -5,8 +5,8 @@
 DIR holds ADBench sets in adbench/; without it, only the sets of scikit-learn are used. Values are hidden
 completely at random, or where another feature is large (the share of hidden values of a feature rises with
 the rank of the next one), 10 or 30 %. Errors are mean squared errors of the hidden values, in units of the
-standard deviation of each feature. The coverage is that of the central 90 % of 100 draws. The accuracy is that
-of a logistic regression behind each imputer, with 30 % hidden in training and test samples.
+standard deviation of each feature. The coverage is that of the central 90 % of 100 draws. The accuracy is
+that of a logistic regression behind each imputer, with 30 % hidden in training and test samples.
 """
 
 import argparse

@@ -30,6 +30,7 @@ from sklearn_ae._estimators.size_selection import (
 )
 from sklearn_ae._estimators.validation import check_memory, check_spec, validate_samples
 from sklearn_ae._utils.compat import Interval, StrOptions, _fit_context
+from sklearn_ae._utils.missing import has_missing
 from sklearn_ae._utils.namespaces import as_numpy
 from sklearn_ae._utils.parallel import call_all
 from sklearn_ae._utils.parameters import check_groups
@@ -82,7 +83,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         (at least 4), but never for more than ``max_iter`` epochs.
     early_stopping, validation_fraction, n_iter_no_change, tol : object
         Parameters of the underlying ``AutoencoderTransformer``.
-    random_state, device, precision : object
+    random_state, device, precision, missing : object
         Parameters of the underlying ``AutoencoderTransformer``. All fits use the same
         seed.
     callbacks, verbose : object
@@ -206,6 +207,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
         random_state: int | np.random.RandomState | None = None,
         device: str | torch.device = "cpu",
         precision: str = "auto",
+        missing: str = "error",
         callbacks: Sequence[Any] | None = None,
         verbose: int = 0,
     ) -> None:
@@ -233,6 +235,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             random_state=random_state,
             device=device,
             precision=precision,
+            missing=missing,
             callbacks=callbacks,
             verbose=verbose,
         )
@@ -264,7 +267,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
             The fitted estimator.
         """
         X, y, groups = indexable(validate_samples(self, X, reset=True), as_numpy(y), as_numpy(groups))
-        spec = check_spec(self._model_spec(), ArraySamples(X), 1)
+        spec = check_spec(self._model_spec(), ArraySamples(X, incomplete=has_missing(X)), 1)
         folds = list(self._splits(X, y, groups))
         n_train = min(len(train) for train, _ in folds)
         sizes = check_sizes(self.n_components, n_train, X.shape[1], spec.is_limited)

@@ -150,6 +150,7 @@ class BaseAutoencoder(
     _slots: dict[str, Slot]
     _schedule = SHORT
     _placed = "mean_"
+    missing = "error"  # of models that were stored before the parameter
 
     # -- fit ----------------------------------------------------------------------
 
@@ -324,15 +325,14 @@ class BaseAutoencoder(
                 f"n_components={k!r} is not defined for chunks; pass a positive integer, or call fit."
             )
         names = getattr(self, "feature_names_in_", None)
-        earlier = None if first else self._previous()
-        spec = check_spec(self._model_spec(), data, k, names=names, previous=earlier, is_fitted=not first)
+        previous = None if first else self._previous()
+        spec = check_spec(self._model_spec(), data, k, names=names, previous=previous, is_fitted=not first)
         if isinstance(spec.n_components, float):
             raise ValueError(
                 f"n_components={k} is a share of the variance of all samples, which the first chunk does not "
                 "know; pass an integer."
             )
         seed = int(private_random_state(self.random_state).randint(MAX_SEED))
-        previous = None if first else self._previous()
         if previous is not None:
             fields = {name: slot.field or name for name, slot in (_NETWORK | self._slots).items()}
             check_unchanged(previous, spec, fields, self.n_components)

@@ -55,10 +55,11 @@ def reason_for(X: Any, estimator: Any, allow_nan: bool = False) -> str | None:
         return _images(shape)
     if len(shape) < 2:
         return None
-    mask = ", set missing='mask' to leave them out" if hasattr(estimator, "missing") else ""
+    mask = {"error": ", set missing='mask' to leave them out", "mask": ", call fit, which leaves them out"}
+    missing = getattr(estimator, "missing", "")
     fill: str | None = (
         f"Fill in missing values first, for example with make_pipeline(SimpleImputer(), "
-        f"{type(estimator).__name__}(...)){mask}, or remove these samples."
+        f"{type(estimator).__name__}(...)){mask.get(missing, '')}, or remove these samples."
     )
     if allow_nan:  # pandas.NA alone does not convert to NaN
         has_objects = hasattr(X, "convert_dtypes") and "object" in map(str, X.dtypes)

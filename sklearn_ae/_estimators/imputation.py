@@ -12,7 +12,7 @@ from torch import Generator
 
 from sklearn_ae._density.imputation import draw_missing
 from sklearn_ae._estimators.inference import follows_input, with_feature_names
-from sklearn_ae._estimators.validation import masks_missing, validate_samples
+from sklearn_ae._estimators.validation import model_masks_missing, validate_samples
 from sklearn_ae._model.statistics import working_blocks
 from sklearn_ae._utils.arrays import dense, stacked, sum_of_observed
 from sklearn_ae._utils.parameters import check_positive
@@ -20,7 +20,7 @@ from sklearn_ae._utils.runtime import MAX_SEED, private_random_state, threads_fo
 
 
 def _imputes(self: Any) -> bool:
-    if not masks_missing(self):
+    if not model_masks_missing(self):
         raise AttributeError(
             f"impute is not available, because missing='error' refuses missing values; set missing='mask' in "
             f"{type(self).__name__} and fit it again."

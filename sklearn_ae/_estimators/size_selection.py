@@ -31,6 +31,7 @@ from torch import Generator, Tensor
 
 from sklearn_ae._fitting.pipeline import n_held_out
 from sklearn_ae._utils.compat import InvalidParameterError, _safe_indexing
+from sklearn_ae._utils.missing import has_missing
 from sklearn_ae._utils.runtime import private_random_state
 from sklearn_ae._utils.warnings import without_convergence_warnings
 from sklearn_ae.bottlenecks import Ordered
@@ -152,12 +153,12 @@ def fit_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
         return [_fit_quietly(clone(estimator).set_params(n_components=k), X) for k in sizes]
     pca = clone(wide).set_params(hidden_layer_sizes=(), network="dense", bottleneck="identity", init="pca")
     if spec.is_optimal_at_start:
-        return _truncations(pca.fit(X), sizes)
+        return _linear_models(pca, sizes, X)
     models = _fit_nested(wide, sizes, X)
     if not spec.has_pca_objective or all(model.uses_network_ for model in models):
         return models
     # As in AutoencoderTransformer, the fallback is the PCA of all samples.
-    fallbacks = _truncations(pca.fit(X), sizes)
+    fallbacks = _linear_models(pca, sizes, X)
     pairs = zip(models, fallbacks, strict=True)
     return [model if model.uses_network_ else fallback for model, fallback in pairs]
 
@@ -198,6 +199,13 @@ def _fit_quietly(estimator: Any, X: Any, **fit_params: Any) -> Any:
     """Fit with ConvergenceWarning suppressed; the final refit emits it."""
     with without_convergence_warnings():
         return estimator.fit(X, **fit_params)
+
+
+def _linear_models(pca: Any, sizes: Sequence[int], X: Any) -> list[Any]:
+    """Fit linear models, of which the smaller ones are truncations of the largest without missing values."""
+    if has_missing(X):
+        return [clone(pca).set_params(n_components=k).fit(X) for k in sizes]
+    return _truncations(pca.fit(X), sizes)
 
 
 def _truncations(model: Any, sizes: Sequence[int]) -> list[Any]:

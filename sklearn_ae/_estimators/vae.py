@@ -159,6 +159,11 @@ class VAETransformer(BaseAutoencoder):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the training steps. "auto" uses bfloat16 if the hardware supports
         it and the layers are wide enough to benefit. Weights are kept in float32.
+    missing : {"error", "mask"}, default="error"
+        Treatment of missing values, which are NaN. "error" refuses them. "mask" leaves them
+        out of the objective and of ``score_samples``: the initial PCA maximises the
+        likelihood of the observed values, the encoder gets their conditional means, and
+        more values are hidden from it in training. X must then be in memory.
     callbacks : list of skorch.callbacks.Callback or None, default=None
         Callbacks of the training, such as skorch's for checkpoints, logs, early stopping
         and learning rates (an ``LRScheduler`` replaces the built-in schedule). Those that

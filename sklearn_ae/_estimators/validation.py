@@ -63,8 +63,14 @@ PARAMETER_CONSTRAINTS: dict[str, Any] = {
 
 
 def masks_missing(estimator: Any) -> bool:
-    """Return whether an estimator leaves missing values out."""
+    """Return whether ``fit`` of an estimator leaves missing values out."""
     return getattr(estimator, "missing", "error") == "mask"
+
+
+def model_masks_missing(estimator: Any) -> bool:
+    """Return whether the fitted model leaves missing values out; the parameter may have changed since."""
+    spec = getattr(estimator, "_spec", None)
+    return masks_missing(estimator) if spec is None else spec.masks_missing
 
 
 N_DRAWS = 128  # default number of importance samples per sample
@@ -145,10 +151,11 @@ def validate_samples(
     least : int or None
         Minimum number of samples, None for 2 in ``fit`` and 1 otherwise.
     allow_nan : bool or None
-        Whether X may contain NaN; None for what the parameter ``missing`` of the estimator says.
+        Whether X may contain NaN; None for what the parameter ``missing`` says, which is that of
+        the fitted model unless ``reset``.
     """
     if allow_nan is None:
-        allow_nan = masks_missing(estimator)
+        allow_nan = masks_missing(estimator) if reset else model_masks_missing(estimator)
     if is_stream(X):
         raise TypeError(
             f"{name} is a {type(X).__name__}, but only fit of AutoencoderTransformer and VAETransformer "
@@ -215,13 +222,25 @@ def validate_training(estimator: Any, X: Any) -> ArraySamples | Source:
         data = ArraySource(X, summary_of_all(map(check, sample_blocks(own_samples(X)))))
     else:
         X = validate_samples(estimator, X, reset=True)
-        if masks_missing(estimator):
-            X = dense(X)
-            return ArraySamples(X, incomplete=has_missing(X))
         is_large = isinstance(X, np.ndarray) and X.size > LARGE and X.shape[0] >= X.shape[1]
+        is_large = is_large and not masks_missing(estimator)
         data = ArraySource(X, DataSummary.of([X])) if is_large else ArraySamples(X)
+    if masks_missing(estimator) and isinstance(data, ArraySamples):
+        data = _maybe_incomplete(data.X, "X")
     ranks = RANKS.get()
     return data if ranks is None else shared(data, ranks)
+
+
+def _maybe_incomplete(X: Any, name: str) -> ArraySamples:
+    """Return samples in memory, whose missing values are left out."""
+    X = dense(X)
+    _check_known(X, name)
+    return ArraySamples(X, incomplete=has_missing(X))
+
+
+def _check_known(X: np.ndarray, name: str) -> None:
+    if np.isnan(X).all():
+        raise ValueError(f"{name} contains NaN only. At least one value must be known.")
 
 
 def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> ArraySamples:
@@ -230,10 +249,9 @@ def validate_held_out(estimator: Any, X: Any, data: ArraySamples | Source) -> Ar
         source = open_stream(X, _chunk_check(estimator, reset=False, name="X_val"))
         X = np.concatenate(list(source.chunks())).astype(source.dtype, copy=False)
     else:
-        X = validate_samples(estimator, X, name="X_val")
+        X = validate_samples(estimator, X, name="X_val", allow_nan=masks_missing(estimator))
     if masks_missing(estimator):
-        X = dense(X)
-        return ArraySamples(X, incomplete=has_missing(X))
+        return _maybe_incomplete(X, "X_val")
     valid = ArraySamples(X, lazy=isinstance(data, Source) and X.shape[0] * X.shape[1] > LARGE)
     ranks = RANKS.get()
     return valid if ranks is None else shared(valid, ranks, "X_val")
@@ -247,13 +265,16 @@ def validate_pairs(estimator: Any, data: ArraySamples | Source, X_clean: Any, X_
         )
     if not isinstance(data, ArraySamples):
         raise ValueError("X_clean needs X as an array or sparse matrix in memory.")
-    clean = validate_samples(estimator, X_clean, name="X_clean")
+    clean = validate_samples(estimator, X_clean, name="X_clean", allow_nan=masks_missing(estimator))
     if clean.shape[0] != data.shape[0]:
         raise ValueError(
             f"X_clean has {clean.shape[0]} samples, but X has {data.shape[0]}; sample i of X_clean must be "
             "the clean version of sample i of X."
         )
     check_magnitude(data, "X")
+    if masks_missing(estimator):
+        clean = dense(clean)
+        _check_known(clean, "X_clean")
     pairs = PairedSamples(data.X, clean.astype(data.dtype, copy=False))
     ranks = RANKS.get()
     return pairs if ranks is None else shared(pairs, ranks, "X_clean")
@@ -287,7 +308,8 @@ def _chunk_check(estimator: Any, reset: bool, name: str = "X") -> Any:
 
     def check(chunk: Any) -> np.ndarray:
         is_first = first.pop() if first else False
-        return dense(validate_samples(estimator, samples_of(chunk), is_first, name, least=1))
+        allow_nan = masks_missing(estimator)
+        return dense(validate_samples(estimator, samples_of(chunk), is_first, name, 1, allow_nan))
 
     return check
 

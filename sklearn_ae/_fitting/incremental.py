@@ -220,6 +220,7 @@ def check_unchanged(previous: Previous, spec: ModelSpec, fields: dict[str, str],
     """
     parts = {name: name for name in ("hidden_layer_sizes", "activation", "tied_weights", "init")}
     parts |= {name: field for name, field in fields.items() if field in _ARCHITECTURE}
+    parts["missing"] = "masks_missing"
     changed = [
         n for n, field in parts.items() if repr(getattr(spec, field)) != repr(getattr(previous.spec, field))
     ]

@@ -64,6 +64,11 @@ class Previous:
     statistics: CodeStatistics
     spec: ModelSpec
 
+    @property
+    def offset(self) -> np.ndarray:
+        """Offset of the working units, in double precision."""
+        return self.module.offset.double().numpy()
+
     def can_train(self, spec: ModelSpec) -> bool:
         """Return whether its net can be trained; that of a model that fell back has lost its networks."""
         return spec.is_linear or spec.n_components == 0 or self.net.module_.encoder.network is not None
@@ -186,7 +191,8 @@ def fit_split(
         check_same_shape(previous, spec, split.whole.shape[1])
     resolved = config.resolved(split.train.shape, spec.init)
     with forked_global_rng(spec.runs_user_code, split.seed, config.device):
-        start = initialize(spec, split.train, split.seed, None if previous is None else previous.pca)
+        pca, offset = (None, None) if previous is None else (previous.pca, previous.offset)
+        start = initialize(spec, split.train, split.seed, pca, offset)
         with threads_for(start.module.n_weights, int(resolved.batch_size)):
             trained = train(start, split, resolved, previous)
             accepted = fall_back_to_pca(trained, split, config)
@@ -248,6 +254,7 @@ def check_same_shape(previous: Previous, spec: ModelSpec, n_features: int) -> No
         "the noise of the likelihood": before.loss.noise == spec.loss.noise,
         "loss": before.loss.discrete == spec.loss.discrete
         and (before.loss.scale_ is None) == (spec.loss.scale_ is None),
+        "missing": before.masks_missing == spec.masks_missing,
     }
     changed = [name for name, is_same in same.items() if not is_same]
     if changed:

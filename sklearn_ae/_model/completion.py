@@ -21,6 +21,7 @@ from sklearn_ae._model.incomplete import MAX_VALUES, posterior_precision
 from sklearn_ae._model.linear_gaussian import LinearGaussian
 from sklearn_ae._model.module import Autoencoder, ForwardOutput, Residual
 from sklearn_ae._model.statistics import working_blocks
+from sklearn_ae.corruptions import FeatureStats
 
 _LEAST_NOISE = 1e-7
 # Largest share of the observed values of a sample that is hidden from the encoder in training. The shares
@@ -52,6 +53,19 @@ class Completion(nn.Module):
         self.register_buffer("precision", 1.0 / noise.clamp_min(_LEAST_NOISE))
         self.register_buffer("known", known)
 
+    @classmethod
+    def by(
+        cls, linear: LinearGaussian, n_components: int, known: Tensor, observed_share: float
+    ) -> Completion:
+        """Return the completion by a linear model; the loadings of further components are zero."""
+        W, noise = torch.from_numpy(linear.W), torch.from_numpy(linear.noise)
+        noise = noise.expand(W.shape[1]).clone()
+        return cls(F.pad(W, (0, 0, 0, n_components - len(W))), noise, known, observed_share)
+
+    def like(self, linear: LinearGaussian) -> Completion:
+        """Return the completion by another linear model."""
+        return self.by(linear, len(self.W), self.known, self.observed_share)
+
     def missing(self, x: Tensor) -> Tensor:
         """Return the mask of the missing values."""
         return x.isnan() | ~self.known
@@ -68,6 +82,12 @@ class Completion(nn.Module):
                 gaps = missing[rows]
                 values[rows] = (self._mean(x[rows], gaps, self._root(gaps)) @ self.W.double()).to(x)
         return torch.where(missing, values, x), missing
+
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiply the units of the samples by a factor."""
+        self.W /= factor
+        self.precision *= factor**2
 
     @torch.no_grad()
     def log_variance_change(self, missing: Tensor) -> Tensor:
@@ -97,13 +117,11 @@ class Completion(nn.Module):
         return torch.linalg.cholesky(precision)
 
 
-def completion_by(linear: LinearGaussian, samples: Any) -> Completion:
+def completion_by(linear: LinearGaussian, samples: Any, n_components: int) -> Completion:
     """Return the completion of training samples by a linear model in working units."""
-    W, noise = torch.from_numpy(linear.W), torch.from_numpy(linear.noise)
     missing = np.isnan(samples.array)
     known = torch.from_numpy(~missing.all(axis=0))
-    share = max(1.0 - float(missing.mean()), 1e-12)
-    return Completion(W, noise.expand(W.shape[1]).clone(), known, share)
+    return Completion.by(linear, n_components, known, max(1.0 - float(missing.mean()), 1e-12))
 
 
 class IncompleteEncoder(Residual):
@@ -210,6 +228,11 @@ class IncompleteAutoencoder(Autoencoder):
             product += float((change * (x.nan_to_num(0.0) - filled)).sum())
             square += float(change.square().sum())
         return min(max(product / square, 0.0), 1.0) if square > 0 else 0.0
+
+    def change_units(self, offset: Tensor, scale: float, seen: FeatureStats | None) -> None:
+        """Switch to other working units, also those of the completion."""
+        self.encoder.completion.rescale(scale / self.scale)
+        super().change_units(offset, scale, seen)
 
     def _thinned(self, x: Tensor, generator: Generator) -> Tensor:
         """Return samples some of whose values are hidden."""

@@ -88,7 +88,7 @@ class IncompleteFactors:
         pca.explained_variance_ = spectrum[:n_components]
         pca.explained_variance_ratio_ = spectrum[:n_components] / (spectrum.sum() or 1.0)
         pca.singular_values_ = np.sqrt(spectrum[:n_components] * (n - 1))
-        pca.noise_variance_ = noise if n_components < min(n, d) else 0.0
+        pca.noise_variance_ = noise if n_components < d else 0.0
         pca.n_components_, pca.n_features_in_, pca.n_samples_ = n_components, d, n
         return pca
 
@@ -97,7 +97,8 @@ def _initial_loadings(x: np.ndarray, observed: np.ndarray, k: int, seed: int) ->
     """Return loadings (d, k): principal axes of samples with zeros for what is missing."""
     if not k:
         return np.zeros((x.shape[1], 0))
-    pca = PCA(k, svd_solver="auto", random_state=seed).fit(x)
+    with np.errstate(invalid="ignore", divide="ignore"):  # ratios of zero variance
+        pca = PCA(k, svd_solver="auto", random_state=seed).fit(x)
     share = np.maximum(observed.mean(axis=0), 1e-3)
     noise = pca.noise_variance_
     return np.sqrt(np.maximum(pca.explained_variance_ - noise, 1e-3)) * (pca.components_ / np.sqrt(share)).T

@@ -193,7 +193,9 @@ class Start:
         )
 
 
-def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Start:
+def initialize(
+    spec: ModelSpec, samples: Any, seed: int, pca: Any = None, offset: np.ndarray | None = None
+) -> Start:
     """Return the autoencoder at PCA, or with random weights if ``init="random"``.
 
     Parameters
@@ -205,6 +207,8 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
         Of the weights.
     pca : PCA, default=None
         The initial PCA; None fits one to ``samples``.
+    offset : ndarray of shape (d,), default=None
+        That of the weights that a warm start continues. None is the mean of the linear model.
     """
     initial = initial_pca(samples, spec.n_components, seed, pca, spec.loss.scale_)
     is_share = isinstance(spec.n_components, float)
@@ -212,12 +216,12 @@ def initialize(spec: ModelSpec, samples: Any, seed: int, pca: Any = None) -> Sta
     generator = Generator().manual_seed(seed)
     linear = _linear_gaussian(spec, samples, initial, seed)
     if linear is not None and linear.mean is not None:
-        initial = replace(initial, offset=linear.mean)
+        initial = replace(initial, offset=linear.mean if offset is None else offset)
     x = torch.from_numpy((samples.head(_N_PROBES) - initial.offset) / initial.scale).double()
     kind = Autoencoder if spec.loss.scale_ is None else FeaturewiseAutoencoder
     completion = None
     if spec.masks_missing:
-        completion = completion_by(linear or probabilistic_pca(initial), samples)
+        completion = completion_by(linear or probabilistic_pca(initial), samples, width)
         kind = IncompleteAutoencoder if spec.loss.scale_ is None else IncompleteFeaturewiseAutoencoder
         x, _ = completion(x)
     encoder, decoder = build_residuals(spec, initial, linear, width, x, generator)
@@ -254,6 +258,9 @@ def _weights_at(linear: LinearGaussian, module: Autoencoder, generator: Generato
     weights = module.state_dict()
     if linear.whitening is not None:
         weights |= {f"whitening.{name}": tensor for name, tensor in linear.whitening.state_dict().items()}
+    if isinstance(module.encoder, IncompleteEncoder):
+        completion = module.encoder.completion.like(linear)
+        weights |= {f"encoder.completion.{name}": tensor for name, tensor in completion.state_dict().items()}
     noise = torch.from_numpy(linear.noise).log()
     weights["noise.log_variance"] = noise.expand_as(weights["noise.log_variance"])
     for part, path in zip(("encoder", "decoder"), paths, strict=True):

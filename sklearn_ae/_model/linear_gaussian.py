@@ -134,7 +134,7 @@ def incomplete_factor_analysis(samples: Any, initial: InitialPCA) -> LinearGauss
     """Return factor analysis of samples with missing values, with as many factors as PCA has components."""
     factors = IncompleteFactors.fit(samples.array, initial.pca.n_components_, shared=False)
     W, noise = factors.W / initial.scale, np.maximum(factors.noise / initial.scale**2, LEAST_NOISE)
-    return replace(_rotated(W, noise), mean=factors.mean)
+    return replace(_rotated(W, noise), mean=factors.mean, smoother=probabilistic_pca(initial))
 
 
 def _rotated(W: np.ndarray, psi: np.ndarray) -> LinearGaussian:

@@ -9,6 +9,7 @@ from scipy.linalg import solve_triangular
 
 from sklearn_ae import bottlenecks, losses
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
+from sklearn_ae._model.completion import IncompleteEncoder
 from sklearn_ae.onnx import _normal_scores
 from sklearn_ae.onnx._graph import Graph, NotExportableError
 from sklearn_ae.onnx._layers import apply
@@ -99,6 +100,11 @@ def _working_codes(graph: Graph, model: Any, Z: str) -> str:
 
 
 def _encoded(graph: Graph, module: Any, x: str) -> str:
+    if isinstance(module.encoder, IncompleteEncoder):
+        raise NotExportableError(
+            "The encoder of a model with missing='mask' cannot be exported to ONNX, because it computes the "
+            "conditional means of missing values. Fill them in first, and set missing='error'."
+        )
     a = _sum_of_parts(graph, module.encoder, x)
     convert = _BOTTLENECKS.get(type(module.bottleneck))
     if convert is None:
