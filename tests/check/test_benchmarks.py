@@ -336,3 +336,14 @@ def test_small_data(tmp_path):
     (k, nats), (k_two_jobs, nats_two_jobs) = re.findall(r"chose (\d+), (-?[\d.]+) nats", out)
     assert k == k_two_jobs
     assert float(nats) == pytest.approx(float(nats_two_jobs), rel=0.01)
+
+
+def test_imputation(tmp_path):
+    out = run(tmp_path, EXAMPLES / "benchmarks" / "imputation.py", "--quick")
+    rows = re.findall(r"^\| (\w+) \| 200 x \d+ \| 30 % at random \| ([\d. |]+) \|", out, re.MULTILINE)
+    assert {name for name, _ in rows} == {"breast_cancer", "diabetes", "digits"}
+    for _, errors in rows:
+        mean, *_, ours = map(float, errors.split(" | "))
+        assert ours < mean
+    assert float(re.search(r"over that of KNN: ([\d.]+)", out).group(1)) < 1
+    assert len(re.findall(r"^\| average \|(?: 0\.\d+ \|){4}$", out, re.MULTILINE)) == 1

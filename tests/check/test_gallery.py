@@ -245,6 +245,16 @@ def check_train_with_torchrun(out, n_processes=1):
     assert number(out, r"autoencoder ([\d.]+)$") < 0.02 * number(out, r"PCA ([\d.]+)")
 
 
+def check_impute_missing_values(out):
+    accuracy = {name: float(x) for name, x in re.findall(r"^(.+): accuracy ([\d.]+)", out, re.MULTILINE)}
+    error = {name: float(x) for name, x in re.findall(r"^(.+): .* hidden pixels ([\d.]+)", out, re.MULTILINE)}
+    assert len(accuracy) == 7
+    assert min(error, key=error.get) in ("AEImputer", "nearest neighbours")
+    assert error["AEImputer"] < 0.7 * error["mean"]
+    assert accuracy["AEImputer"] > accuracy["mean"] + 0.02
+    assert accuracy["24 codes of incomplete samples"] > accuracy["mean, then 24 principal components"]
+
+
 CHECKS = {
     "replace_pca": check_replace_pca,
     "choose_latent_size": check_choose_latent_size,
@@ -257,6 +267,7 @@ CHECKS = {
     "sparse_features": check_sparse_features,
     "attribute_arithmetic": check_attribute_arithmetic,
     "outliers_in_tables": check_outliers_in_tables,
+    "impute_missing_values": check_impute_missing_values,
     "mixed_types": check_mixed_types,
     "latent_space": check_latent_space,
     "search_on_a_cluster": check_search_on_a_cluster,
