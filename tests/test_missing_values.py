@@ -15,7 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Generator, nn
 
-from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
+from sklearn_ae import (
+    AEOutlierDetector,
+    AutoencoderTransformer,
+    AutoencoderTransformerCV,
+    VAETransformer,
+    metrics,
+)
 from sklearn_ae._data.sources import ArraySource, DataSummary
 from sklearn_ae._estimators.validation import check_can_mask
 from sklearn_ae._model.completion import Completion, posterior_precision
@@ -467,8 +473,9 @@ def test_noise_at_the_floor_does_not_make_training_diverge():
 
 def test_offsets_and_units_change_nothing_else():
     base = FITTED["linear"]
-    other = linear().fit(1e-6 * (X + 1e6))
-    np.testing.assert_allclose(other.impute(1e-6 * (X + 1e6)) * 1e6 - 1e6, base.impute(X), atol=1e-4)
+    moved = 1e-6 * (X + 1e6)
+    other = linear().fit(moved)
+    np.testing.assert_allclose(other.impute(moved) * 1e6 - 1e6, base.impute(X), atol=1e-4)
     shift = (~GAPS).sum(axis=1) * np.log(1e6)
     np.testing.assert_allclose(
         other.score_samples(1e-6 * (X + 1e6)), base.score_samples(X) + shift, atol=1e-3
@@ -896,6 +903,17 @@ def test_onnx(name):
         with pytest.raises(NotImplementedError, match="missing='mask'"):
             onnx.to_onnx(model, X[:1], method=method)
     assert onnx.to_onnx(model, model.transform(X[:1]), method="inverse_transform").SerializeToString()
+
+
+def test_tools_with_gaps():
+    """Densities and codes are defined; what compares X with its reconstruction needs all values."""
+    model = FITTED["VAE"]
+    assert metrics.log_likelihood_scorer(model, X) == pytest.approx(model.score(X))
+    assert np.isfinite(metrics.mutual_information(model, X))
+    assert np.isfinite(metrics.total_correlation(model, X))
+    for needs_all in (metrics.explained_variance_scorer, metrics.neg_reconstruction_error_scorer):
+        with pytest.raises(ValueError, match="contains NaN"):
+            needs_all(model, X)
 
 
 @pytest.mark.slow
