@@ -643,7 +643,8 @@ def test_gradients_do_not_pass_through_what_was_filled_in():
 @pytest.mark.parametrize("name", FITTED)
 def test_float32(name):
     model = clone(FITTED[name]).fit(X.astype(np.float32))
-    for values in (model.transform(X.astype(np.float32)), model.impute(X.astype(np.float32))):
+    for method in ("transform", "impute", "reconstruction_error"):
+        values = getattr(model, method)(X.astype(np.float32))
         assert values.dtype == np.float32
     check_defined(model, X.astype(np.float32))
     if name in LINEAR:
