@@ -66,6 +66,8 @@ ESTIMATORS = [
     VAETransformer(n_components=None, hidden_layer_sizes=()),
     small(VAETransformer, tied_weights=True, n_importance_samples=2),
     small(VAETransformer, likelihood=Gaussian("full")),
+    small(missing="mask"),
+    small(VAETransformer, missing="mask"),
     AEOutlierDetector(small(), n_estimators=2),
     AEOutlierDetector(VAETransformer(hidden_layer_sizes=()), robust=False, n_estimators=2),
 ]
@@ -76,6 +78,12 @@ SLOW_ESTIMATORS = [
         corruption="rayleigh", penalty="kl_sparsity", init="random", tied_weights=True, early_stopping=True
     ),
     small(penalty=Contractive(0.1) + L1(0.1), hidden_layer_sizes=(), whiten=True),
+    AutoencoderTransformer(missing="mask"),
+    VAETransformer(missing="mask"),
+    AutoencoderTransformer(n_components=None, hidden_layer_sizes=(), whiten=True, missing="mask"),
+    small(AutoencoderTransformerCV, cv=2, missing="mask"),
+    small(bottleneck="ordered", corruption="gaussian", penalty="l1", tied_weights=True, missing="mask"),
+    small(VAETransformer, likelihood=Gaussian("per_column"), missing="mask"),
     small(loss="poisson", prior=Flow(transforms=1, hidden_layer_sizes=(4,))),
     small(VAETransformer, likelihood="poisson"),
     small(VAETransformer, likelihood="auto"),

@@ -15,7 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Generator, nn
 
-from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
+from sklearn_ae import (
+    AEOutlierDetector,
+    AutoencoderTransformer,
+    AutoencoderTransformerCV,
+    VAETransformer,
+    metrics,
+)
 from sklearn_ae._data.sources import ArraySource, DataSummary
 from sklearn_ae._estimators.validation import check_can_mask
 from sklearn_ae._model.completion import Completion, posterior_precision
@@ -106,7 +112,7 @@ def check_defined(model, X):
     assert (errors >= 0).all()
     for filled in (model.impute(X), *model.impute(X, n_draws=2, random_state=0)):
         assert np.isfinite(filled).all()
-        np.testing.assert_array_equal(filled[~gaps], X[~gaps])
+        np.testing.assert_allclose(filled[~gaps], X[~gaps], rtol=1e-6)
 
 
 # -- linear models: closed forms ------------------------------------------------------------
@@ -475,8 +481,9 @@ def test_noise_at_the_floor_does_not_make_training_diverge():
 
 def test_offsets_and_units_change_nothing_else():
     base = FITTED["linear"]
-    other = linear().fit(1e-6 * (X + 1e6))
-    np.testing.assert_allclose(other.impute(1e-6 * (X + 1e6)) * 1e6 - 1e6, base.impute(X), atol=1e-4)
+    moved = 1e-6 * (X + 1e6)
+    other = linear().fit(moved)
+    np.testing.assert_allclose(other.impute(moved) * 1e6 - 1e6, base.impute(X), atol=1e-4)
     shift = (~GAPS).sum(axis=1) * np.log(1e6)
     np.testing.assert_allclose(
         other.score_samples(1e-6 * (X + 1e6)), base.score_samples(X) + shift, atol=1e-3
@@ -644,7 +651,8 @@ def test_gradients_do_not_pass_through_what_was_filled_in():
 @pytest.mark.parametrize("name", FITTED)
 def test_float32(name):
     model = clone(FITTED[name]).fit(X.astype(np.float32))
-    for values in (model.transform(X.astype(np.float32)), model.impute(X.astype(np.float32))):
+    for method in ("transform", "impute", "reconstruction_error"):
+        values = getattr(model, method)(X.astype(np.float32))
         assert values.dtype == np.float32
     check_defined(model, X.astype(np.float32))
     if name in LINEAR:
@@ -790,11 +798,13 @@ def test_numbers_of_draws(n_draws):
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_draws_are_reproducible_and_differ(name):
+def test_draws_are_reproducible_and_differ(name, unperturbed):
     model = FITTED[name]
     draws = model.impute(X, n_draws=2, random_state=3)
     np.testing.assert_array_equal(draws, model.impute(X, n_draws=2, random_state=3))
     assert (draws[0] != draws[1])[GAPS].all()
+    np.testing.assert_array_equal(draws[:, ~GAPS], np.tile(X[~GAPS], (2, 1)))
+    np.testing.assert_array_equal(model.impute(X)[~GAPS], X[~GAPS])
     complete = low_rank()
     np.testing.assert_array_equal(model.impute(complete), complete)
     np.testing.assert_array_equal(model.impute(complete, n_draws=1)[0], complete)
@@ -904,6 +914,17 @@ def test_onnx(name):
         with pytest.raises(NotImplementedError, match="missing='mask'"):
             onnx.to_onnx(model, X[:1], method=method)
     assert onnx.to_onnx(model, model.transform(X[:1]), method="inverse_transform").SerializeToString()
+
+
+def test_tools_with_gaps():
+    """Densities and codes are defined; what compares X with its reconstruction needs all values."""
+    model = FITTED["VAE"]
+    assert metrics.log_likelihood_scorer(model, X) == pytest.approx(model.score(X))
+    assert np.isfinite(metrics.mutual_information(model, X))
+    assert np.isfinite(metrics.total_correlation(model, X))
+    for needs_all in (metrics.explained_variance_scorer, metrics.neg_reconstruction_error_scorer):
+        with pytest.raises(ValueError, match="contains NaN"):
+            needs_all(model, X)
 
 
 @pytest.mark.slow

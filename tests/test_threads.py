@@ -54,6 +54,8 @@ def estimators():
         "cv": AutoencoderTransformerCV([1, 2], cv=2, **SMALL),
         "vae": VAETransformer(2, **SMALL),
         "vae, random": VAETransformer(2, **forced, prior="mixture", likelihood="bernoulli"),
+        "incomplete": AutoencoderTransformer(2, **forced, missing="mask"),
+        "vae, incomplete": VAETransformer(2, **SMALL, early_stopping=False, missing="mask"),
         "detector": AEOutlierDetector(n_estimators=1, random_state=0),
         "log-likelihood detector": AEOutlierDetector(
             AutoencoderTransformer(2, **forced),
@@ -72,13 +74,16 @@ def names():
 def methods_of(estimator):
     names = ["fit", "transform", "inverse_transform", "score_samples", "score", "reconstruction_error"]
     names += ["partial_fit", "fit_transform", "elbo", "kl_divergence", "posterior", "sample", "truncate"]
-    names += ["predict", "decision_function", "pvalues", "explain", "fit_predict"]
+    names += ["impute", "predict", "decision_function", "pvalues", "explain", "fit_predict"]
     return [name for name in names if hasattr(type(estimator), name)]
 
 
 def X_of(name):
     n = 50 if name == "log-likelihood detector" else 120
-    return np.random.RandomState(1).beta(0.7, 1.5, size=(n, 9))
+    X = np.random.RandomState(1).beta(0.7, 1.5, size=(n, 9))
+    if "incomplete" in name:
+        X[np.random.RandomState(2).uniform(size=X.shape) < 0.2] = np.nan
+    return X
 
 
 @functools.cache
@@ -93,7 +98,7 @@ def result_of(name, method):
         return []
     if method in ("fit", "partial_fit", "fit_transform", "fit_predict"):
         model = clone(model)
-        fresh = getattr(model, method)(X)
+        fresh = getattr(model, method)(np.nan_to_num(X) if method == "partial_fit" else X)
         shown = model.predict if isinstance(model, AEOutlierDetector) else model.transform
         return [np.asarray(fresh) if method.startswith("fit_") else shown(X)]
     if method == "inverse_transform":

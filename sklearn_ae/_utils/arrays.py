@@ -28,7 +28,7 @@ def sum_of_observed(errors: Any) -> Any:
     """Return the sums of rows without NaN, scaled to the number of columns; 0 for rows of NaN."""
     missing = errors != errors  # of arrays and tensors
     errors[missing] = 0.0
-    n_observed = (~missing).sum(axis=1)
+    n_observed = (~missing).sum(axis=1, dtype=errors.dtype)  # the quotient keeps the precision
     total = errors.sum(axis=1)
     n_observed[n_observed == 0] = 1
     return total * (errors.shape[1] / n_observed)
