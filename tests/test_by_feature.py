@@ -272,16 +272,20 @@ def test_attributes():
     nb = VAETransformer(1, likelihood="negative_binomial", **SMALL).fit(X[:, [4, 6]])
     with pytest.raises(AttributeError, match="noise_variance_"):
         _ = nb.noise_variance_
+    assert nb.dispersion_.shape == (2,)
+    assert list(np.flatnonzero(np.isfinite(vae.dispersion_))) == [6]
+    for model in (VAETransformer(1), VAETransformer(1, likelihood=ByFeature({"gaussian": [0, 1]}))):
+        with pytest.raises(AttributeError, match=r"dispersion_.*'negative_binomial'"):
+            _ = model.set_params(**SMALL).fit(X[:, [0, 7]]).dispersion_
 
 
 def test_negative_binomial_is_better_than_poisson_for_overdispersed_counts():
     rng = np.random.RandomState(0)
     counts = rng.poisson(5 * rng.gamma(1, 1, size=(600, 4)))
-    scores = [
-        VAETransformer(0, likelihood=likelihood).fit(counts).score(counts)
-        for likelihood in ("negative_binomial", "poisson")
-    ]
+    models = [VAETransformer(0, likelihood=name).fit(counts) for name in ("negative_binomial", "poisson")]
+    scores = [model.score(counts) for model in models]
     assert scores[0] > scores[1] + 1
+    np.testing.assert_allclose(models[0].dispersion_, 1.0, atol=0.2)
     expected = stats.nbinom.logpmf(counts, 1, 1 / 6).sum(axis=1).mean()
     assert scores[0] == pytest.approx(expected, abs=0.1)
 

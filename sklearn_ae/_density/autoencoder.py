@@ -139,7 +139,7 @@ class AutoencoderPosterior:
         decoded = _decoded(module, noise)
         latent = latent_model(module, statistics, noise, pca, decoded.decoder)
         scale = latent.scale
-        if pca is not None:  # directions without variance cannot be whitened
+        if pca is not None and len(scale):  # directions without variance cannot be whitened
             scale = torch.diag(scale.diagonal().clamp_min(max(1e-8 * float(scale.max()), 1e-15)))
         return cls(decoded, replace(latent, scale=scale))
 

@@ -132,6 +132,8 @@ def posterior_draws(
     -------
     u : Tensor of shape (n_draws, n, k)
     """
+    if codes.shape[1] == 0:
+        return normal
     parts = []
     for chunk in indices(len(x), x).split(512):
         posterior = _Posterior(x[chunk], decoder, model, observation)
