@@ -557,7 +557,9 @@ class VAETransformer(BaseAutoencoder):
         counts = np.full(len(self.mean_), isinstance(likelihood, NegativeBinomial))
         if isinstance(likelihood, ByFeature):
             counts = likelihood.parts_.are("negative_binomial")
-        self._require(counts.any(), "dispersion_", f"{likelihood!r} has no 'negative_binomial' features")
+        self._require(
+            bool(counts.any()), "dispersion_", f"{likelihood!r} has no 'negative_binomial' features"
+        )
         log_dispersion = self.module_.noise.common.double().clamp(min=NegativeBinomial.least)
         return np.where(counts, log_dispersion.exp().numpy(), np.nan)
 
