@@ -276,7 +276,7 @@ class NegativeBinomial(Poisson):
     needs_samples = True
 
     _names = "likelihood='negative_binomial'", "likelihood='gaussian'"
-    _least = math.log(1e-4)
+    least = math.log(1e-4)  # of the logarithm of the dispersion
 
     __call__ = losses.Loss.__call__  # the loss depends on the dispersion
 
@@ -329,7 +329,7 @@ class NegativeBinomial(Poisson):
     def _terms(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return counts, inverse dispersions, and logits of the probability of a further count."""
         assert log_noise is not None
-        log_noise = log_noise.clamp(min=self._least)
+        log_noise = log_noise.clamp(min=self.least)
         return x.clamp(min=0), (-log_noise).exp(), eta.clamp(max=self._max_eta) + log_noise
 
 

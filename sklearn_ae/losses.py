@@ -410,7 +410,15 @@ class Categorical(_CanonicalLoss):
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             return int(column), f"but it has the value {x[row, column]:.6g}, not 0 or 1: use OneHotEncoder"
-        counts = x.reshape(len(x), -1, self.n_categories).sum(axis=2)
+        groups = x.reshape(len(x), -1, self.n_categories)
+        n_missing = np.isnan(groups).sum(axis=2)
+        if (n_missing % self.n_categories).any():
+            row, group = np.argwhere(n_missing % self.n_categories)[0]
+            return int(group * self.n_categories), (
+                f"but {n_missing[row, group]} of the {self.n_categories} features of its group are NaN in "
+                f"sample {row}: a missing category is NaN in all of them"
+            )
+        counts = groups.sum(axis=2)
         if (counts > 1).any():
             row, group = np.argwhere(counts > 1)[0]
             n = int(counts[row, group])

@@ -22,6 +22,7 @@ from sklearn_ae import (
     losses,
 )
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._density.observations import ObservedFeatures, OptionObservation
 from sklearn_ae.likelihoods import ByFeature, NegativeBinomial
 from sklearn_ae.networks import Conv
 
@@ -128,6 +129,18 @@ def test_negative_binomial_without_dispersion_is_poisson():
     eta = torch.full_like(x, 0.5)
     log_p = NegativeBinomial().log_prob(eta, x, torch.full((1,), -20.0, dtype=torch.float64))
     np.testing.assert_allclose(log_p, likelihoods.Poisson().log_prob(eta, x), atol=5e-3)
+
+
+@pytest.mark.parametrize("option", [ByFeature(GROUPS), losses.ByFeature(LOSS_GROUPS)])
+def test_log_probabilities_of_features_add_up(option):
+    eta, log_noise = tensors()
+    observation = OptionObservation(fitted_option(option), log_noise)
+    x = torch.from_numpy(in_loss_units(X[:5]))
+    entries = observation.entries(eta, x)
+    np.testing.assert_allclose(entries.sum(1), -observation.misfit(eta, x), rtol=1e-12)
+    x[:, [0, 1, 2, 3]] = torch.nan
+    rest = ObservedFeatures(observation).misfit(eta, x)
+    np.testing.assert_allclose(rest, -entries[:, 4:].sum(1), rtol=1e-12)
 
 
 def total_log_prob(option, x, log_noise):
@@ -272,16 +285,20 @@ def test_attributes():
     nb = VAETransformer(1, likelihood="negative_binomial", **SMALL).fit(X[:, [4, 6]])
     with pytest.raises(AttributeError, match="noise_variance_"):
         _ = nb.noise_variance_
+    assert nb.dispersion_.shape == (2,)
+    assert list(np.flatnonzero(np.isfinite(vae.dispersion_))) == [6]
+    for model in (VAETransformer(1), VAETransformer(1, likelihood=ByFeature({"gaussian": [0, 1]}))):
+        with pytest.raises(AttributeError, match=r"dispersion_.*'negative_binomial'"):
+            _ = model.set_params(**SMALL).fit(X[:, [0, 7]]).dispersion_
 
 
 def test_negative_binomial_is_better_than_poisson_for_overdispersed_counts():
     rng = np.random.RandomState(0)
     counts = rng.poisson(5 * rng.gamma(1, 1, size=(600, 4)))
-    scores = [
-        VAETransformer(0, likelihood=likelihood).fit(counts).score(counts)
-        for likelihood in ("negative_binomial", "poisson")
-    ]
+    models = [VAETransformer(0, likelihood=name).fit(counts) for name in ("negative_binomial", "poisson")]
+    scores = [model.score(counts) for model in models]
     assert scores[0] > scores[1] + 1
+    np.testing.assert_allclose(models[0].dispersion_, 1.0, atol=0.2)
     expected = stats.nbinom.logpmf(counts, 1, 1 / 6).sum(axis=1).mean()
     assert scores[0] == pytest.approx(expected, abs=0.1)
 
@@ -598,3 +615,159 @@ def test_samples_are_categories_and_counts():
     assert (drawn[:, 6] == drawn[:, 6].astype(int)).all()
     unknown = table[:1].assign(colour="violet")
     assert np.isfinite(pipeline.score(unknown))
+
+
+# -- missing values -------------------------------------------------------------------------
+
+VARIABLES = [[0], [1, 2, 3], [4], [5], [6], [7], [8, 9], [10, 12, 11]]
+INCOMPLETE = [
+    VAETransformer(1, likelihood=ByFeature(GROUPS), missing="mask", **SMALL),
+    VAETransformer(0, likelihood=ByFeature(GROUPS), missing="mask", **SMALL),
+    AutoencoderTransformer(2, loss=losses.ByFeature(LOSS_GROUPS), missing="mask", **SMALL),
+    AutoencoderTransformer(
+        2, loss=losses.ByFeature(LOSS_GROUPS), missing="mask", **(SMALL | {"init": "random"})
+    ),
+]
+
+
+def with_gaps(X, share=0.3, seed=0):
+    """Return samples of which a share of the variables is missing."""
+    rng = np.random.RandomState(seed)
+    X = X.copy()
+    for features in VARIABLES:
+        X[np.ix_(rng.uniform(size=len(X)) < share, features)] = np.nan
+    return X
+
+
+GAPS = with_gaps(X)
+
+
+def log_joint(vae, x, z):
+    """Return log p(x, z) of the observed features of one sample x for codes z (m, 1)."""
+    mean = vae.inverse_transform(z)
+    total = stats.norm.logpdf(z[:, 0])
+    for j in (0, 7):
+        if not np.isnan(x[j]):
+            total += stats.norm.logpdf(x[j], mean[:, j], np.sqrt(vae.noise_variance_[j]))
+    if not np.isnan(x[4]):
+        total += stats.poisson.logpmf(x[4], mean[:, 4])
+    if not np.isnan(x[6]):
+        r = 1 / vae.dispersion_[6]
+        total += stats.nbinom.logpmf(x[6], r, r / (r + mean[:, 6]))
+    if not np.isnan(x[5]):
+        total += np.log(mean[:, 5] if x[5] else 1 - mean[:, 5])
+    for group in GROUPS["categorical"]:
+        if not np.isnan(x[group[0]]):
+            total += np.log(mean[:, group] @ x[group])
+    return total
+
+
+def test_densities_and_draws_of_incomplete_samples_are_those_of_quadrature():
+    vae = clone(INCOMPLETE[0]).set_params(max_iter=30).fit(GAPS)
+    z = np.linspace(-8, 8, 1601)[:, None]
+    test = with_gaps(table(12, seed=1), share=0.4, seed=1)
+    joint = np.array([log_joint(vae, x, z) for x in test])
+    highest = joint.max(axis=1, keepdims=True)
+    weights = np.exp(joint - highest)
+    expected = highest[:, 0] + np.log(weights.sum(axis=1) * 0.01)
+    np.testing.assert_allclose(vae.score_samples(test), expected, atol=0.1)
+
+    draws = vae.impute(test, n_draws=2000, random_state=0)
+    mean = weights / weights.sum(axis=1, keepdims=True) @ vae.inverse_transform(z)
+    for features in ([1, 2, 3], [8, 9], [10, 11, 12], [5]):
+        rows = np.isnan(test[:, features[0]])
+        drawn = draws[:, rows][..., features].mean(axis=0)
+        error = np.abs(drawn - mean[rows][:, features])  # of the normal approximation of the posterior
+        assert error.mean() < 0.04
+        assert error.max() < 0.15
+    rows = np.isnan(test[:, 0])
+    assert np.corrcoef(draws[:, rows, 0].mean(axis=0), mean[rows, 0])[0, 1] > 0.95
+
+
+def test_the_density_of_incomplete_numbers_is_that_of_their_normal_distribution():
+    rng = np.random.RandomState(0)
+    A = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 5)) + 0.5 * rng.normal(size=(300, 5))
+    A = A * [1, 10, 0.1, 3, 1] + 5
+    A[rng.uniform(size=A.shape) < 0.2] = np.nan
+    params = {"hidden_layer_sizes": (), "missing": "mask", "max_iter": 5, "random_state": 0}
+    vae = VAETransformer(2, likelihood=ByFeature({"gaussian": slice(None)}), **params).fit(A)
+    origin, *points = vae.inverse_transform(np.vstack([np.zeros(2), np.eye(2)]))
+    W = np.array(points) - origin
+    covariance = W.T @ W + np.diag(vae.noise_variance_)
+    expected = []
+    for x in A:
+        j = np.flatnonzero(~np.isnan(x))
+        normal = stats.multivariate_normal(origin[j], covariance[np.ix_(j, j)]) if len(j) else None
+        expected.append(normal.logpdf(x[j]) if len(j) else 0.0)
+    np.testing.assert_allclose(vae.score_samples(A), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", INCOMPLETE, ids=range(len(INCOMPLETE)))
+class TestIncompleteSamples:
+    def test_filled_categories_are_probabilities_and_drawn_ones_are_one_hot(self, model):
+        model = clone(model).fit(GAPS)
+        missing = np.isnan(GAPS)
+        filled, drawn = model.impute(GAPS), model.impute(GAPS, n_draws=2, random_state=0)
+        for whole in (filled, *drawn):
+            np.testing.assert_array_equal(whole[~missing], GAPS[~missing])
+            for group in GROUPS["categorical"]:
+                np.testing.assert_allclose(whole[:, group].sum(axis=1), 1.0, rtol=1e-6)
+        discrete = [j for j in range(13) if j not in GROUPS["gaussian"]]
+        assert ((drawn[..., discrete] >= 0) & (drawn[..., discrete] % 1 == 0)).all()
+        one_hot = [j for group in GROUPS["categorical"] for j in group]
+        assert (drawn[..., [*one_hot, 5]] <= 1).all()
+        assert not np.array_equal(*drawn)
+        np.testing.assert_array_equal(model.impute(GAPS, n_draws=2, random_state=0), drawn)
+
+    def test_missing_features_add_nothing(self, model):
+        model = clone(model).fit(GAPS)
+        nothing = np.full((1, 13), np.nan)
+        np.testing.assert_allclose(model.score_samples(nothing), 0.0, atol=1e-6)
+        np.testing.assert_allclose(model.reconstruction_error(nothing), 0.0)
+        for features in ([1, 2, 3], [8, 9]):  # the probability of a category is at most one
+            some = with_gaps(table(50, seed=2), seed=2)
+            some = some[~np.isnan(some[:, features[0]])]
+            rest = some.copy()
+            rest[:, features] = np.nan
+            scores, errors = zip(
+                *(model.score_samples(x, return_std=True) for x in (some, rest)), strict=True
+            )
+            assert (scores[0] < scores[1] + 1e-6 + 3 * np.hypot(*errors)).all()
+
+    def test_features_of_a_category_are_hidden_together(self, model):
+        module = clone(model).fit(GAPS).module_
+        x = torch.zeros((2000, 13), dtype=module.offset.dtype)
+        hidden = module._thinned(x, torch.Generator().manual_seed(0)).isnan().numpy()
+        for features in VARIABLES:
+            assert 0.2 < hidden[:, features[0]].mean() < 0.3
+            assert (hidden[:, features] == hidden[:, features[:1]]).all()
+        assert len(np.unique(hidden[:, [features[0] for features in VARIABLES]], axis=0)) > 50
+
+    def test_partly_missing_categories_are_refused(self, model):
+        model = clone(model).fit(GAPS)
+        for values in ([1, np.nan, np.nan], [0, 0, np.nan], [1, 1, np.nan]):
+            A = GAPS.copy()
+            A[5, 1:4] = values
+            for method in (model.fit, model.score_samples, model.impute):
+                with pytest.raises(ValueError, match=r"3 features of its group are NaN in sample 5: .* all"):
+                    method(A)
+
+    def test_copies(self, model):
+        model = clone(model).fit(GAPS)
+        copy = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(copy.impute(GAPS), model.impute(GAPS))
+        np.testing.assert_array_equal(copy.score_samples(GAPS), model.score_samples(GAPS))
+
+
+def test_imputation_uses_the_other_features():
+    """A missing category follows from a number, and a missing number from a category."""
+    complete = table(400, seed=3)
+    for model in (INCOMPLETE[0], INCOMPLETE[2]):
+        model = clone(model).set_params(max_iter=30).fit(GAPS)
+        A = complete.copy()
+        A[:, 1:4] = np.nan
+        hits = model.impute(A)[:, 1:4].argmax(axis=1) == complete[:, 1:4].argmax(axis=1)
+        assert hits.mean() > 0.6
+        A = complete.copy()
+        A[:, 0] = np.nan
+        assert np.corrcoef(model.impute(A)[:, 0], complete[:, 0])[0, 1] > 0.7

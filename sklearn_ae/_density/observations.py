@@ -68,9 +68,7 @@ class OptionObservation:
         return -self.option._entries(eta, x, self.log_noise).sum(1)
 
     def entries(self, eta: Tensor, x: Tensor) -> Tensor:
-        if isinstance(self.option, Likelihood):
-            return self.option.log_prob(eta, x, self.log_noise)
-        return self.option.log_prob(eta, x)
+        return self.option._entries(eta, x, self.log_noise)
 
     def pairwise_misfit(self, eta: Tensor, x: Tensor) -> Tensor:
         return self.option.pairwise_misfit(eta, x, self.log_noise)

@@ -31,6 +31,8 @@ def _imputes(self: Any) -> bool:
 class Imputation:
     """Mixin of estimators that leave missing values out with ``missing="mask"``."""
 
+    module_: Any
+
     @available_if(_imputes)
     @follows_input()
     def impute(
@@ -87,6 +89,7 @@ class Imputation:
         """
         check_is_fitted(self)
         X = dense(validate_samples(self, X))
+        self.module_.loss.check(X)
         if n_draws is None:
             return with_feature_names(self, self._with_means(X), X)
         check_positive("n_draws", n_draws)

@@ -39,7 +39,7 @@ from sklearn_ae._utils.warnings import warn_user
 from sklearn_ae.bottlenecks import GaussianSampling
 from sklearn_ae.corruptions import CORRUPTIONS, CallableNoise, Corruption
 from sklearn_ae.divergences import DIVERGENCES, KL, CallableDivergence, Divergence
-from sklearn_ae.likelihoods import LIKELIHOODS, Likelihood
+from sklearn_ae.likelihoods import LIKELIHOODS, ByFeature, Likelihood, NegativeBinomial
 from sklearn_ae.networks import Network
 from sklearn_ae.priors import PRIORS, Prior
 
@@ -196,6 +196,9 @@ class VAETransformer(BaseAutoencoder):
         ``Gaussian(noise="decoder")``; NaN for features that are not "gaussian" in ``ByFeature``.
     noise_covariance_ : ndarray of shape (n_features, n_features)
         Covariance of X given the code, diagonal unless ``Gaussian(noise="full")``.
+    dispersion_ : ndarray of shape (n_features,)
+        Dispersion a of each "negative_binomial" feature, whose counts have the variance
+        m + a m^2 around a mean m given the code; NaN for other features of ``ByFeature``.
     density_weights_ : dict of str to float
         Weights of the densities that ``score_samples`` averages, with
         ``likelihood="auto"`` only.
@@ -550,6 +553,20 @@ class VAETransformer(BaseAutoencoder):
         variance = variance.expand(len(self.mean_))
         covariance = torch.diag(variance) if whitening is None else whitening.covariance(variance)
         return covariance.numpy() * self.scale_**2
+
+    @property
+    def dispersion_(self) -> np.ndarray:
+        """Dispersion of each negative binomial feature, NaN for others, of shape (n_features,)."""
+        check_is_fitted(self)
+        likelihood = self.likelihood_
+        counts = np.full(len(self.mean_), isinstance(likelihood, NegativeBinomial))
+        if isinstance(likelihood, ByFeature):
+            counts = likelihood.parts_.are("negative_binomial")
+        self._require(
+            bool(counts.any()), "dispersion_", f"{likelihood!r} has no 'negative_binomial' features"
+        )
+        log_dispersion = self.module_.noise.common.double().clamp(min=NegativeBinomial.least)
+        return np.where(counts, log_dispersion.exp().numpy(), np.nan)
 
     def _noise(self, name: str) -> tuple[Tensor, Whitening | None]:
         """Return the noise variances in working units, whitened if a map is returned as well."""

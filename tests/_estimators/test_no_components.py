@@ -144,3 +144,23 @@ def test_mle_is_refused_for_other_models(params):
 def test_mle_needs_as_many_samples_as_features():
     with pytest.raises(ValueError, match="got 6 samples of 10 features"):
         AutoencoderTransformer("mle", hidden_layer_sizes=()).fit(X[:6])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer(0, missing="mask"),
+        AutoencoderTransformer(0, missing="mask", loss="poisson"),
+        VAETransformer(0, missing="mask"),
+        VAETransformer(0, missing="mask", likelihood="negative_binomial"),
+    ],
+)
+def test_missing_values_are_drawn_from_the_distribution_of_their_feature(model):
+    gaps = COUNTS.copy()
+    gaps[::3, 2] = np.nan
+    model = clone(model).fit(gaps)
+    draws = model.impute(gaps, n_draws=50, random_state=0)
+    np.testing.assert_array_equal(draws[:, 1::3], np.tile(gaps[1::3], (50, 1, 1)))
+    drawn = draws[:, ::3, 2]
+    assert drawn.mean() == pytest.approx(np.nanmean(gaps[:, 2]), rel=0.03)
+    np.testing.assert_allclose(model.impute(gaps)[::3, 2], np.nanmean(gaps[:, 2]), rtol=1e-6)
