@@ -572,6 +572,7 @@ def test_flows(cls):
 def test_draws_of_discrete_features_are_possible_values(name):
     samples = data_for(name)
     draws = network().set_params(**VARIANTS[name]).fit(samples).impute(samples, n_draws=3, random_state=0)
+    draws = draws[:, np.isnan(samples)]
     assert (draws == draws.round()).all()
     assert (draws >= 0).all()
 
