@@ -679,7 +679,7 @@ def test_sparse_samples(cls):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_chunks_that_fit_into_memory(cls):
     model = linear(cls).fit(lambda: iter([X[:70], X[70:]]))
-    np.testing.assert_array_equal(model.transform(X), linear(cls).fit(X).transform(X))
+    np.testing.assert_allclose(model.transform(X), linear(cls).fit(X).transform(X))
 
 
 def test_data_that_are_read_sequentially_are_refused():
@@ -703,8 +703,8 @@ def test_several_processes_are_refused():
 def test_dask_arrays(cls):
     da = pytest.importorskip("dask.array")
     chunks = da.from_array(X, chunks=(50, D))
-    model = network(cls).fit(chunks)
-    np.testing.assert_array_equal(model.transform(chunks).compute(), network(cls).fit(X).transform(X))
+    model = linear(cls).fit(chunks)
+    np.testing.assert_allclose(model.transform(chunks).compute(), linear(cls).fit(X).transform(X))
 
 
 @pytest.mark.parametrize("cls", CLASSES)
