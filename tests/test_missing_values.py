@@ -580,6 +580,7 @@ def test_flows(cls):
 def test_draws_of_discrete_features_are_possible_values(name):
     samples = data_for(name)
     draws = network().set_params(**VARIANTS[name]).fit(samples).impute(samples, n_draws=3, random_state=0)
+    draws = draws[:, np.isnan(samples)]
     assert (draws == draws.round()).all()
     assert (draws >= 0).all()
 
@@ -686,7 +687,7 @@ def test_sparse_samples(cls):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_chunks_that_fit_into_memory(cls):
     model = linear(cls).fit(lambda: iter([X[:70], X[70:]]))
-    np.testing.assert_array_equal(model.transform(X), linear(cls).fit(X).transform(X))
+    np.testing.assert_allclose(model.transform(X), linear(cls).fit(X).transform(X))
 
 
 def test_data_that_are_read_sequentially_are_refused():
@@ -710,8 +711,8 @@ def test_several_processes_are_refused():
 def test_dask_arrays(cls):
     da = pytest.importorskip("dask.array")
     chunks = da.from_array(X, chunks=(50, D))
-    model = network(cls).fit(chunks)
-    np.testing.assert_array_equal(model.transform(chunks).compute(), network(cls).fit(X).transform(X))
+    model = linear(cls).fit(chunks)
+    np.testing.assert_allclose(model.transform(chunks).compute(), linear(cls).fit(X).transform(X))
 
 
 @pytest.mark.parametrize("cls", CLASSES)
