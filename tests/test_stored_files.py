@@ -37,7 +37,9 @@ def models():
 def results(model, X):
     """Return what is compared: codes, reconstructions and scores."""
     Z = model.transform(X)
-    found = {"codes": Z, "scores": model.score_samples(X)}
+    found = {"codes": Z}
+    if hasattr(model, "score_samples"):
+        found["scores"] = model.score_samples(X)
     return found | ({"decoded": model.inverse_transform(Z)} if hasattr(model, "inverse_transform") else {})
 
 
@@ -67,7 +69,8 @@ def test_files_of_earlier_versions_are_read_and_give_the_same_results(name):
         if "decoded" in expected:
             np.testing.assert_allclose(found["decoded"], expected["decoded"], rtol=1e-6, atol=1e-6)
         # Integrals over the codes may take another path of their mode search on another processor.
-        np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-3, atol=1e-2)
+        if "scores" in expected:
+            np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-3, atol=1e-2)
 
 
 def test_there_is_a_file_of_each_estimator():

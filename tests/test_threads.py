@@ -13,8 +13,15 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, AutoencoderTransformerCV, VAETransformer
+from sklearn_ae import (
+    AEImputer,
+    AEOutlierDetector,
+    AutoencoderTransformer,
+    AutoencoderTransformerCV,
+    VAETransformer,
+)
 from sklearn_ae.latent import sample_latent, traverse
+from sklearn_ae.likelihoods import ByFeature
 from sklearn_ae.metrics import lipschitz_estimate, mutual_information, noise_sensitivity
 from sklearn_ae.networks import Conv
 from sklearn_ae.priors import Flow
@@ -32,6 +39,9 @@ def noisy(x):
 def own_modules():
     encoder = nn.Sequential(nn.Linear(9, 5), nn.Dropout(0.3), nn.Tanh(), nn.Linear(5, 2))
     return encoder, nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 9))
+
+
+KINDS = ByFeature({"gaussian": slice(0, 4), "bernoulli": slice(4, 9)})
 
 
 @functools.cache
@@ -56,6 +66,8 @@ def estimators():
         "vae, random": VAETransformer(2, **forced, prior="mixture", likelihood="bernoulli"),
         "incomplete": AutoencoderTransformer(2, **forced, missing="mask"),
         "vae, incomplete": VAETransformer(2, **SMALL, early_stopping=False, missing="mask"),
+        "incomplete, imputer": AEImputer(AutoencoderTransformer(2, **SMALL)),
+        "vae, by feature": VAETransformer(2, **SMALL, early_stopping=False, likelihood=KINDS),
         "detector": AEOutlierDetector(n_estimators=1, random_state=0),
         "log-likelihood detector": AEOutlierDetector(
             AutoencoderTransformer(2, **forced),

@@ -73,7 +73,7 @@ class FittedVAE:
         else:
             value = self.likelihood.log_prob(eta, target.nan_to_num(0.0), log_noise)
             value = value.masked_fill(~observed, 0.0).sum(-1)
-        value = value - torch.as_tensor(self.module.log_jacobian_at(x))[..., None]
+        value = value - self.module.log_jacobian_at(x)[..., None]
         low = torch.finfo(value.dtype).min
         return torch.nan_to_num(value, nan=low, neginf=low)
 
