@@ -145,7 +145,7 @@ for ax, name in zip(axes.flat, truth, strict=True):
         ax.set_xticks(positions, places)
     ax.set_title(name)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0, 0].legend(frameon=False)
+axes[0, 2].legend(frameon=False)
 plt.show()
 
 
@@ -166,7 +166,7 @@ found = {
     "synthetic": associations(drawn),
     "independent columns": associations(shuffled),
 }
-fig, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(12, 4), layout="compressed")
 for ax, (name, values) in zip(axes, found.items(), strict=True):
     image = ax.imshow(np.ma.masked_equal(values, 1.0), vmin=0, vmax=0.3, cmap="viridis")
     ax.set_title(name)
@@ -222,5 +222,5 @@ for ax, name in zip(axes, NUMBERS, strict=True):
     ax.spines[["top", "right"]].set_visible(False)
     inside = ((low < truth[name][gaps]) & (truth[name][gaps] < high)).mean()
     print(f"{name:12} {inside:.0%} of the hidden values are within the lines")
-axes[0].legend(frameon=False)
+axes[2].legend(frameon=False, loc="upper left")
 plt.show()
