@@ -1,17 +1,18 @@
 """
-A synthetic table with numbers, categories and counts
-=====================================================
+A table with numbers, categories, counts and gaps
+=================================================
 
-A data frame of households has numbers, categories and counts. ``ByFeature`` gives every column its own
-likelihood, so that a ``VAETransformer`` encodes the whole table to three components and draws a synthetic
-one, whose columns have the same kinds, distributions and associations.
+A data frame of households has numbers, categories and counts, some of which are missing. ``ByFeature``
+gives every column its own likelihood, so that a ``VAETransformer`` encodes the whole table to three
+components, draws a synthetic one, whose columns have the same kinds, distributions and associations, and
+fills the gaps.
 """
 
 # %%
 # Households
 # ----------
 # Income and age are numbers, dwelling and region are categories, and children and journeys are counts. They
-# depend on each other by way of age and wealth.
+# depend on each other by way of age and wealth. A tenth of all values is missing.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -46,8 +47,11 @@ def households(n, random_state):
     return pd.DataFrame(dict(zip(NUMBERS + CATEGORIES + COUNTS, columns, strict=True)))
 
 
-table = households(3_000, random_state=0)
+complete = households(3_000, random_state=0)
+table = complete.mask(np.random.RandomState(1).uniform(size=complete.shape) < 0.1)
 train, test = train_test_split(table, test_size=0.25, random_state=0)
+truth = complete.loc[test.index].reset_index(drop=True)  # known in a simulation
+test = test.reset_index(drop=True)
 print(train.head(4).round(1).to_string())
 
 # %%
@@ -56,7 +60,11 @@ print(train.head(4).round(1).to_string())
 # The one-hot columns of a category are one variable, and scaled columns are real numbers: that much a fitted
 # ``ColumnTransformer`` tells. Counts are declared by name. ``negative_binomial`` learns how much more they
 # scatter than ``poisson`` counts.
-encoder = OneHotEncoder(sparse_output=False, drop="if_binary")
+#
+# ``OneHotEncoder`` makes a missing value a category of its own. If the known categories are listed, it
+# encodes a missing one as zeros instead, like any unknown category.
+known = [train[name].dropna().unique() for name in CATEGORIES]
+encoder = OneHotEncoder(categories=known, handle_unknown="ignore", sparse_output=False)
 prepare = ColumnTransformer(
     [
         ("numbers", StandardScaler(), NUMBERS),
@@ -68,17 +76,34 @@ likelihood = ByFeature.from_transformer(prepare, poisson="children", negative_bi
 for kind, features in likelihood.groups.items():
     print(f"{kind}: {features}")
 
+
+# %%
+# Gaps
+# ----
+# Numbers and counts are NaN where they are missing. A missing category is NaN in all columns of its group.
+def encode(part):
+    """Return households as an array with NaN for all that is missing."""
+    X = prepare.transform(part)
+    for group in likelihood.groups["categorical"]:
+        X[np.ix_(~X[:, group].any(axis=1), group)] = np.nan
+    return X
+
+
+X_train, X_test = encode(train), encode(test)
+print(f"{np.isnan(X_train).any(axis=1).mean():.0%} of the households have gaps")
+
 # %%
 # Codes and densities
 # -------------------
-# The log-likelihood of the held-out households, in nats, is compared with that of independent columns, the
-# same model without components.
-vae = VAETransformer(n_components=3, likelihood=likelihood, random_state=0).fit(prepare.transform(train))
-alone = VAETransformer(n_components=0, likelihood=likelihood).fit(prepare.transform(train))
-codes = vae.transform(prepare.transform(test))
+# With ``missing="mask"`` the model leaves out what is missing: the code and the log-likelihood of a
+# household are those of its observed values. The log-likelihood of the held-out households, in nats, is
+# compared with that of independent columns, the same model without components.
+vae = VAETransformer(n_components=3, likelihood=likelihood, missing="mask", random_state=0).fit(X_train)
+alone = VAETransformer(n_components=0, likelihood=likelihood, missing="mask").fit(X_train)
+codes = vae.transform(X_test)
 print(f"codes {codes.shape}, active components {vae.n_active_units_}")
 for name, model in {"VAE": vae, "independent columns": alone}.items():
-    print(f"{name:20} {model.score(prepare.transform(test)):7.2f} nats per household")
+    print(f"{name:20} {model.score(X_test):7.2f} nats per household")
 
 
 # %%
@@ -92,7 +117,7 @@ def as_table(X):
     steps = prepare.named_transformers_
     return pd.DataFrame(steps["numbers"].inverse_transform(parts["numbers"]), columns=NUMBERS).assign(
         **dict(zip(CATEGORIES, steps["categories"].inverse_transform(parts["categories"]).T, strict=True)),
-        **dict(zip(COUNTS, parts["counts"].T.astype(int), strict=True)),
+        **dict(zip(COUNTS, parts["counts"].T.round().astype(int), strict=True)),
     )
 
 
@@ -103,16 +128,16 @@ print(drawn.head(4).round(1).to_string())
 # %%
 # Marginal distributions
 # ----------------------
-# Bars and lines are shares of the households in each bin or category.
+# Bars and lines are shares of the held-out households, without their gaps, in each bin or category.
 fig, axes = plt.subplots(2, 4, figsize=(12, 5), layout="constrained")
-for ax, name in zip(axes.flat, table, strict=True):
+for ax, name in zip(axes.flat, truth, strict=True):
     if name in NUMBERS:
-        bins = np.histogram_bin_edges(table[name], 15)
-        shares = [np.histogram(part[name], bins)[0] / len(part) for part in (test, drawn)]
+        bins = np.histogram_bin_edges(truth[name], 15)
+        shares = [np.histogram(part[name], bins)[0] / len(part) for part in (truth, drawn)]
         places = (bins[1:] + bins[:-1]) / 2
     else:
-        places = sorted(table[name].unique())[:12]
-        shares = [[(part[name] == value).mean() for value in places] for part in (test, drawn)]
+        places = sorted(truth[name].unique())[:12]
+        shares = [[(part[name] == value).mean() for value in places] for part in (truth, drawn)]
     positions = np.arange(len(places)) if name in CATEGORIES else np.asarray(places)
     ax.bar(positions, shares[0], 0.9 * np.diff(positions).min(), color="#56B4E9", label="real")
     ax.plot(positions, shares[1], "o-" if name not in CATEGORIES else "o", color="#D55E00", label="synthetic")
@@ -120,7 +145,7 @@ for ax, name in zip(axes.flat, table, strict=True):
         ax.set_xticks(positions, places)
     ax.set_title(name)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0, 0].legend(frameon=False)
+axes[0, 2].legend(frameon=False)
 plt.show()
 
 
@@ -131,17 +156,17 @@ plt.show()
 # for numbers.
 def associations(part):
     """Return the association of all pairs of columns."""
-    edges = {name: np.quantile(table[name], np.arange(1, 10) / 10) for name in NUMBERS}
+    edges = {name: np.quantile(truth[name], np.arange(1, 10) / 10) for name in NUMBERS}
     labels = {name: np.digitize(part[name], edges[name]) if name in edges else part[name] for name in part}
-    return np.array([[normalized_mutual_info_score(labels[a], labels[b]) for b in table] for a in table])
+    return np.array([[normalized_mutual_info_score(labels[a], labels[b]) for b in truth] for a in truth])
 
 
 found = {
-    "real": associations(test),
+    "real": associations(truth),
     "synthetic": associations(drawn),
     "independent columns": associations(shuffled),
 }
-fig, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(12, 4), layout="compressed")
 for ax, (name, values) in zip(axes, found.items(), strict=True):
     image = ax.imshow(np.ma.masked_equal(values, 1.0), vmin=0, vmax=0.3, cmap="viridis")
     ax.set_title(name)
@@ -156,7 +181,46 @@ for name in ("synthetic", "independent columns"):
     print(f"{name:20} mean difference of associations to the real table {error:.3f}")
 
 # %%
-# Gaps
-# ----
-# All values of this table are known. A missing category can be encoded as a category of its own; other
-# missing values need an imputer before the model.
+# Imputed values
+# --------------
+# ``impute`` returns means of missing numbers and counts given the observed values, and probabilities of
+# missing categories, of which the encoder gives the most probable one back. The model without components is
+# the baseline: it fills in the mean of each column and the most frequent category.
+filled, baseline = as_table(vae.impute(X_test)), as_table(alone.impute(X_test))
+print("root mean squared error     VAE    baseline")
+for name in NUMBERS + COUNTS:
+    gaps = test[name].isna()
+    errors = [((part[name] - truth[name])[gaps] ** 2).mean() ** 0.5 for part in (filled, baseline)]
+    print(f"{name:23} {errors[0]:7.2f}     {errors[1]:7.2f}")
+print("share of right categories   VAE    baseline")
+for name in CATEGORIES:
+    gaps = test[name].isna()
+    hits = [(part[name] == truth[name])[gaps].mean() for part in (filled, baseline)]
+    print(f"{name:23} {hits[0]:7.2f}     {hits[1]:7.2f}")
+
+# %%
+# Draws
+# -----
+# Means vary less than the values they replace. With ``n_draws``, ``impute`` draws what is missing instead,
+# also categories and whole counts. Here are a household with gaps and three of 100 draws.
+draws = [as_table(X) for X in vae.impute(X_test, n_draws=100, random_state=0)]
+row = test[["floor_space", "dwelling"]].isna().all(axis=1).argmax()
+print(pd.concat([test.loc[[row]]] + [part.loc[[row]] for part in draws[:3]]).round(1).to_string(index=False))
+shares = pd.concat([part.loc[[row]] for part in draws])["dwelling"].value_counts(normalize=True)
+print(f"shares of the draws: {', '.join(f'{share:.0%} {name}' for name, share in shares.items())}")
+
+# %%
+# The spread of the draws is the uncertainty of a filled value. Lines contain 80 % of the draws.
+fig, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+for ax, name in zip(axes, NUMBERS, strict=True):
+    gaps = test[name].isna().to_numpy()
+    low, high = np.quantile([part[name][gaps] for part in draws], [0.1, 0.9], axis=0)
+    ax.vlines(truth[name][gaps], low, high, color="#56B4E9", label="80 % of the draws")
+    ax.plot(truth[name][gaps], filled[name][gaps], ".", color="#D55E00", label="mean")
+    ax.axline((truth[name].mean(),) * 2, slope=1, color="0.6", lw=1)
+    ax.set(title=name, xlabel="hidden value", ylabel="filled in" if ax is axes[0] else None)
+    ax.spines[["top", "right"]].set_visible(False)
+    inside = ((low < truth[name][gaps]) & (truth[name][gaps] < high)).mean()
+    print(f"{name:12} {inside:.0%} of the hidden values are within the lines")
+axes[2].legend(frameon=False, loc="upper left")
+plt.show()

@@ -389,7 +389,8 @@ class ByFeature(losses.ByFeature, Likelihood):
     -----
     Training samples must be one-hot in each categorical group. In other samples a group
     may be zero, as ``OneHotEncoder(handle_unknown="ignore")`` encodes unknown categories;
-    its log-probability is that of no observation, 0.
+    its log-probability is that of no observation, 0. With ``missing="mask"`` a missing category
+    is NaN in all features of its group, in training samples, too.
 
     References
     ----------

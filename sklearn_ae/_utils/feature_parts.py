@@ -87,7 +87,8 @@ class FeatureParts:
                     raise ValueError(
                         f"The categorical group of {described(int(place[empty]), self.names)} is zero in a "
                         "training sample, which then has no category. Use OneHotEncoder(drop=None), without "
-                        "categories that are left out, and encode a missing value as a category of its own."
+                        "categories that are left out. Encode a missing value as a category of its own, or, "
+                        "with missing='mask', as NaN in all features of the group."
                     )
             yield block
 

@@ -41,7 +41,7 @@ def table(out):
 
 def number(out, pattern):
     """Return the only number that a pattern matches, such as r"chosen: (\\d+)"."""
-    (found,) = re.findall(pattern, out)
+    (found,) = re.findall(pattern, out, re.MULTILINE)
     return float(found)
 
 
@@ -214,6 +214,23 @@ def check_mixed_types(out):
     assert re.search(r"^codes: (pca|autoencodertransformer)0, \1\d", out, re.MULTILINE)
 
 
+def check_mixed_table(out):
+    scores = [number(out, rf"^{name} +(\S+) nats") for name in ("VAE", "independent columns")]
+    assert scores[0] > scores[1] + 1
+    assert number(out, r"active components (\d)$") == 3
+    errors = [number(out, rf"^{name} +mean diff.* (\S+)$") for name in ("synthetic", "independent columns")]
+    assert errors[0] < 0.5 * errors[1]
+    found = table(out)
+    for name in ("age", "log_income", "floor_space", "children", "journeys"):
+        assert found[name][0] < found[name][1]
+    for name in ("dwelling", "region", "car"):
+        assert found[name][0] > found[name][1]
+    assert found["floor_space"][0] < 0.6 * found["floor_space"][1]
+    assert found["dwelling"][0] > found["dwelling"][1] + 0.2
+    for name in ("age", "log_income", "floor_space"):
+        assert number(out, rf"^{name} +(\d+)% of the hidden") == pytest.approx(80, abs=15)
+
+
 def check_latent_space(out):
     found = table(out)
     confident = {name: values[0] for name, values in found.items()}
@@ -269,6 +286,7 @@ CHECKS = {
     "outliers_in_tables": check_outliers_in_tables,
     "impute_missing_values": check_impute_missing_values,
     "mixed_types": check_mixed_types,
+    "mixed_table": check_mixed_table,
     "latent_space": check_latent_space,
     "search_on_a_cluster": check_search_on_a_cluster,
     "train_with_torchrun": check_train_with_torchrun,
