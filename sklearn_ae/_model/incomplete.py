@@ -78,7 +78,7 @@ class IncompleteFactors:
         d, n = len(self.mean), self.n_samples
         correction = n / (n - 1)  # PCA divides by n - 1
         noise = correction * float(self.noise[0])
-        _, sizes, axes = np.linalg.svd(self.W, full_matrices=True)
+        _, sizes, axes = np.linalg.svd(self.W, full_matrices=n_components > len(self.W))
         axes = svd_flip(None, axes, u_based_decision=False)[1] if len(axes) else axes
         spectrum = np.full(d, noise)
         spectrum[: len(sizes)] += correction * sizes**2
