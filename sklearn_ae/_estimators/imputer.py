@@ -15,6 +15,7 @@ from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.base import unchanged_on_error
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
+from sklearn_ae._options import check_nested
 from sklearn_ae._utils.compat import _fit_context
 
 # Of the default autoencoder. With three times as many steps, the errors are 3 % smaller.
@@ -91,6 +92,23 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ) -> None:
         self.autoencoder = autoencoder
         self.random_state = random_state
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the imputer, and of its autoencoder, given as an object.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters; ``autoencoder__n_components`` is the parameter ``n_components`` of
+            ``autoencoder``.
+
+        Returns
+        -------
+        self : object
+            The imputer.
+        """
+        check_nested(self, params, {"autoencoder": {"autoencoder": AutoencoderTransformer}})
+        return super().set_params(**params)
 
     @_fit_context(prefer_skip_nested_validation=False)
     @unchanged_on_error
