@@ -349,7 +349,7 @@ class Categorical(losses.Categorical, Likelihood):
     >>> import torch
     >>> from sklearn_ae.likelihoods import Categorical
     >>> Categorical(3).log_prob(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.0]]))
-    tensor([[ 0.0000, -1.0986,  0.0000]])
+    tensor([[-0.0000, -1.0986, -0.0000]])
     """
 
     def log_prob(self, eta: Tensor, x: Tensor, log_noise: Tensor | None = None) -> Tensor:
