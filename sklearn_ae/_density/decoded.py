@@ -98,6 +98,13 @@ class DecodedDistribution:
         codes = self.module.encode(x)
         return posterior_draws(target, self.decoder, codes, latent, self.observation, normal)
 
+    def log_joint(self, x: Tensor, u: Tensor, latent: LatentModel) -> Tensor:
+        """Return log p(x, u) of draws (n_draws, n, k) of u for incomplete samples, of shape (n_draws, n)."""
+        decoded = self.incomplete
+        target = self.module.target(x).repeat(len(u), 1)
+        misfit = decoded.observation.misfit(decoded.decoder(latent.colour(u.flatten(0, 1))), target)
+        return latent.log_prior(u) - misfit.view(u.shape[:2])
+
     def _reduced(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
         """Return what the decoder's output is compared with, and the log-density of the rest of x."""
         target = self.module.target(x)
