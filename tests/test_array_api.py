@@ -117,7 +117,9 @@ def test_arrays_go_in_and_come_out(name, namespace, dtype):
                 assert_like(getattr(model, method)(X), getattr(expected, method)(array), X)
         assert_like(model.fit_transform(X), expected.transform(array), X)
         codes = model.transform(X)
-        assert_like(model.inverse_transform(codes), expected.inverse_transform(expected.transform(array)), X)
+        if hasattr(model, "inverse_transform"):
+            decoded = expected.inverse_transform(expected.transform(array))
+            assert_like(model.inverse_transform(codes), decoded, X)
         if hasattr(model, "score"):
             assert model.score(X) == expected.score(array)
         if hasattr(model, "mean_"):

@@ -23,6 +23,7 @@ from sklearn.datasets import load_iris
 
 import sklearn_ae
 from sklearn_ae import (
+    AEImputer,
     AEOutlierDetector,
     AutoencoderTransformer,
     AutoencoderTransformerCV,
@@ -227,7 +228,7 @@ PROPERTIES = [
 
 
 def test_the_checked_objects_are_complete():
-    assert len(ESTIMATORS) == 4
+    assert len(ESTIMATORS) == 5
     assert {path.split(".")[1] for path in CLASSES} >= set(SLOT_MODULES)
     assert "sklearn_ae.latent.interpolate" in FUNCTIONS
     assert "sklearn_ae.losses.Loss" not in CLASSES
@@ -256,6 +257,7 @@ def test_property_is_described(cls, name):
         AEOutlierDetector(
             AutoencoderTransformer(1, max_iter=1), robust=False, n_estimators=1, random_state=0
         ),
+        AEImputer(AutoencoderTransformer(1, max_iter=1), random_state=0),
         AutoencoderTransformer(1, max_iter=1, random_state=0),
         AutoencoderTransformerCV([1], cv=2, max_iter=1, random_state=0),
         VAETransformer(1, max_iter=1, random_state=0),

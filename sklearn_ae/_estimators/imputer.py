@@ -7,12 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.base import unchanged_on_error
+from sklearn_ae._estimators.inference import ArrayEstimator, follows_input
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested
@@ -24,7 +25,7 @@ _N_STEPS = 200
 _LEARNING_RATE = 0.014
 
 
-class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class AEImputer(OneToOneFeatureMixin, TransformerMixin, ArrayEstimator):
     """Imputation of missing values by an autoencoder, in the place of ``IterativeImputer``.
 
     The features are standardised, an autoencoder with ``missing="mask"`` is fitted to the
@@ -83,6 +84,7 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         "autoencoder": [AutoencoderTransformer, VAETransformer, None],
         "random_state": ["random_state"],
     }
+    _placed = "mean_"
 
     def __init__(
         self,
@@ -135,10 +137,11 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         scale = np.sqrt(np.square(centred).sum(axis=0) / count)
         self.scale_ = np.where(scale > 10 * np.finfo(X.dtype).eps * np.abs(self.mean_), scale, 1.0)
         low, high = (np.nan_to_num(bound.reduce(X, axis=0)) for bound in (np.fmin, np.fmax))
-        self._range = low, high
+        self._mean, self._range = self.mean_, (low, high)
         self.autoencoder_ = self._new_autoencoder(*X.shape).fit(self._standardised(X))
         return self
 
+    @follows_input()
     def transform(self, X: Any) -> np.ndarray:
         """Fill in missing values.
 
@@ -152,8 +155,9 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X_filled : ndarray of shape (n_samples, n_features)
             Samples whose observed values are those of X.
         """
-        return self.impute(X)
+        return self._imputed(X)
 
+    @follows_input()
     def impute(
         self,
         X: Any,
@@ -177,10 +181,13 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X_filled : ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
             Samples whose observed values are those of X.
         """
+        return self._imputed(X, n_draws, random_state)
+
+    def _imputed(self, X: Any, n_draws: int | None = None, random_state: Any = None) -> np.ndarray:
         check_is_fitted(self)
         X = self._validated(X)
         filled = self.autoencoder_.impute(self._standardised(X), n_draws, random_state)
-        filled = np.clip(np.asarray(filled) * self.scale_ + self.mean_, *self._range)
+        filled = np.clip(np.asarray(filled) * self.scale_ + self._mean, *self._range)
         return np.where(np.isnan(X), filled, X).astype(X.dtype, copy=False)
 
     def _validated(self, X: Any, reset: bool = False) -> np.ndarray:
@@ -191,7 +198,7 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return validate_samples(self, X, reset=reset, allow_nan=True)
 
     def _standardised(self, X: np.ndarray) -> np.ndarray:
-        return ((X - self.mean_) / self.scale_).astype(X.dtype, copy=False)
+        return ((X - self._mean) / self.scale_).astype(X.dtype, copy=False)
 
     def _new_autoencoder(self, n_samples: int, n_features: int) -> Any:
         """Return the unfitted autoencoder."""
@@ -215,6 +222,7 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -265,9 +265,11 @@ def working_blocks(module: Autoencoder, X: Any) -> Iterator[Tensor]:
 def _working_tensors(module: Autoencoder, X: Tensor) -> Iterator[Tensor]:
     """Iterate over blocks of a tensor, on its device; centred in float64 if the device has it."""
     exact = widest_float(X.device)
-    offset = module.offset.to(exact)
+    offset, scale = module.offset.to(exact), module.scale
+    if isinstance(scale, np.ndarray):
+        scale = torch.from_numpy(scale).to(offset)
     for part in X.split(max(1, BLOCK_VALUES // X.shape[1])):
-        x = (part.to(exact) - offset) / module.scale
+        x = (part.to(exact) - offset) / scale
         if not bool((x.isfinite() | part.isnan()).all()):
             raise _too_far(module, part.cpu().numpy())
         yield x.to(module.offset.dtype)
