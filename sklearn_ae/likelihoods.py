@@ -62,6 +62,17 @@ class Likelihood(losses.Loss):
             "sklearn_ae.likelihoods.Likelihood. sample(noise=False) returns the means of x given z instead."
         )
 
+    def log_likelihood_of(
+        self, observed: Tensor | None, eta: Tensor, x: Tensor, log_noise: Tensor | None = None
+    ) -> Tensor:
+        """Return the sum of ``log_prob`` over the observed features; other entries of x may be any number.
+
+        The mask ``observed`` is None if all features are.
+        """
+        if observed is None:
+            return self.log_likelihood(eta, x, log_noise)
+        return self.log_prob(eta, x, log_noise).masked_fill(~observed, 0.0).sum(-1)
+
     def noise_misfit(
         self, eta: Tensor, x: Tensor, log_noise: Tensor, observed: Tensor | None = None
     ) -> Tensor | None:

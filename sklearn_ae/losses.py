@@ -30,6 +30,7 @@ from sklearn_ae._utils.feature_groups import groups_of_transformer
 from sklearn_ae._utils.feature_moments import FeatureMoments
 from sklearn_ae._utils.feature_parts import FeatureParts
 from sklearn_ae._utils.gaussian import LOG_2PI
+from sklearn_ae._utils.missing import observed_range
 
 _MAX_PAIR_ENTRIES = 2**19  # entries of pairs of samples that are held at a time (4 MB)
 
@@ -347,7 +348,7 @@ def _excess(X: Any, low: float, high: float) -> tuple[float, float, int | None]:
         m.toarray().ravel() if sparse.issparse(m) else np.asarray(m) for m in (X.min(axis=0), X.max(axis=0))
     )
     if np.isnan(lowest).any():  # values are missing
-        lowest, highest = (np.nan_to_num(bound.reduce(X, axis=0)) for bound in (np.fmin, np.fmax))
+        lowest, highest = observed_range(X)
     excess = np.maximum(low - lowest, highest - high)
     worst = int(excess.argmax())
     inside = excess[worst] <= 100 * np.finfo(lowest.dtype).eps

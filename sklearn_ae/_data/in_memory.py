@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from sklearn_ae._utils.arrays import BLOCK_VALUES
-from sklearn_ae._utils.missing import has_missing, without_gaps
+from sklearn_ae._utils.missing import has_missing, observed_range
 from sklearn_ae._utils.ranks import RANKS
 
 _BLOCK_BYTES = 2**21  # size of the parts that are converted to float32, chosen to fit the cache
@@ -96,9 +96,10 @@ class ArraySamples:
 
     def feature_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return minimum and maximum of each feature of X, including held-out samples."""
-        X = without_gaps(self.X) if self.incomplete else self.X
-        low, high = X.min(axis=0), X.max(axis=0)
-        if sparse.issparse(X):
+        if self.incomplete:
+            return observed_range(self.X)
+        low, high = self.X.min(axis=0), self.X.max(axis=0)
+        if sparse.issparse(self.X):
             return low.toarray().ravel(), high.toarray().ravel()
         return low, high
 

@@ -68,11 +68,9 @@ class FittedVAE:
             log_noise = log_noise.view_as(eta)
         target = target[:, None]
         observed = observed_or_none(target)
-        if observed is None:
-            value = self.likelihood.log_likelihood(eta, target, log_noise)
-        else:
-            value = self.likelihood.log_prob(eta, target.nan_to_num(0.0), log_noise)
-            value = value.masked_fill(~observed, 0.0).sum(-1)
+        if observed is not None:
+            target = target.nan_to_num(0.0)
+        value = self.likelihood.log_likelihood_of(observed, eta, target, log_noise)
         value = value - self.module.log_jacobian_at(x)[..., None]
         low = torch.finfo(value.dtype).min
         return torch.nan_to_num(value, nan=low, neginf=low)

@@ -18,6 +18,7 @@ from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested
 from sklearn_ae._utils.compat import _fit_context
+from sklearn_ae._utils.missing import observed_range
 
 # Of the default autoencoder. With three times as many steps, the errors are 3 % smaller.
 _BATCH_SIZE = 512
@@ -26,7 +27,7 @@ _LEARNING_RATE = 0.014
 
 
 class AEImputer(OneToOneFeatureMixin, TransformerMixin, ArrayEstimator):
-    """Imputation of missing values by an autoencoder, in the place of ``IterativeImputer``.
+    """Imputation of missing values by an autoencoder, instead of ``IterativeImputer``.
 
     The features are standardised, an autoencoder with ``missing="mask"`` is fitted to the
     observed values, and missing ones are replaced by what it reconstructs from the others.
@@ -136,8 +137,7 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, ArrayEstimator):
         centred = np.where(observed, X - self.mean_, 0.0)
         scale = np.sqrt(np.square(centred).sum(axis=0) / count)
         self.scale_ = np.where(scale > 10 * np.finfo(X.dtype).eps * np.abs(self.mean_), scale, 1.0)
-        low, high = (np.nan_to_num(bound.reduce(X, axis=0)) for bound in (np.fmin, np.fmax))
-        self._mean, self._range = self.mean_, (low, high)
+        self._mean, self._range = self.mean_, observed_range(X)
         self.autoencoder_ = self._new_autoencoder(*X.shape).fit(self._standardised(X))
         return self
 

@@ -174,9 +174,7 @@ class Elbo(nn.Module):
         log_noise = out.log_noise
         if log_noise is not None and log_noise.ndim > 1:
             log_noise = _float32(log_noise).view_as(eta)
-        if out.observed is None:
-            return self.likelihood.log_likelihood(eta, out.target, log_noise)
-        return self.likelihood.log_prob(eta, out.target, log_noise).masked_fill(~out.observed, 0.0).sum(-1)
+        return self.likelihood.log_likelihood_of(out.observed, eta, out.target, log_noise)
 
     def _unit(self, out: ForwardOutput) -> Tensor | float:
         """Return the log-Jacobian of the scaling of each sample."""

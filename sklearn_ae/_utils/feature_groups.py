@@ -43,9 +43,8 @@ def resolve_groups(
     for kind, given in groups.items():
         parts = _one_hot_parts(given, n_features, names) if kind == one_hot else [given]
         found += [Group(kind, _indices(part, n_features, names)) for part in parts]
-        if kind == one_hot:
-            for group in found:
-                _check_one_hot(group, one_hot, n_features, names)
+    for group in found:
+        _check_one_hot(group, one_hot, names)
     found = [group for group in found if len(group.features)]
     _check_partition(found, groups, n_features, names)
     return sorted(found, key=lambda group: int(group.features[0]))
@@ -98,7 +97,7 @@ def _one_hot_parts(given: Any, n_features: int, names: Sequence[str] | None) -> 
     return [entries] if whole else entries
 
 
-def _check_one_hot(group: Group, one_hot: str, n_features: int, names: Sequence[str] | None) -> None:
+def _check_one_hot(group: Group, one_hot: str, names: Sequence[str] | None) -> None:
     if group.kind == one_hot and len(group.features) == 1:
         feature = described(int(group.features[0]), names)
         raise ValueError(

@@ -37,12 +37,10 @@ def observed_or_none(x: Tensor) -> Tensor | None:
     return ~missing if bool(missing.any()) else None
 
 
-def without_gaps(X: Any) -> Any:
-    """Return dense samples with the smallest value of a feature for missing ones, to check its range."""
-    missing = np.isnan(X)
-    if not missing.any():
-        return X
-    return np.where(missing, np.nan_to_num(np.fmin.reduce(X, axis=0)), X)
+def observed_range(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return minimum and maximum of the observed values of each feature, 0 for features without any."""
+    low, high = (np.nan_to_num(bound.reduce(X, axis=0)) for bound in (np.fmin, np.fmax))
+    return low, high
 
 
 def completed(X: Any, rng: np.random.RandomState) -> Any:
@@ -97,7 +95,7 @@ class Completion:
         n_used = int(np.clip(limit // d, _MIN_SAMPLES, _MAX_SAMPLES))
         used = values if n <= n_used else values[np.random.RandomState(0).permutation(n)[:n_used]]
         known = ~missing.all(axis=0)
-        low, high = (np.where(known, bound.reduce(values, axis=0), 0.0) for bound in (np.fmin, np.fmax))
+        low, high = observed_range(values)
         surprisal = surprisal_of_missing(missing)
         if is_complete:
             return cls(ShrunkCovariance.fit(used), low, high, known, surprisal)
