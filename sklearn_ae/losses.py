@@ -663,11 +663,6 @@ class ByFeature(Loss):
         parts = zip(self.parts_.options, self.parts_.split(eta), self.parts_.split(log_noise), strict=True)
         return self.parts_.joined([option.draw(*part, generator) for option, *part in parts])
 
-    @property
-    def variables_(self) -> np.ndarray:
-        """Number of the variable of each feature, which the features of a categorical group share."""
-        return self.parts_.variables()
-
     def _entries(self, eta: Tensor, x: Tensor, log_noise: Tensor | None) -> Tensor:
         return self.parts_.mapped("_entries", eta, x, log_noise)
 

@@ -256,4 +256,4 @@ class IncompleteFeaturewiseAutoencoder(IncompleteAutoencoder, FeaturewiseAutoenc
     """
 
     def _hidden(self, u: Tensor, share: Tensor) -> Tensor:
-        return super()._hidden(u[:, torch.from_numpy(self.loss.variables_).to(u.device)], share)
+        return super()._hidden(u[:, torch.from_numpy(self.loss.parts_.variables()).to(u.device)], share)
