@@ -78,14 +78,20 @@ class ArraySamples:
         """Return the same rows of another array."""
         return ArraySamples(X, self.indices, self.lazy, incomplete=self.incomplete)
 
+    def selected(self, indices: np.ndarray) -> ArraySamples:
+        """Return some of all samples, by their position in X."""
+        return ArraySamples(self.X, indices, incomplete=self.incomplete)
+
     def hold_out(self, n_valid: int, rng: np.random.RandomState) -> tuple[ArraySamples, ArraySamples]:
         """Return training and validation samples of a random split."""
         order = rng.permutation(self.n_places)
-        train, valid = (
-            ArraySamples(self.X, part, incomplete=self.incomplete)
-            for part in (order[n_valid:], order[:n_valid])
-        )
-        return train, valid
+        return self.selected(order[n_valid:]), self.selected(order[:n_valid])
+
+    def folds(self, n_folds: int, rng: np.random.RandomState) -> Iterator[tuple[ArraySamples, ArraySamples]]:
+        """Iterate over the training and validation samples of random folds."""
+        parts = np.array_split(rng.permutation(self.n_places), n_folds)
+        for i, part in enumerate(parts):
+            yield self.selected(np.concatenate(parts[:i] + parts[i + 1 :])), self.selected(part)
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
         """Iterate over all samples in dense blocks of at most ``n_values`` entries, or one sample."""
@@ -131,10 +137,8 @@ class PairedSamples(ArraySamples):
     def __getitem__(self, positions: Any) -> Any:
         return self.noisy[positions] if self.indices is None else self.noisy[self.indices[positions]]
 
-    def hold_out(self, n_valid: int, rng: np.random.RandomState) -> tuple[PairedSamples, PairedSamples]:
-        order = rng.permutation(self.n_places)
-        parts = order[n_valid:], order[:n_valid]
-        return PairedSamples(self.noisy, self.X, parts[0]), PairedSamples(self.noisy, self.X, parts[1])
+    def selected(self, indices: np.ndarray) -> PairedSamples:
+        return PairedSamples(self.noisy, self.X, indices)
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
         return ArraySamples(self.noisy, self.indices).blocks(n_values)

@@ -2,8 +2,8 @@
 
     fit                validate -> resolve slots -> pipeline (``_fitting``) -> copy what was learned
     transform          validate -> encode (no corruption, no randomness)
-    inverse_transform  validate -> decode -> inverse link
-    score_samples      validate -> log-likelihood in nats
+    inverse_transform  validate -> decode -> inverse link (``decoding``)
+    score_samples      validate -> log-likelihood in nats (``decoding``)
 
 Subclasses declare their slots (``_slots``). Public methods validate once and then call
 private ones.
@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Self
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from sklearn import get_config
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -27,6 +27,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._estimators.decoding import Decoding
 from sklearn_ae._estimators.imputation import Imputation
 from sklearn_ae._estimators.inference import (
     ArrayEstimator,
@@ -35,16 +36,14 @@ from sklearn_ae._estimators.inference import (
     inference,
     inference_module,
     joined,
-    with_feature_names,
 )
 from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
+from sklearn_ae._estimators.summary import Summarized
 from sklearn_ae._estimators.validation import (
-    N_DRAWS,
     check_spec,
     check_values,
     reproducible_streams,
-    validate_codes,
     validate_held_out,
     validate_large,
     validate_pairs,
@@ -55,17 +54,16 @@ from sklearn_ae._estimators.validation import (
 from sklearn_ae._fitting.incremental import check_unchanged, fit_chunk
 from sklearn_ae._fitting.pipeline import Fitted, Previous, fit
 from sklearn_ae._model.initialization import ModelSpec
-from sklearn_ae._model.statistics import working_blocks
+from sklearn_ae._model.statistics import Outcome, working_blocks
 from sklearn_ae._options import Slot, check_nested, resolve, suggestion
 from sklearn_ae._training.callbacks import check_callbacks
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.optimization import SHORT, TrainingConfig
 from sklearn_ae._training.stored_net import StoredNet, net_to_state
-from sklearn_ae._utils.arrays import BLOCK_VALUES, numpy_only, sample_blocks
+from sklearn_ae._utils.arrays import numpy_only
 from sklearn_ae._utils.compat import InvalidParameterError, _fit_context
 from sklearn_ae._utils.namespaces import is_foreign
-from sklearn_ae._utils.parameters import check_positive
-from sklearn_ae._utils.ranks import RANKS
+from sklearn_ae._utils.ranks import RANKS, is_first_rank
 from sklearn_ae._utils.runtime import (
     MAX_SEED,
     kept_filters,
@@ -142,14 +140,22 @@ def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @lazy_for_dask("transform", "fit_transform", "inverse_transform", "reconstruction_error", "score_samples")
 class BaseAutoencoder(
-    LinearAttributes, Imputation, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator
+    Summarized,
+    Decoding,
+    LinearAttributes,
+    Imputation,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ArrayEstimator,
 ):
     """Base of deterministic and variational autoencoders."""
 
     _parameter_constraints: dict[str, Any]
     _slots: dict[str, Slot]
     _schedule = SHORT
+    _n_folds = 5  # of small data, in which one validation set shows no gain over PCA
     _placed = "mean_"
+    _outcome: Outcome
     missing = "error"  # of models that were stored before the parameter
 
     # -- fit ----------------------------------------------------------------------
@@ -195,6 +201,7 @@ class BaseAutoencoder(
             After Ctrl-C. If the network was being trained, the estimator holds the best
             model so far; otherwise it is as before the call.
         """
+        started = time.perf_counter()
         rng = private_random_state(self.random_state)
         with reproducible_streams(X, rng):
             data = validate_training(self, X)
@@ -210,6 +217,9 @@ class BaseAutoencoder(
             if valid is not None:
                 check_values(spec.loss, valid, "X_val")
             self._take_over(self._fitted(data, valid, spec, rng, previous))
+        self._outcome = replace(self._outcome, seconds=time.perf_counter() - started)
+        if self.verbose and is_first_rank():
+            print(f"{type(self).__name__}: {self.summary().decision}")
         return self
 
     def _fitted(self, data: Any, X_val: Any, spec: ModelSpec, rng: Any, previous: Previous | None) -> Fitted:
@@ -263,7 +273,7 @@ class BaseAutoencoder(
         )
 
     def _training_config(self, *, in_chunks: bool = False) -> TrainingConfig:
-        resolved = ("device", "schedule")
+        resolved = ("device", "schedule", "n_folds")
         names = [field.name for field in fields(TrainingConfig) if field.name not in resolved]
         params = {name: getattr(self, name) for name in names}
         if self.callbacks:
@@ -271,7 +281,8 @@ class BaseAutoencoder(
         ranks = RANKS.get()
         if ranks is not None and not ranks.is_first:
             params["verbose"] = 0
-        return TrainingConfig(device=selected_device(self.device), schedule=self._schedule, **params)
+        device = selected_device(self.device)
+        return TrainingConfig(device=device, schedule=self._schedule, n_folds=self._n_folds, **params)
 
     def _previous(self) -> Previous:
         """Return the fitted model that the next fit continues."""
@@ -353,7 +364,8 @@ class BaseAutoencoder(
         self.n_components_ = fitted.module.n_kept
         self.n_iter_ = fitted.n_iter
         self.best_iter_ = fitted.best_iter
-        self.pca_loss_ = fitted.pca_loss
+        self.pca_loss_ = fitted.outcome.pca_loss
+        self._outcome = fitted.outcome
         self._spec = fitted.spec
         self._is_pca = fitted.is_pca
         self._statistics = fitted.statistics
@@ -447,119 +459,6 @@ class BaseAutoencoder(
     def _from_user(self, Z: Any) -> Any:
         """Invert :meth:`_to_user`."""
         return Z
-
-    @follows_input(on_tensors=True)
-    def inverse_transform(self, X: Any) -> Any:
-        """Decode latent codes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components_)
-            Latent codes as returned by ``transform``.
-
-        Returns
-        -------
-        X_original : {ndarray, DataFrame} of shape (n_samples, n_features)
-            Reconstructed samples, in the units of X. A DataFrame with the names of the
-            features if ``set_output`` selects one.
-        """
-        check_is_fitted(self)
-        return with_feature_names(self, self._inverse_transform(self._check_codes(X)), X)
-
-    def _check_codes(self, X: Any) -> Any:
-        Z = validate_codes(X)
-        if Z.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {Z.shape[1]} components, but {type(self).__name__} is expecting "
-                f"n_components_={self.n_components_} components as input to inverse_transform."
-            )
-        return Z
-
-    def _inverse_transform(self, Z: Any) -> Any:
-        module = inference_module(self.module_, self.device, Z.dtype)
-        size = max(1, BLOCK_VALUES // self.n_features_in_)
-        blocks = (self._from_user(Z[start : start + size]) for start in range(0, len(Z), size))
-        with inference(module, len(Z)):
-            codes = (torch.asarray(z, device=module.offset.device, copy=True) for z in blocks)
-            return joined((as_returned(module.reconstruct(z), Z) for z in codes), Z)
-
-    @follows_input(on_tensors=True)
-    def reconstruction_error(self, X: Any) -> np.ndarray:
-        """Compute the squared reconstruction error of each sample.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        error : ndarray of shape (n_samples,)
-            Squared error summed over the features, in squared units of X. That of the observed
-            features of an incomplete sample, times ``n_features`` over their number.
-        """
-        check_is_fitted(self)
-        X = validate_large(self, X)
-        return joined((self._squared_errors(x) for x in sample_blocks(X)), X)
-
-    @follows_input()
-    def score_samples(
-        self, X: Any, *, n_draws: int = N_DRAWS, return_std: bool = False
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Return the log-likelihood of each sample, in nats, comparable to ``PCA.score_samples``.
-
-        The decoder defines a latent variable model: codes are normally distributed,
-        and samples are normally distributed around the decoded code with variance
-        ``noise_variance_`` (Bernoulli or Poisson distributed for these losses). The
-        integral over the code is exact for linear decoders and otherwise estimated
-        by importance sampling, with the same random numbers for every sample.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-        n_draws : int, default=128
-            Largest number of importance samples per sample of X. A quarter of them are used where
-            the standard error is then below ``1 / sqrt(n_draws)``.
-        return_std : bool, default=False
-            If True, also return the standard error of each estimate.
-
-        Returns
-        -------
-        log_likelihood : ndarray of shape (n_samples,)
-            Log-density in the units of X, or log-probability for discrete losses.
-        std : ndarray of shape (n_samples,)
-            Standard errors; zero if exact, and infinite if so few draws carry the
-            estimate that its error is unknown, as for samples far from the training data.
-            Only returned if ``return_std`` is True.
-        """
-        check_is_fitted(self)
-        check_positive("n_draws", n_draws)
-        X = validate_large(self, X)
-        log_p, std = self._score_samples(X, int(n_draws))
-        return (log_p, std) if return_std else log_p
-
-    def _score_samples(self, X: Any, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the log-likelihood of each sample and its standard error."""
-        raise NotImplementedError
-
-    @follows_input()
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean log-likelihood of the samples, in nats; higher is better.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-        y : Ignored
-            Present for API consistency.
-
-        Returns
-        -------
-        score : float
-            Mean log-likelihood.
-        """
-        return float(np.mean(self.score_samples(X)))
 
     # -- helpers ------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.base import unchanged_on_error
 from sklearn_ae._estimators.inference import ArrayEstimator, follows_input
+from sklearn_ae._estimators.summary import Summarized
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested
@@ -26,7 +27,7 @@ _N_STEPS = 200
 _LEARNING_RATE = 0.014
 
 
-class AEImputer(OneToOneFeatureMixin, TransformerMixin, ArrayEstimator):
+class AEImputer(Summarized, OneToOneFeatureMixin, TransformerMixin, ArrayEstimator):
     """Imputation of missing values by an autoencoder, instead of ``IterativeImputer``.
 
     The features are standardised, an autoencoder with ``missing="mask"`` is fitted to the
@@ -219,6 +220,9 @@ class AEImputer(OneToOneFeatureMixin, TransformerMixin, ArrayEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "autoencoder_")
+
+    def _summarized(self) -> Any:
+        return self.autoencoder_
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -149,6 +149,7 @@ def fit_sizes(estimator: Any, sizes: Sequence[int], X: Any) -> list[Any]:
     """
     spec = estimator._model_spec()
     wide = clone(estimator).set_params(n_components=sizes[-1])
+    wide._n_folds = 0  # all sizes share one validation set
     if not spec.bottleneck.identity:
         return [_fit_quietly(clone(estimator).set_params(n_components=k), X) for k in sizes]
     pca = clone(wide).set_params(hidden_layer_sizes=(), network="dense", bottleneck="identity", init="pca")

@@ -50,6 +50,7 @@ def fit_density(
     Parameters are those of :func:`sklearn_ae._fitting.pipeline.fit`.
     """
     with fit_context():
+        config = replace(config, n_folds=0)  # all parts of the density share one validation set
         split = hold_out(data, X_val, spec, config, rng)
         X = split.train.array
         if not isinstance(spec.loss, Auto):

@@ -107,6 +107,8 @@ def _after_one_epoch(
     with threads_for(start.module.n_weights, int(config.batch_size)):
         accepted = _train_one_epoch(start, net, split, config)
         fitted = replace(summarize(accepted, split), n_samples=n_samples_seen(start, split.whole))
+        if fitted.uses_network:
+            fitted = replace(fitted, outcome=replace(fitted.outcome, comparison="chunks"))
     if previous is not None and not fitted.is_pca:
         fitted = _joined(fitted, previous)
     return fitted if has_normal_prior(fitted.spec) else _with_fitted_prior(fitted, split.whole, previous)

@@ -3,6 +3,7 @@
     split    = hold_out(data, X_val, ...)         training and validation samples
     start    = initialize(spec, split.train, ...) initial PCA, and the autoencoder that equals it
     trained  = train(start, split, ...)           best epoch by the validation objective
+    trained  = cross_fit(trained, split, ...)     small data: five folds instead of one, if it shows no gain
     accepted = fall_back_to_pca(trained, split)   unless validation shows a gain
     accepted = refit_on_all_samples(accepted, ..) small data
     fitted   = summarize(accepted, split)         noise variance, moments of the codes
@@ -29,6 +30,8 @@ from scipy import sparse
 
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.fitted_prior import fit_prior, posterior_of
+from sklearn_ae._fitting.previous import Previous, check_same_shape
+from sklearn_ae._fitting.retraining import Retraining, held_out_curves
 from sklearn_ae._fitting.row_space import LeadingDirections, RowSpace
 from sklearn_ae._model.features import FeaturewiseAutoencoder, residual_noise
 from sklearn_ae._model.initialization import ModelSpec, Start, initialize
@@ -38,40 +41,21 @@ from sklearn_ae._model.pca import fit_pca
 from sklearn_ae._model.statistics import (
     MIN_VALIDATION_SAMPLES,
     CodeStatistics,
+    Outcome,
     code_statistics,
     noise_correction,
     pca_statistics,
     shows_a_gain,
     squared_errors,
 )
-from sklearn_ae._training.callbacks import StopAfter, of_training
+from sklearn_ae._training.callbacks import StopAfter, history_of
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import SMALL, TrainingConfig
 from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, one_blas_thread, threads_for
 from sklearn_ae.priors import StandardNormal
 
+MIN_SAMPLES_IN_FOLDS = 50  # samples, below which even folds rarely show a gain
 _NOTHING_LEFT = 1e-10  # share of the variance below which PCA is considered to explain everything
-
-
-@dataclass(frozen=True)
-class Previous:
-    """A fitted model that a warm start or ``partial_fit`` continues."""
-
-    net: AutoencoderNet
-    module: Autoencoder
-    pca: Any
-    n_components: int
-    statistics: CodeStatistics
-    spec: ModelSpec
-
-    @property
-    def offset(self) -> np.ndarray:
-        """Offset of the working units, in double precision."""
-        return self.module.offset.double().numpy()
-
-    def can_train(self, spec: ModelSpec) -> bool:
-        """Return whether its net can be trained; that of a model that fell back has lost its networks."""
-        return spec.is_linear or spec.n_components == 0 or self.net.module_.encoder.network is not None
 
 
 @dataclass(frozen=True)
@@ -105,6 +89,7 @@ class Trained:
     pca_losses: np.ndarray | None = None  # objective of each validation sample under the initial PCA
     losses: np.ndarray | None = None  # and in the best epoch
     best_epoch: int | None = None  # None without validation
+    n_folds: int = 1  # into which the validated samples were split
 
     @property
     def pca_loss(self) -> float | None:
@@ -117,7 +102,22 @@ class Trained:
         if not self.has_run or self.losses is None or self.pca_losses is None:
             return self.has_run
         in_nats = self.start.spec.divergence is not None
-        return shows_a_gain(self.pca_losses, self.losses, in_nats=in_nats)
+        return shows_a_gain(self.pca_losses, self.losses, in_nats=in_nats, in_folds=self.n_folds > 1)
+
+    def outcome(self, n_valid: int) -> Outcome:
+        """Return the comparison with PCA, or why there was none."""
+        start = self.start
+        name = "PCA" if start.is_pca else "the linear model"
+        if self.losses is not None and self.pca_loss is not None:
+            loss = float(self.losses.mean())
+            return Outcome("compared", name, loss, self.pca_loss, len(self.losses), self.n_folds)
+        if start.can_fall_back and self.has_run:
+            return Outcome("warm" if self.is_warm else "early_stopping", name)
+        if not start.can_fall_back:
+            return Outcome("random" if start.spec.init == "random" else "start", name)
+        if start.is_optimal:
+            return Outcome("optimal" if start.spec.n_components else "none", name)
+        return Outcome("few" if self.pca_losses is None else "explained", name, n_held_out=n_valid)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Fitted:
     n_samples: int
     n_iter: int
     best_iter: int
-    pca_loss: float | None
+    outcome: Outcome
     stacked: Any = None  # StackedDensity, if there is one
     weight: float = 1.0  # of the density of the autoencoder beside it
 
@@ -195,6 +195,7 @@ def fit_split(
         start = initialize(spec, split.train, split.seed, pca, offset)
         with threads_for(start.module.n_weights, int(resolved.batch_size)):
             trained = train(start, split, resolved, previous)
+            trained, split = cross_fit(trained, split, config)
             accepted = fall_back_to_pca(trained, split, config)
             accepted = refit_on_all_samples(accepted, split, config)
             fitted = summarize(accepted, split)
@@ -238,32 +239,6 @@ def n_held_out(config: TrainingConfig, n_samples: int, init: str) -> int:
     return n_valid if config.early_stopping and enough else 0
 
 
-def check_same_shape(previous: Previous, spec: ModelSpec, n_features: int) -> None:
-    """Raise an error if a warm start would continue from weights of another shape or meaning."""
-    before = previous.spec
-    same = {
-        "n_components": previous.net.module_.width == spec.n_components
-        or isinstance(spec.n_components, float),
-        "the features of X": len(previous.module.offset) == n_features,
-        "hidden_layer_sizes": before.hidden_layer_sizes == spec.hidden_layer_sizes,
-        "network": repr(before.network) == repr(spec.network),
-        "tied_weights": before.tied_weights == spec.tied_weights,
-        "init": before.init == spec.init,
-        "bottleneck": type(before.bottleneck) is type(spec.bottleneck),
-        "corruption": (before.corruption is None) == (spec.corruption is None),
-        "the noise of the likelihood": before.loss.noise == spec.loss.noise,
-        "loss": before.loss.discrete == spec.loss.discrete
-        and (before.loss.scale_ is None) == (spec.loss.scale_ is None),
-        "missing": before.masks_missing == spec.masks_missing,
-    }
-    changed = [name for name, is_same in same.items() if not is_same]
-    if changed:
-        raise ValueError(
-            f"warm_start=True continues with the weights of the previous fit, but {' and '.join(changed)} "
-            "changed; restore the earlier values, or set warm_start=False."
-        )
-
-
 def train(start: Start, split: Split, config: TrainingConfig, previous: Previous | None = None) -> Trained:
     """Train a net from the start, or from the weights of a previous fit, and restore its best epoch."""
     if previous is not None and not previous.can_train(start.spec):
@@ -273,14 +248,16 @@ def train(start: Start, split: Split, config: TrainingConfig, previous: Previous
     net = new_net(start, objective, config, split.seed)
     trained = Trained(start, net, is_warm)
     can_fall_back = start.can_fall_back and config.early_stopping
-    if start.is_optimal or (can_fall_back and split.n_valid < MIN_VALIDATION_SAMPLES):
+    too_few = can_fall_back and split.n_valid < MIN_VALIDATION_SAMPLES
+    if start.is_optimal or (too_few and not (is_warm and split.valid is None)):
         return trained
     space = training_space(split.train, split.whole, start, split.seed, previous)
     inside = space.net(net, start, config)
     train_set = space.samples(split.train, start.module, config.device)
     valid_set = None if split.valid is None else space.samples(split.valid, start.module, config.device)
-    if can_fall_back:
+    if can_fall_back and valid_set is not None:
         trained = replace(trained, pca_losses=inside.evaluate(valid_set, calibrated=False))
+        inside.pca_loss_ = trained.pca_loss
         if start.has_pca_objective and _pca_explains_everything(start, split):
             return trained
     if previous is not None:
@@ -330,27 +307,63 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     held_out = split.train is not split.whole
     if not (small and held_out and accepted.uses_network and best_epoch) or accepted.trained.is_warm:
         return accepted
-    n_samples = split.whole.shape[0]
     scales = accepted.start.spec.loss.scale_
     pca = fit_pca(split.whole, accepted.start.pca.n_components_, split.seed, scales)
     start = initialize(accepted.start.spec, split.whole, split.seed, pca)
-    silent = replace(config, callbacks=of_training(config.callbacks), verbose=0).resolved(
-        split.whole.shape, start.spec.init
-    )
-    objective = make_objective(start, n_samples, has_warmup=True)
-    net = new_net(start, objective, silent, split.seed)
-    space = training_space(split.whole, split.whole, start, split.seed)
-    inside = space.net(net, start, silent)
-    if start.smoother is not None:
-        inside.module_.load_state_dict(start.smoother)
-    samples = space.samples(split.whole, start.module, config.device)
-    with threads_for(inside.module_.n_weights, inside.batch_size):
-        inside.run(samples, watch=StopAfter(best_epoch))
-    if inside.interrupted_ or _lost_its_gain(inside.evaluate(samples), accepted.trained):
+    training = retraining(start, split.whole, split, config)
+    if not training.run(StopAfter(best_epoch)):
         return accepted
-    net = space.outside(inside, net).with_history_of(first)
+    if _lost_its_gain(training.evaluate(split.whole), accepted.trained):
+        return accepted
+    net = training.finished_net().with_history_of(first)
     module = inference_copy(net.module_, start, split.whole.dtype)
     return replace(accepted, start=start, net=net.release(), module=module)
+
+
+def cross_fit(trained: Trained, split: Split, config: TrainingConfig) -> tuple[Trained, Split]:
+    """Compare with PCA on all samples of small data, in folds, if one validation set showed no gain.
+
+    Returns
+    -------
+    trained : Trained
+        With the objective of all samples, each by a net that was not trained on it, after
+        the number of epochs that is best on average. The net is that of the first fold.
+    split : Split
+        The first fold if validation showed a gain, and the given split otherwise.
+    """
+    spec = trained.start.spec
+    if not may_cross_fit(trained, split, config):
+        return trained, split
+    folds = list(split.whole.folds(config.n_folds, np.random.RandomState(split.seed)))
+    starts = [initialize(spec, part, split.seed) for part, _ in folds]
+    trainings = (
+        (retraining(start, part, split, config), held_out)
+        for start, (part, held_out) in zip(starts, folds, strict=True)
+    )
+    net = trained.net
+    curves = held_out_curves(trainings, config.n_iter_no_change, config.tol)
+    if curves is None:
+        net.interrupted_ = True
+        return trained, split
+    best = curves.best_epoch
+    trained = replace(
+        trained,
+        has_run=True,
+        pca_losses=curves.pca_losses,
+        losses=curves.losses[best],
+        best_epoch=best,
+        n_folds=len(folds),
+    )
+    if trained.is_better:
+        part, held_out = folds[0]
+        split = Split(part, held_out, split.whole, split.seed)
+        training = retraining(starts[0], part, split, config)
+        interrupted = not training.run(StopAfter(best))
+        net = training.finished_net().with_history_of(net)
+        net.interrupted_ = interrupted  # in the middle of a network that has been chosen
+        trained = replace(trained, start=starts[0], net=net)
+    net.history = history_of(curves.train_losses, curves.losses[1:].mean(axis=1), net.history)
+    return trained, split
 
 
 def summarize(accepted: Accepted, split: Split) -> Fitted:
@@ -369,7 +382,7 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
         if isinstance(module, FeaturewiseAutoencoder) and module.noise is None:
             module = module.with_noise(residual_noise(accepted.validated, split.held_out))
         if isinstance(spec.n_components, float):
-            k = n_components_for_share(statistics, spec.n_components)
+            k = statistics.n_components_for_share(spec.n_components)
             module = module.truncated(k)
             statistics = statistics.truncated(k)
     n_iter = max(1, len(accepted.net.history))  # the one pass of PCA if there was nothing to train
@@ -386,7 +399,7 @@ def summarize(accepted: Accepted, split: Split) -> Fitted:
         n_samples=split.whole.shape[0],
         n_iter=n_iter,
         best_iter=best_iter if accepted.uses_network else 0,
-        pca_loss=accepted.trained.pca_loss,
+        outcome=accepted.trained.outcome(split.n_valid),
     )
 
 
@@ -412,6 +425,24 @@ def with_fitted_prior(fitted: Fitted, accepted: Accepted, split: Split) -> Fitte
 def has_normal_prior(spec: ModelSpec) -> bool:
     """Return whether there is no prior to fit."""
     return isinstance(spec.prior, StandardNormal)
+
+
+def may_cross_fit(trained: Trained, split: Split, config: TrainingConfig) -> bool:
+    """Return whether folds may show the gain that one validation set did not show."""
+    n = split.whole.shape[0]
+    is_small = isinstance(split.whole, ArraySamples) and config.n_folds and MIN_SAMPLES_IN_FOLDS <= n <= SMALL
+    has_own = split.valid is not None and split.train is split.whole  # X_val
+    if not is_small or has_own or trained.is_warm or not config.early_stopping:
+        return False
+    start, skipped = trained.start, split.valid is not None and not trained.has_run
+    is_undecided = start.can_fall_back and not (start.is_optimal or trained.is_better or skipped)
+    return is_undecided and not trained.net.interrupted_
+
+
+def retraining(start: Start, samples: ArraySamples, split: Split, config: TrainingConfig) -> Retraining:
+    """Return another training in the same way."""
+    space = training_space(samples, split.whole, start, split.seed)
+    return Retraining(start, samples, space, config, split.seed)
 
 
 class AllFeatures:
@@ -465,9 +496,3 @@ def inference_copy(module: Autoencoder, start: Start, dtype: Any) -> Autoencoder
     twin = copy.deepcopy(module).to("cpu").double()
     twin.offset.copy_(start.module.offset)
     return twin.to(torch.float32 if dtype == np.float32 else torch.float64).eval().requires_grad_(False)
-
-
-def n_components_for_share(statistics: CodeStatistics, share: float) -> int:
-    """Return the smallest number of components that explains a share of the variance, or all."""
-    reached = np.cumsum(statistics.explained) >= share
-    return 1 + int(np.argmax(reached)) if reached.any() else len(statistics.explained)

@@ -176,6 +176,11 @@ class CodeStatistics:
         """Return the statistics of the first k components."""
         return CodeStatistics(self.moments.truncated(k), self.errors[:k], self.total, self.n_features)
 
+    def n_components_for_share(self, share: float) -> int:
+        """Return the smallest number of components that explains a share of the variance, or all."""
+        reached = np.cumsum(self.explained) >= share
+        return 1 + int(np.argmax(reached)) if reached.any() else len(self.explained)
+
     def after(self, old: CodeStatistics, n: float, unit: float) -> CodeStatistics:
         """Return the average with older statistics in other units, which count as n samples."""
         share = n / (n + self.moments.n)
@@ -336,7 +341,40 @@ def noise_correction(module: Autoencoder, held_out: Any, seed: int) -> float:
 # -- test against PCA -----------------------------------------------------------------------
 
 
-def shows_a_gain(pca_losses: np.ndarray, losses: np.ndarray, *, in_nats: bool = False) -> bool:
+@dataclass(frozen=True)
+class Outcome:
+    """Comparison of the networks with PCA on held-out samples, or the reason that there was none.
+
+    Parameters
+    ----------
+    comparison : str
+        "compared"; without networks "none" (no components), "optimal" (nothing to
+        train), "explained" (PCA leaves nothing unexplained) or "few" (held-out samples);
+        with networks "early_stopping", "warm" (no samples were held out), "random" or
+        "start" (untrained models are not PCA), or "chunks".
+    start : str
+        Name of the untrained model.
+    loss, pca_loss : float or None
+        Objective of the network and of PCA.
+    n_held_out : int
+        Number of samples on which both were compared.
+    n_folds : int
+    seconds : float
+        Duration of the fit.
+    """
+
+    comparison: str
+    start: str
+    loss: float | None = None
+    pca_loss: float | None = None
+    n_held_out: int = 0
+    n_folds: int = 1
+    seconds: float = math.nan
+
+
+def shows_a_gain(
+    pca_losses: np.ndarray, losses: np.ndarray, *, in_nats: bool = False, in_folds: bool = False
+) -> bool:
     """Return whether the validation objective of a network is significantly below that of PCA.
 
     Two paired t statistics must be large. The first is that of the root of the
@@ -345,7 +383,9 @@ def shows_a_gain(pca_losses: np.ndarray, losses: np.ndarray, *, in_nats: bool = 
     of a normal distribution. The second is that of the objective itself, which must
     exceed one. In nats it must exceed the first critical value, because the mean of
     the nats is what the model promises, and a few samples far from the model can
-    outweigh all others.
+    outweigh all others. If folds decide, after one validation set has not, both must
+    have the significance of three standard errors: there are few samples, of which a
+    few can again outweigh all others, and this is a second test.
 
     Parameters
     ----------
@@ -353,6 +393,8 @@ def shows_a_gain(pca_losses: np.ndarray, losses: np.ndarray, *, in_nats: bool = 
         Objective of each validation sample.
     in_nats : bool, default=False
         Whether the objective is a negative log-likelihood.
+    in_folds : bool, default=False
+        Whether the samples were held out in several folds.
     """
     n = len(pca_losses)
     if n < MIN_VALIDATION_SAMPLES:
@@ -360,8 +402,8 @@ def shows_a_gain(pca_losses: np.ndarray, losses: np.ndarray, *, in_nats: bool = 
     # A user's loss may be negative.
     low = min(0.0, float(np.min(pca_losses)), float(np.min(losses)))
     roots = _t_statistic(np.sqrt(pca_losses - low) - np.sqrt(losses - low))
-    critical = float(stats.t.ppf(stats.norm.cdf(2.5), n - 1))
-    return roots > critical and _t_statistic(pca_losses - losses) > (critical if in_nats else 1.0)
+    critical = float(stats.t.ppf(stats.norm.cdf(3.0 if in_folds else 2.5), n - 1))
+    return roots > critical and _t_statistic(pca_losses - losses) > (critical if in_nats or in_folds else 1.0)
 
 
 def _t_statistic(gain: np.ndarray) -> float:

@@ -16,6 +16,7 @@ from sklearn_ae._estimators.autoencoder import AutoencoderTransformer
 from sklearn_ae._estimators.base import BaseAutoencoder, on_all_ranks, unchanged_on_error
 from sklearn_ae._estimators.inference import ArrayEstimator, follows_input, with_feature_names
 from sklearn_ae._estimators.lazy import lazy_for_dask
+from sklearn_ae._estimators.summary import Summarized
 from sklearn_ae._estimators.vae import VAETransformer
 from sklearn_ae._estimators.validation import validate_samples
 from sklearn_ae._options import check_nested, resolve
@@ -36,7 +37,9 @@ from sklearn_ae.outlier_scores import OUTLIER_SCORES, OutlierScore
 
 
 @lazy_for_dask("score_samples", "pvalues", "explain", "transform", "fit_transform", "inverse_transform")
-class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator):
+class AEOutlierDetector(
+    Summarized, OutlierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator
+):
     """Outlier detector based on an ensemble of autoencoders.
 
     ::
@@ -284,6 +287,12 @@ class AEOutlierDetector(OutlierMixin, ClassNamePrefixFeaturesOutMixin, Transform
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
+
+    def _summarized(self) -> Any:
+        return self.autoencoder_
+
+    def _summary_title(self) -> str:
+        return f"AEOutlierDetector, first of {len(self.estimators_)} autoencoders"
 
     # -- scores and labels ------------------------------------------------------------
 

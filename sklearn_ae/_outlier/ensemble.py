@@ -65,13 +65,15 @@ def default_autoencoder(n_samples: int, n_features: int, *, linear: bool) -> Aut
     if linear:
         return AutoencoderTransformer(n_components, hidden_layer_sizes=())
     steps_per_epoch = -(-n_samples // _BATCH_SIZE)
-    return AutoencoderTransformer(
+    autoencoder = AutoencoderTransformer(
         n_components,
         hidden_layer_sizes=(64,),
         batch_size=_BATCH_SIZE,
         learning_rate_init=_LEARNING_RATE,
         max_iter=min(_MAX_EPOCHS, -(-_N_STEPS // steps_per_epoch)),
     )
+    autoencoder._n_folds = 0  # the detector has folds of its own
+    return autoencoder
 
 
 def make_folds(n_samples: int, n_estimators: int, seed: int) -> list[Fold]:

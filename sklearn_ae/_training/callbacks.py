@@ -115,6 +115,16 @@ def record_batch(history: Any, prefix: str, loss: float, size: int) -> None:
     history.record_batch(f"{prefix}_batch_size", size)
 
 
+def history_of(train_losses: Any, valid_losses: Any, first: Any) -> Any:
+    """Return the history of several trainings: their mean losses, and other entries of the first one."""
+    history = type(first)()
+    for i, (train_loss, valid_loss) in enumerate(zip(train_losses, valid_losses, strict=True)):
+        history.append(dict(first[i]) if i < len(first) else {"epoch": i + 1, "batches": []})
+        history.record("train_loss", float(train_loss))
+        history.record("valid_loss", float(valid_loss))
+    return history
+
+
 class StopAfter(Callback):
     """Stop after a number of epochs, in the middle of the learning-rate schedule."""
 
@@ -128,7 +138,7 @@ class StopAfter(Callback):
 
 
 class Progress(Callback):
-    """Progress bar over the epochs, with the losses and the remaining time."""
+    """Progress bar over the epochs, with the losses, that of PCA, and the remaining time."""
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Open the bar."""
@@ -143,6 +153,8 @@ class Progress(Callback):
             for key in ("train_loss", "valid_loss")
             if key in net.history[-1]
         }
+        if net.pca_loss_ is not None:
+            losses["pca_loss"] = f"{net.pca_loss_:.4g}"
         self.bar_.set_postfix(losses, refresh=False)
         self.bar_.update()
 

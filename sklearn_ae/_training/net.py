@@ -136,6 +136,7 @@ class AutoencoderNet(NeuralNet):
     is_shared = False  # True if several estimators hold the net, so that none may train it
     graph_fallback_reason_: str | None = "nothing has been trained yet"  # None if steps were captured
     interrupted_ = False
+    pca_loss_: float | None = None  # validation loss of the initial PCA
     batch_size: Any
     history: Any
     callbacks_: list[tuple[str, Callback]]

@@ -62,6 +62,7 @@ class TrainingConfig:
     callbacks: Any
     verbose: int
     schedule: Schedule
+    n_folds: int  # of small data, if one validation set shows no gain over PCA; 0 for none
 
     def resolved(self, shape: tuple[int, ...], init: str) -> TrainingConfig:
         """Return the config with batch size and number of epochs for training samples of a shape."""
@@ -188,12 +189,12 @@ class StopTraining(KeyboardInterrupt):
     """Raised by a callback to end training, as opposed to the user's Ctrl-C."""
 
 
-class BestEpoch(Callback):
-    """Early stopping that keeps the weights of the best validation epoch in memory.
+class Patience:
+    """End of a training that no longer improves.
 
     Parameters
     ----------
-    patience : float
+    n_epochs : float
         Epochs without an improvement by the share ``tol`` after which training stops.
     tol : float
         Relative to the best validation loss.
@@ -201,13 +202,36 @@ class BestEpoch(Callback):
         Validation loss of the untrained model, which is epoch 0.
     """
 
-    def __init__(self, patience: float, tol: float, first_loss: float) -> None:
-        self.patience = patience
+    def __init__(self, n_epochs: float, tol: float, first_loss: float) -> None:
+        self.n_epochs = n_epochs
         self.tol = tol
+        self.target = first_loss
+        self.n_misses = 0
+
+    def update(self, loss: float) -> None:
+        """Take account of an epoch, and stop after too many misses."""
+        if loss < self.target - self.tol * abs(self.target):
+            self.target = loss
+            self.n_misses = 0
+            return
+        self.n_misses += 1
+        if self.n_misses >= self.n_epochs:
+            raise StopTraining
+
+
+class BestEpoch(Callback):
+    """Early stopping that keeps the weights of the best validation epoch in memory.
+
+    Parameters
+    ----------
+    patience, tol, first_loss : float
+        Of :class:`Patience`.
+    """
+
+    def __init__(self, patience: float, tol: float, first_loss: float) -> None:
+        self.patience = Patience(patience, tol, first_loss)
         self.best_loss_ = first_loss
-        self.target_ = first_loss
         self.best_epoch_ = 0
-        self.n_misses_ = 0
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Take the untrained model as epoch 0."""
@@ -222,18 +246,45 @@ class BestEpoch(Callback):
             with net.averaged():
                 found = net.module_.state_dict()
                 torch._foreach_copy_([self.weights_[name] for name in found], list(found.values()))
-        if loss < self.target_ - self.tol * abs(self.target_):
-            self.target_ = loss
-            self.n_misses_ = 0
-            return
-        self.n_misses_ += 1
-        if self.n_misses_ >= self.patience:
-            raise StopTraining
+        self.patience.update(loss)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Restore the weights of the best epoch."""
         net.module_.load_state_dict(self.weights_)
         self.weights_ = None
+
+
+class LossesOfEpochs(Callback):
+    """Objective of each validation sample in each epoch, until it stops improving.
+
+    Parameters
+    ----------
+    samples : WorkingSamples
+        Validation samples.
+    n_epochs, tol : float
+        Of :class:`Patience`.
+
+    Attributes
+    ----------
+    losses_ : list of ndarray of shape (n_samples,)
+        Of the untrained model, which is epoch 0, and of each epoch.
+    """
+
+    def __init__(self, samples: Any, n_epochs: float, tol: float) -> None:
+        self.samples = samples
+        self.n_epochs = n_epochs
+        self.tol = tol
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Evaluate the untrained model."""
+        self.losses_ = [net.evaluate(self.samples)]
+        self.patience_ = Patience(self.n_epochs, self.tol, float(self.losses_[0].mean()))
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Evaluate the averaged weights."""
+        with net.averaged():
+            self.losses_.append(net.evaluate(self.samples))
+        self.patience_.update(float(self.losses_[-1].mean()))
 
 
 class OnlineAverage(Callback):

@@ -8,8 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
-from sklearn_ae._fitting.pipeline import Trained, _lost_its_gain
-from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES
+from sklearn_ae._fitting.pipeline import MIN_SAMPLES_IN_FOLDS, Trained, _lost_its_gain
 from sklearn_ae.bottlenecks import TopK
 
 # Few epochs suffice for the properties that are tested here.
@@ -49,7 +48,7 @@ def test_curved_data_use_the_network_and_beat_pca(curve):
 
 
 def test_too_few_validation_samples_give_pca_without_training(curve):
-    X = curve[: 10 * MIN_VALIDATION_SAMPLES - 10]
+    X = curve[: MIN_SAMPLES_IN_FOLDS - 1]
     model = fit(X)
     assert_is_pca(model, X, PCA(1, svd_solver="full").fit(X))
     assert model.loss_curve_ == []

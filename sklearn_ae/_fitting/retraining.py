@@ -1,0 +1,104 @@
+"""Further trainings of small data: in folds, and on all samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from skorch.callbacks import Callback
+
+from sklearn_ae._data.in_memory import ArraySamples
+from sklearn_ae._model.initialization import Start
+from sklearn_ae._model.objectives import make_objective
+from sklearn_ae._training.callbacks import of_training
+from sklearn_ae._training.net import AutoencoderNet, new_net
+from sklearn_ae._training.optimization import LossesOfEpochs, TrainingConfig
+from sklearn_ae._utils.runtime import threads_for
+
+
+class Retraining:
+    """Training of a new net in the same way, without callbacks that only observe.
+
+    Parameters
+    ----------
+    start : Start
+    samples : ArraySamples
+        Training samples.
+    space : AllFeatures or RowSpace
+        That of the samples.
+    config : TrainingConfig
+        Not resolved.
+    seed : int
+        Of the batches and the noise.
+    """
+
+    def __init__(
+        self, start: Start, samples: ArraySamples, space: Any, config: TrainingConfig, seed: int
+    ) -> None:
+        silent = replace(config, callbacks=of_training(config.callbacks), verbose=0)
+        silent = silent.resolved(samples.shape, start.spec.init)
+        objective = make_objective(start, samples.shape[0], has_warmup=True)
+        self.start = start
+        self.samples = samples
+        self.space = space
+        self.device = silent.device
+        self.net = new_net(start, objective, silent, seed)
+        self.inside = space.net(self.net, start, silent)
+
+    def working(self, samples: ArraySamples) -> Any:
+        """Return samples in the units of the net."""
+        return self.space.samples(samples, self.start.module, self.device)
+
+    def run(self, watch: Callback) -> bool:
+        """Train until a callback stops; return False if the user interrupted it."""
+        if self.start.smoother is not None:
+            self.inside.module_.load_state_dict(self.start.smoother)
+        with threads_for(self.inside.module_.n_weights, self.inside.batch_size):
+            self.inside.run(self.working(self.samples), watch=watch)
+        return not self.inside.interrupted_
+
+    def evaluate(self, samples: ArraySamples, *, calibrated: bool = True) -> np.ndarray:
+        """Return the objective of each sample."""
+        return self.inside.evaluate(self.working(samples), calibrated=calibrated)
+
+    def finished_net(self) -> AutoencoderNet:
+        """Return the trained net, for all features."""
+        return self.space.outside(self.inside, self.net)
+
+
+class Curves(NamedTuple):
+    """Losses of several trainings, each with its own held-out samples, up to the longest one."""
+
+    pca_losses: np.ndarray  # (n_samples,)
+    losses: np.ndarray  # (1 + n_epochs, n_samples), from the untrained model on
+    train_losses: np.ndarray  # (n_epochs,), mean over the trainings
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch with the smallest mean loss."""
+        return int(self.losses.mean(axis=1).argmin())
+
+
+def held_out_curves(
+    trainings: Iterable[tuple[Retraining, ArraySamples]], patience: float, tol: float
+) -> Curves | None:
+    """Run trainings until their held-out loss stops improving; None if the user interrupted one."""
+    pca_losses, curves, train_curves = [], [], []
+    for training, held_out in trainings:
+        pca_losses.append(training.evaluate(held_out, calibrated=False))
+        watch = LossesOfEpochs(training.working(held_out), patience, tol)
+        if not training.run(watch):
+            return None
+        curves.append(watch.losses_)
+        train_curves.append(training.inside.losses("train_loss"))
+    n = max(map(len, curves))
+    losses = np.hstack([_padded(curve, n) for curve in curves])
+    train_losses = np.mean([_padded(curve, n - 1) for curve in train_curves], axis=0)
+    return Curves(np.concatenate(pca_losses), losses, train_losses)
+
+
+def _padded(values: list[Any], n: int) -> np.ndarray:
+    """Return values of epochs, of which the last one is repeated up to n epochs."""
+    return np.array(values + [values[-1]] * (n - len(values)))
