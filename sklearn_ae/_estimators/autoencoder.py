@@ -49,7 +49,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     that training starts at PCA. Early stopping keeps the best epoch on validation
     samples, with epoch 0 (PCA) as a candidate. The networks are used only if they
     improve significantly on PCA (``uses_network_``). With too few samples to decide,
-    the model is PCA.
+    the model is PCA. ``summary`` says which and why.
 
     Parameters
     ----------
@@ -110,8 +110,10 @@ class AutoencoderTransformer(BaseAutoencoder):
     early_stopping : bool, default=True
         If True, hold out validation samples, restore the best epoch, and fall back to
         PCA without a significant gain; with at most 1,000 samples, an accepted model
-        is retrained on all of them for the same number of epochs. If False, train on
-        all samples for ``max_iter`` epochs and keep the last one.
+        is retrained on all of them for the same number of epochs. With 50 to 1,000
+        samples, of which one validation set is too small or shows no gain, five folds are
+        held out in turn, so that all samples decide. If False, train on all samples for
+        ``max_iter`` epochs and keep the last one.
     validation_fraction : float, default=0.1
         Fraction of the samples to hold out for validation, unless ``X_val`` is passed
         to ``fit``.
@@ -145,7 +147,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         and learning rates (an ``LRScheduler`` replaces the built-in schedule). Those that
         score predictions of a target are refused.
     verbose : int, default=0
-        If 1, show a progress bar with the losses and the remaining time.
+        If 1, show a progress bar with the losses, that of PCA and the remaining time on
+        stderr, and print whether the networks are in use and why, as ``summary`` does.
 
     Attributes
     ----------
@@ -172,7 +175,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         The initial PCA.
     loss_curve_, validation_loss_curve_ : list of float
         Objective at each epoch, averaged over samples and features of the scaled X:
-        for squared error, the fraction of unexplained variance.
+        for squared error, the fraction of unexplained variance. Means over the folds where
+        folds decided.
     pca_loss_ : float or None
         Objective of the initial PCA on the validation samples, comparable to
         ``validation_loss_curve_``. None without validation samples or with

@@ -60,7 +60,7 @@ class VAETransformer(BaseAutoencoder):
     variance: its posterior is exact, so that the bound equals the log-likelihood.
     Early stopping keeps the best epoch on validation samples, with epoch 0
     (probabilistic PCA) as a candidate. The networks are used only if they improve
-    significantly on it (``uses_network_``).
+    significantly on it (``uses_network_``). ``summary`` says whether, and why.
 
     Parameters
     ----------
@@ -169,7 +169,8 @@ class VAETransformer(BaseAutoencoder):
         and learning rates (an ``LRScheduler`` replaces the built-in schedule). Those that
         score predictions of a target are refused.
     verbose : int, default=0
-        If 1, show a progress bar with the losses and the remaining time.
+        If 1, show a progress bar with the losses, that of PCA and the remaining time on
+        stderr, and print whether the networks are in use and why, as ``summary`` does.
 
 
     Attributes
@@ -208,7 +209,8 @@ class VAETransformer(BaseAutoencoder):
     pca_ : PCA
         The initial PCA.
     loss_curve_, validation_loss_curve_ : list of float
-        Negative ELBO at each epoch, in nats per sample, in the units of X.
+        Negative ELBO at each epoch, in nats per sample, in the units of X. Means over the
+        folds where folds decided.
     pca_loss_ : float or None
         Objective of the initial PCA on the validation samples, comparable to
         ``validation_loss_curve_``. None without validation samples or with
