@@ -44,7 +44,7 @@ class LinearAttributes:
     def components_(self) -> np.ndarray:
         """Matrix W of the linear decoder, of shape (n_components_, n_features), in the units of X."""
         check_is_fitted(self)
-        self._require_linear("components_", "use inverse_transform of unit steps in the code instead")
+        self._require_linear("components_", "use sklearn_ae.inspection.component_contributions instead")
         return self._directions()
 
     def _loadings(self) -> np.ndarray:

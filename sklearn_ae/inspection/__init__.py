@@ -1,5 +1,6 @@
 """Displays of fitted models: ``from_estimator`` computes and draws, ``plot`` draws again."""
 
+from sklearn_ae.inspection._contributions import component_contributions
 from sklearn_ae.inspection._explained_variance import ExplainedVarianceDisplay
 from sklearn_ae.inspection._interpolation import InterpolationDisplay
 from sklearn_ae.inspection._latent_grid import LatentGridDisplay
@@ -16,4 +17,5 @@ __all__ = [
     "LossCurveDisplay",
     "OutlierScoreDisplay",
     "ReconstructionDisplay",
+    "component_contributions",
 ]
