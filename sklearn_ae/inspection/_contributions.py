@@ -105,7 +105,7 @@ def component_contributions(
     References
     ----------
     I. Jolliffe (2002), Principal Component Analysis, 2nd ed., Springer, section 2.3 (loadings);
-    R. Gevrey, I. Dimopoulos, S. Lek (2003), Review and comparison of methods to study the
+    M. Gevrey, I. Dimopoulos, S. Lek (2003), Review and comparison of methods to study the
     contribution of variables in artificial neural network models, Ecological Modelling 160
     (partial derivatives).
 

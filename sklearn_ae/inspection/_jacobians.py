@@ -7,6 +7,7 @@ differences. Scalers before the former add one factor for each feature.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,12 @@ class Jacobians:
         self.steps = np.where(std > 0, std, 1.0)
         self.code_steps = np.where(code_std > 0, code_std, 1.0)
         self.is_affine = all(type(step) in _AFFINE for step in _steps(model))
-        self.exact = None if self.is_affine else _differentiable(model)
+        self.differentiable: Any = None if self.is_affine else _differentiable(model)
+        self.before = model[:-1] if isinstance(model, Pipeline) and len(model) > 1 else None
 
     def encoder(self) -> Iterator[np.ndarray]:
         """Iterate over derivatives dz_i / dx_j, of shape (n, k, d), at blocks of samples."""
-        if self.exact is not None:
+        if self.differentiable is not None:
             yield from (self._exact_encoder(part) for part in self._blocks(self.samples))
             return
         k, minimum = self.codes.shape[1], minimum_input(self.model)
@@ -79,7 +81,7 @@ class Jacobians:
 
     def decoder(self) -> Iterator[np.ndarray]:
         """Iterate over derivatives dx_j / dz_i, of shape (n, k, d), at blocks of codes."""
-        if self.exact is not None:
+        if self.differentiable is not None:
             yield from (self._exact_decoder(part) for part in self._blocks(self.codes))
             return
         d = self.samples.shape[1]
@@ -101,22 +103,27 @@ class Jacobians:
             yield points[start : start + size]
 
     def _exact_encoder(self, samples: np.ndarray) -> np.ndarray:
-        if not isinstance(self.model, Pipeline):
-            return self.exact._encoder_jacobians(samples)
-        before = self.model[:-1]
-        values, slopes = _featurewise(
-            lambda part: before.transform(in_frame_of(self.X, part)), samples, STEP * self.steps
-        )
-        return self.exact._encoder_jacobians(values) * slopes[:, None]
+        if self.before is None:
+            return self.differentiable._encoder_jacobians(samples)
+        values, slopes = _featurewise(self._scale, samples, STEP * self.steps)
+        return self.differentiable._encoder_jacobians(values) * slopes[:, None]
 
     def _exact_decoder(self, codes: np.ndarray) -> np.ndarray:
-        jac = self.exact._decoder_jacobians(codes).swapaxes(1, 2)
-        if not isinstance(self.model, Pipeline):
+        jac = self.differentiable._decoder_jacobians(codes).swapaxes(1, 2)
+        if self.before is None:
             return jac
-        before, decoded = self.model[:-1], decode(self.model[-1], codes, np.float64)
-        std = decoded.std(axis=0)
-        slopes = _featurewise(before.inverse_transform, decoded, STEP * np.where(std > 0, std, 1.0))[1]
+        decoded = decode(self.model[-1], codes, np.float64)
+        slopes = _featurewise(self.before.inverse_transform, decoded, STEP * self._scaled_steps)[1]
         return jac * slopes[:, None]
+
+    def _scale(self, samples: np.ndarray) -> Any:
+        return self.before.transform(in_frame_of(self.X, samples))  # type: ignore[union-attr]
+
+    @cached_property
+    def _scaled_steps(self) -> np.ndarray:
+        """Standard deviations of the scaled features, or 1 for constants."""
+        std = np.asarray(dense(self._scale(self.samples))).std(axis=0)
+        return np.where(std > 0, std, 1.0)
 
 
 def _steps(model: Any) -> list[Any]:
