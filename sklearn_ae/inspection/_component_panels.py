@@ -24,12 +24,13 @@ from sklearn_ae.inspection._drawing import (
 from sklearn_ae.inspection._strips import feature_places
 
 _TILE = 1.7  # inches of an image
-_MAX_ACROSS = 8
+_MAX_ACROSS = 5
 _EXTREME = 1.25  # a range this many times that of 99 % of the values is due to extreme ones
 _MAX_NUMBERS = 300  # heat maps with more cells show colours only
+_LINEAR = 0.995  # linear share from which a contribution counts as linear
 _UNITS = {
-    "decoder": "Change of the feature per component\n(standard deviations)",
-    "encoder": "Change of the component per feature\n(standard deviations)",
+    "decoder": "sd of the feature\nper sd of the component",
+    "encoder": "sd of the component\nper sd of the feature",
 }
 
 
@@ -46,9 +47,10 @@ class Panels:
 
     @property
     def omitted(self) -> str:
-        """Which components and features are shown, if not all."""
-        n = len(self.display.contributions)
-        return f"first {len(self.shown)} of {n} components" if self.shown != list(range(n)) else ""
+        """How many components and features are shown, unless these are all or the user chose them."""
+        n, n_shown = len(self.display.contributions), len(self.shown)
+        by_user = self.display.components is not None
+        return "" if by_user or n_shown == n else f"first {n_shown} of {n} components"
 
     def heading(self, i: int, separator: str = "\n") -> str:
         """Return the name of a shown component, and the linear share of its contributions."""
@@ -108,7 +110,7 @@ class ImagePanels(Panels):
         """Return the number of panels per row; in given axes, the panels are about square."""
         n = len(self.shown)
         if ax is None:
-            return n if n <= 5 else -(-n // -(-n // _MAX_ACROSS))
+            return -(-n // -(-n // _MAX_ACROSS))  # rows of about equal length
         box = ax.get_window_extent()
         return int(np.clip(round(np.sqrt(n * box.width / box.height)), 1, n))
 
@@ -129,7 +131,8 @@ class CurvePanels(Panels):
             drawn += each.plot(places, self.values[i], **{**style, **options})
             each.set_ylabel(self.heading(i), rotation=0, ha="right", va="center", fontsize=9)
             style_chart(each)
-        axes[-1, 0].set_xlabel(f"Feature\n{self.unit[0].lower()}{self.unit[1:]}".replace("\n(", " ("))
+        axes[-1, 0].set_xlabel("Feature")
+        panel.supylabel(self.unit, fontsize="medium")
         return (panel if ax is None else ax.figure), axes, drawn
 
 
@@ -165,14 +168,19 @@ class HeatMapPanel(Panels):
         ax.set_title(title)
         figure.colorbar(image, ax=ax, aspect=25, pad=0.03).set_label(self.unit)
         if n * d <= _MAX_NUMBERS:
-            _write(ax, image, values)
+            self.write(ax, image, values)
         return figure, np.array([[ax]]), [image]
 
+    def write(self, ax: Any, image: Any, values: np.ndarray) -> None:
+        """Write each value into its cell, in black or white depending on the background.
 
-def _write(ax: Any, image: Any, values: np.ndarray) -> None:
-    """Write each value into its cell, in black or white depending on the background."""
-    colours = image.cmap(image.norm(values))
-    for (j, i), value in np.ndenumerate(values):
-        light = colours[j, i, :3] @ [0.3, 0.6, 0.1] > 0.5
-        text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
-        ax.text(i, j, text, color="black" if light else "white", fontsize=8, ha="center", va="center")
+        Linear shares follow unless the model is linear.
+        """
+        colours = image.cmap(image.norm(values))
+        shares = np.ones(values.shape) if self.shares is None else self.shares[:, self.features].T
+        is_linear = bool(np.all(shares >= _LINEAR))
+        for (j, i), value in np.ndenumerate(values):
+            light = colours[j, i, :3] @ [0.3, 0.6, 0.1] > 0.5
+            text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
+            text += "" if is_linear else f" ({shares[j, i]:.0%})"
+            ax.text(i, j, text, color="black" if light else "white", fontsize=8, ha="center", va="center")
