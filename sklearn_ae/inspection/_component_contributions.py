@@ -20,7 +20,7 @@ from sklearn_ae.inspection._cells import (
     resolve_kind,
 )
 from sklearn_ae.inspection._component_panels import CurvePanels, HeatMapPanel, ImagePanels
-from sklearn_ae.inspection._contributions import component_contributions
+from sklearn_ae.inspection._contributions import check_feature_scale, component_contributions
 from sklearn_ae.inspection._drawing import literal, pyplot
 
 _DRAWINGS: dict[str, Any] = {"image": ImagePanels, "curve": CurvePanels, "heatmap": HeatMapPanel}
@@ -46,6 +46,8 @@ class ComponentContributionsDisplay:
         Share of each contribution that is linear. If None, it is not shown.
     side : {"decoder", "encoder"}, default="decoder"
         Which contributions are given; determines the labels.
+    feature_scale : {"per_column", "shared"}, default="per_column"
+        Standard deviation of the features that is the unit; determines the labels.
     components : int or sequence of int, default=None
         Indices of the components to show, from 0. If None, the first 16 at most.
     kind : {"auto", "image", "curve", "heatmap"}, default="auto"
@@ -84,7 +86,9 @@ class ComponentContributionsDisplay:
     >>> from sklearn_ae.inspection import ComponentContributionsDisplay
     >>> X = load_digits().data
     >>> pca = PCA(4).fit(X)
-    >>> display = ComponentContributionsDisplay.from_estimator(pca, X, image_shape=(8, 8))
+    >>> display = ComponentContributionsDisplay.from_estimator(
+    ...     pca, X, feature_scale="shared", image_shape=(8, 8)
+    ... )
     >>> plt.close(display.figure_)
     """
 
@@ -94,6 +98,7 @@ class ComponentContributionsDisplay:
         linear_share: ArrayLike | None = None,
         *,
         side: str = "decoder",
+        feature_scale: str = "per_column",
         components: Any = None,
         kind: str = "auto",
         image_shape: tuple[int, ...] | None = None,
@@ -103,6 +108,7 @@ class ComponentContributionsDisplay:
         self.contributions = contributions
         self.linear_share = linear_share
         self.side = side
+        self.feature_scale = feature_scale
         self.components = components
         self.kind = kind
         self.image_shape = image_shape
@@ -117,6 +123,7 @@ class ComponentContributionsDisplay:
         X: Any,
         *,
         side: str = "decoder",
+        feature_scale: str = "per_column",
         components: Any = None,
         kind: str = "auto",
         image_shape: tuple[int, ...] | None = None,
@@ -140,6 +147,9 @@ class ComponentContributionsDisplay:
         side : {"decoder", "encoder"}, default="decoder"
             "decoder" shows how much the reconstructed features change with a component,
             "encoder" how much a component changes with the features.
+        feature_scale : {"per_column", "shared"}, default="per_column"
+            Unit of the features: the standard deviation of each of them, or the root of their
+            mean variance. "shared" suits images, since pixels that hardly vary are then pale.
         components : int or sequence of int, default=None
             Indices of the components to show, from 0. If None, the first 16 at most.
         kind : {"auto", "image", "curve", "heatmap"}, default="auto"
@@ -200,12 +210,18 @@ class ComponentContributionsDisplay:
         _check_side(side)
         check_decoder(estimator, "estimator")
         found = component_contributions(
-            estimator, X, feature_names=feature_names, max_samples=max_samples, random_state=random_state
+            estimator,
+            X,
+            feature_scale=feature_scale,
+            feature_names=feature_names,
+            max_samples=max_samples,
+            random_state=random_state,
         )
         return cls.from_predictions(
             found[side],
             found[f"{side}_linear_share"],
             side=side,
+            feature_scale=feature_scale,
             components=components,
             kind=kind,
             image_shape=infer_image_shape(estimator, image_shape, found[side].shape[1]),
@@ -225,6 +241,7 @@ class ComponentContributionsDisplay:
         linear_share: Any = None,
         *,
         side: str = "decoder",
+        feature_scale: str = "per_column",
         components: Any = None,
         kind: str = "auto",
         image_shape: tuple[int, ...] | None = None,
@@ -245,6 +262,8 @@ class ComponentContributionsDisplay:
             Share of each contribution that is linear. If None, it is not shown.
         side : {"decoder", "encoder"}, default="decoder"
             Which contributions are given; determines the labels.
+        feature_scale : {"per_column", "shared"}, default="per_column"
+            Standard deviation of the features that is the unit; determines the labels.
         components : int or sequence of int, default=None
             Indices of the components to show, from 0. If None, the first 16 at most.
         kind : {"auto", "image", "curve", "heatmap"}, default="auto"
@@ -289,6 +308,7 @@ class ComponentContributionsDisplay:
             values,
             None if linear_share is None else np.asarray(linear_share, dtype=np.float64),
             side=side,
+            feature_scale=feature_scale,
             components=components,
             kind=kind,
             image_shape=image_shape,
@@ -328,6 +348,7 @@ class ComponentContributionsDisplay:
         pyplot(self)
         check_scalar(max_features, "max_features", Integral, min_val=1)
         _check_side(self.side)
+        check_feature_scale(self.feature_scale)
         n_components, n_features = np.shape(self.contributions)
         kind = resolve_kind(self.kind, self.image_shape, n_features)
         drawing = _DRAWINGS[kind](self, _shown(self.components, n_components), max_features)

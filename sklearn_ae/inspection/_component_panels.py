@@ -28,10 +28,6 @@ _MAX_ACROSS = 5
 _EXTREME = 1.25  # a range this many times that of 99 % of the values is due to extreme ones
 _MAX_NUMBERS = 300  # heat maps with more cells show colours only
 _LINEAR = 0.995  # linear share from which a contribution counts as linear
-_UNITS = {
-    "decoder": "sd of the feature\nper sd of the component",
-    "encoder": "sd of the component\nper sd of the feature",
-}
 
 
 class Panels:
@@ -42,7 +38,7 @@ class Panels:
         self.shown = shown
         self.values = np.asarray(display.contributions, dtype=float)[shown]
         self.shares = None if display.linear_share is None else np.asarray(display.linear_share)[shown]
-        self.unit = _UNITS[display.side]
+        self.unit = _unit(display.side, display.feature_scale)
         self.max_features = max_features
 
     @property
@@ -73,6 +69,13 @@ class Panels:
     def draw(self, ax: Any, title: str, options: dict[str, Any]) -> tuple[Any, np.ndarray, list[Any]]:
         """Draw all components; ``options`` are those of the user for each artist."""
         raise NotImplementedError
+
+
+def _unit(side: str, feature_scale: str) -> str:
+    """Return the unit of the contributions."""
+    feature = "feature" if feature_scale == "per_column" else "features (rms)"
+    changed, per = ("component", feature) if side == "encoder" else (feature, "component")
+    return f"sd of the {changed}\nper sd of the {per}"
 
 
 class ImagePanels(Panels):

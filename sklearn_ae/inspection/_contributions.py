@@ -26,6 +26,7 @@ def component_contributions(
     estimator: Any,
     X: Any,
     *,
+    feature_scale: str = "per_column",
     feature_names: Any = None,
     max_samples: int = 2000,
     random_state: Any = None,
@@ -50,6 +51,10 @@ def component_contributions(
         Fitted transformer with ``inverse_transform``, including pipelines.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         At least 2 samples, such as the training samples.
+    feature_scale : {"per_column", "shared"}, default="per_column"
+        Standard deviation s(x_j) of a feature: its own, or the root of the mean variance of all
+        features. "shared" suits features in the same unit, such as pixels: the contributions to those
+        that hardly vary are then small.
     feature_names : array-like of str of shape (n_features,), default=None
         Names of the features. If None, those of a data frame, or x0, x1, ...
     max_samples : int, default=2000
@@ -83,7 +88,7 @@ def component_contributions(
 
     Notes
     -----
-    **PCA.** For the training samples, D is the correlation of feature and component, the usual
+    **PCA.** For the training samples and ``feature_scale="per_column"``, D is the correlation of feature and component, the usual
     definition of a loading: ``components_[i, j] * s(z_i) / s(x_j)``, whitened or not. The sum of its
     squares over the components is the explained share of the feature's variance. E holds the weights
     of the standardised features in the standardised component.
@@ -129,6 +134,7 @@ def component_contributions(
     """
     check_decoder(estimator, "estimator")
     check_scalar(max_samples, "max_samples", Integral, min_val=2)
+    check_feature_scale(feature_scale)
     if getattr(last_step(estimator), "n_components_", None) == 0:
         raise ValueError("estimator has no components (n_components=0), and hence no contributions to them.")
     X = _subsample(X, max_samples, random_state)
@@ -136,9 +142,9 @@ def component_contributions(
     samples = check_array(dense(X), dtype=np.float64, ensure_min_samples=2, input_name="X")
     std, code_std = _spread(samples, shared=False), _spread(codes, shared=True)
     jacobians = Jacobians(estimator, X, samples, codes, std=std, code_std=code_std)
-    unit = code_std[:, None] * _inverse(std)
-    decoder, decoder_share = _averages(jacobians.decoder(), unit)
-    encoder, encoder_share = _averages(jacobians.encoder(), _inverse(code_std)[:, None] * std)
+    unit = std if feature_scale == "per_column" else np.where(std > 0, np.sqrt(np.mean(std**2)), 0.0)
+    decoder, decoder_share = _averages(jacobians.decoder(), code_std[:, None] * _inverse(unit))
+    encoder, encoder_share = _averages(jacobians.encoder(), _inverse(code_std)[:, None] * unit)
     return Bunch(
         decoder=decoder,
         encoder=encoder,
@@ -147,6 +153,14 @@ def component_contributions(
         feature_names=resolve_feature_names(feature_names, samples.shape[1], X, estimator),
         component_names=[f"Component {i + 1}" for i in range(codes.shape[1])],
     )
+
+
+def check_feature_scale(feature_scale: Any) -> None:
+    """Raise a ValueError unless the scale of the features is known."""
+    if feature_scale not in ("per_column", "shared"):
+        raise ValueError(
+            f"feature_scale={feature_scale!r} is not known; valid strings are 'per_column' and 'shared'."
+        )
 
 
 def _subsample(X: Any, max_samples: int, random_state: Any) -> Any:
