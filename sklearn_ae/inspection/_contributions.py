@@ -53,8 +53,8 @@ def component_contributions(
         At least 2 samples, such as the training samples.
     feature_scale : {"per_column", "shared"}, default="per_column"
         Standard deviation s(x_j) of a feature: its own, or the root of the mean variance of all
-        features. "shared" suits features in the same unit, such as pixels: the contributions to those
-        that hardly vary are then small.
+        features. "shared" suits decoders of features in the same unit, such as pixels: the contributions
+        to those that hardly vary are then small.
     feature_names : array-like of str of shape (n_features,), default=None
         Names of the features. If None, those of a data frame, or x0, x1, ...
     max_samples : int, default=2000
@@ -88,10 +88,11 @@ def component_contributions(
 
     Notes
     -----
-    **PCA.** For the training samples and ``feature_scale="per_column"``, D is the correlation of feature and component, the usual
-    definition of a loading: ``components_[i, j] * s(z_i) / s(x_j)``, whitened or not. The sum of its
-    squares over the components is the explained share of the feature's variance. E holds the weights
-    of the standardised features in the standardised component.
+    **PCA.** For the training samples and features in their own units (``feature_scale="per_column"``),
+    D is the correlation of feature and component, the usual definition of a loading:
+    ``components_[i, j] * s(z_i) / s(x_j)``, whitened or not. The sum of its squares over the components
+    is the explained share of the feature's variance. E holds the weights of the standardised features
+    in the standardised component.
 
     **Linear share.** The mean square of a derivative is the sum of its squared mean and its variance
     over the samples. The former is the part that a linear model with the same average slopes has, and
@@ -103,9 +104,11 @@ def component_contributions(
 
     Models of this package are differentiated automatically, also behind the scalers of
     scikit-learn; the derivatives of others are central differences with steps of a thousandth of a
-    standard deviation, and take ``2 * n_features`` passes through the encoder. The features of the
-    derivatives are varied one by one, even if they are correlated in X, so that E depends on the
-    encoder in directions in which the samples may not vary; D is more robust.
+    standard deviation, and take ``2 * n_features`` passes through the encoder.
+
+    A contribution to the reconstruction above 1 is possible if the model is nonlinear, or if the feature
+    has little weight in its loss. E is about changes of one feature alone. If features are correlated,
+    the samples do not vary in this direction, and D is easier to interpret.
 
     References
     ----------
