@@ -122,7 +122,11 @@ class CurvePanels(Panels):
     """One curve over the features per component, all on the same scale."""
 
     def draw(self, ax: Any, title: str, options: dict[str, Any]) -> tuple[Any, np.ndarray, list[Any]]:
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
+
         n = len(self.shown)
+        options = {"color": COLOURS[0], "linewidth": 1.4, **normalize_kwargs(options, Line2D)}
         panel = canvas(self.display, ax, (7.5, min(1.2 + 1.3 * n, 14)))
         panel.suptitle(title)
         axes = panel.subplots(n, 1, sharex=True, sharey=True, squeeze=False)
@@ -130,8 +134,7 @@ class CurvePanels(Panels):
         drawn = []
         for i, each in enumerate(axes[:, 0]):
             each.axhline(0, color="0.6", linewidth=1)
-            style = {"color": COLOURS[0], "linewidth": 1.4}
-            drawn += each.plot(places, self.values[i], **{**style, **options})
+            drawn += each.plot(places, self.values[i], **options)
             each.set_ylabel(self.heading(i), rotation=0, ha="right", va="center", fontsize=9)
             style_chart(each)
         axes[-1, 0].set_xlabel("Feature")

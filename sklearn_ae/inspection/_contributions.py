@@ -108,7 +108,8 @@ def component_contributions(
 
     A contribution to the reconstruction above 1 is possible if the model is nonlinear, or if the feature
     has little weight in its loss. E is about changes of one feature alone. If features are correlated,
-    the samples do not vary in this direction, and D is easier to interpret.
+    the samples do not vary in this direction, and D is easier to interpret. An inactive component of a
+    VAE has contributions D near 0, but not E, which is relative to its own small standard deviation.
 
     References
     ----------
