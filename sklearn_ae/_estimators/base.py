@@ -37,7 +37,6 @@ from sklearn_ae._estimators.inference import (
     joined,
     with_feature_names,
 )
-from sklearn_ae._estimators.jacobians import Jacobians
 from sklearn_ae._estimators.lazy import lazy_for_dask
 from sklearn_ae._estimators.pca_attributes import LinearAttributes
 from sklearn_ae._estimators.validation import (
@@ -143,7 +142,7 @@ def passes_interrupts_on(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @lazy_for_dask("transform", "fit_transform", "inverse_transform", "reconstruction_error", "score_samples")
 class BaseAutoencoder(
-    LinearAttributes, Jacobians, Imputation, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator
+    LinearAttributes, Imputation, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayEstimator
 ):
     """Base of deterministic and variational autoencoders."""
 
