@@ -1,7 +1,6 @@
 """Figures on loadings."""
 
-from shared import digits
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,9 +20,9 @@ def loadings():
 
 def loadings_images():
     """Contributions of the pixels of digits."""
-    train, _, _ = digits()
-    model = AutoencoderTransformer(8, max_iter=40, random_state=0).fit(train)
+    X = load_digits().data
+    model = AutoencoderTransformer(8, max_iter=40, random_state=0).fit(X)
     display = ComponentContributionsDisplay.from_estimator(
-        model, train, feature_scale="shared", image_shape=(8, 8)
+        model, X, feature_scale="shared", image_shape=(8, 8)
     )
     return display.figure_
