@@ -105,7 +105,8 @@ class ImagePanels(Panels):
             each.spines[:].set_color("0.8")
             each.set_title(self.heading(i), fontsize=9)
             drawn.append(each.imshow(self.images[i], **{**style, **options}))
-        bar = panel.colorbar(drawn[0], ax=axes, aspect=25, extend=extend, pad=0.02)
+        pad = 0.1 if panel.get_layout_engine() is None else 0.02
+        bar = panel.colorbar(drawn[0], ax=axes, aspect=25, extend=extend, pad=pad)
         bar.set_label(self.unit)
         return (panel if ax is None else ax.figure), axes, drawn
 
@@ -139,6 +140,8 @@ class CurvePanels(Panels):
             style_chart(each)
         axes[-1, 0].set_xlabel("Feature")
         panel.supylabel(self.unit, fontsize="medium")
+        if panel.get_layout_engine() is None:  # room for the label
+            panel.subplots_adjust(left=0.42)
         return (panel if ax is None else ax.figure), axes, drawn
 
 
@@ -161,13 +164,13 @@ class HeatMapPanel(Panels):
         n, d = len(self.shown), len(self.features)
         labels = [wrapped(self.names[j], 36) for j in self.features]
         letters = max(len(line) for label in labels for line in label.split("\n"))
-        width = 1.8 + 0.08 * letters + 0.95 * n
+        width = 1.8 + 0.08 * letters + n
         ax, figure = axes_and_figure(self.display, ax, figsize=(max(4.5, width), 1.4 + 0.32 * d))
         values = self.values[:, self.features].T
         limit = float(np.abs(values).max()) or 1.0
         style = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit, "aspect": "auto"}
         image = ax.imshow(values, **{**style, "interpolation": "nearest", **options})
-        ax.set_xticks(np.arange(n), [self.heading(i) for i in range(n)])
+        ax.set_xticks(np.arange(n), [self.heading(i) for i in range(n)], fontsize=8)
         ax.set_yticks(np.arange(d), labels)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
