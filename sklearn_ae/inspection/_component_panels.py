@@ -130,7 +130,8 @@ class CurvePanels(Panels):
         options = {"color": COLOURS[0], "linewidth": 1.4, **normalize_kwargs(options, Line2D)}
         panel = canvas(self.display, ax, (7.5, min(1.2 + 1.3 * n, 14)))
         panel.suptitle(title)
-        axes = panel.subplots(n, 1, sharex=True, sharey=True, squeeze=False)
+        room = {"left": 0.42} if panel.get_layout_engine() is None else {}
+        axes = panel.subplots(n, 1, sharex=True, sharey=True, squeeze=False, gridspec_kw=room)
         places = feature_places(self.display.feature_names, self.values.shape[1])
         drawn = []
         for i, each in enumerate(axes[:, 0]):
@@ -140,8 +141,6 @@ class CurvePanels(Panels):
             style_chart(each)
         axes[-1, 0].set_xlabel("Feature")
         panel.supylabel(self.unit, fontsize="medium")
-        if panel.get_layout_engine() is None:  # room for the label
-            panel.subplots_adjust(left=0.42)
         return (panel if ax is None else ax.figure), axes, drawn
 
 
