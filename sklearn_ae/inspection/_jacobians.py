@@ -23,7 +23,7 @@ from sklearn.preprocessing import (
 )
 
 from sklearn_ae._utils.arrays import dense
-from sklearn_ae._utils.differences import STEP, jacobian_blocks
+from sklearn_ae._utils.differences import STEP, jacobian_blocks, varying
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import decode, encode, in_frame_of, minimum_input
 
@@ -122,8 +122,9 @@ class Jacobians:
     @cached_property
     def _scaled_steps(self) -> np.ndarray:
         """Standard deviations of the scaled features, or 1 for constants."""
-        std = np.asarray(dense(self._scale(self.samples))).std(axis=0)
-        return np.where(std > 0, std, 1.0)
+        scaled = np.asarray(dense(self._scale(self.samples)))
+        std = scaled.std(axis=0)
+        return np.where(varying(scaled, std), std, 1.0)
 
 
 def _steps(model: Any) -> list[Any]:
