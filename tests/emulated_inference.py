@@ -12,6 +12,7 @@ from test_threads import X_of, estimators, fitted
 
 from sklearn_ae import AEOutlierDetector
 from sklearn_ae._estimators.inference import inference_module
+from sklearn_ae.inspection import component_contributions
 
 METHODS = ("transform", "reconstruction_error", "score_samples", "predict", "elbo")
 
@@ -29,6 +30,10 @@ def check_arrays(model, x):
     check(remote.transform(x), codes)
     check(remote.inverse_transform(codes), model.inverse_transform(codes))
     check(remote.reconstruction_error(x), model.reconstruction_error(x))
+    if not np.isnan(x).any():
+        found, expected = (component_contributions(each, x) for each in (remote, model))
+        check(found.decoder, expected.decoder)
+        check(found.encoder, expected.encoder)
 
 
 def check_tensors(model, x):

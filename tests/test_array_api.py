@@ -31,7 +31,12 @@ from sklearn_ae import (
 from sklearn_ae import latent as la
 from sklearn_ae import metrics as me
 from sklearn_ae._utils.namespaces import as_numpy
-from sklearn_ae.inspection import LatentSpaceDisplay, OutlierScoreDisplay, ReconstructionDisplay
+from sklearn_ae.inspection import (
+    LatentSpaceDisplay,
+    OutlierScoreDisplay,
+    ReconstructionDisplay,
+    component_contributions,
+)
 
 IS_ON = os.environ.get("SCIPY_ARRAY_API") == "1"
 inside = pytest.mark.skipif(not IS_ON, reason="runs in a process with SCIPY_ARRAY_API=1")
@@ -248,6 +253,7 @@ TOOLS = {
     "compare_reducers": lambda model, X: me.compare_reducers([model], X, [1, 2], y, cv=2, random_state=0)[
         ["reconstruction_error", "log_likelihood", "accuracy"]
     ],
+    "component_contributions": lambda model, X: component_contributions(model, X).decoder,
     "LatentSpaceDisplay": lambda model, X: arrays_of(LatentSpaceDisplay.from_estimator(model, X)),
     "ReconstructionDisplay": lambda model, X: arrays_of(ReconstructionDisplay.from_estimator(model, X)),
     "OutlierScoreDisplay": lambda model, X: arrays_of(OutlierScoreDisplay.from_estimator(detector(), X)),

@@ -197,9 +197,10 @@ def latent_functions() -> dict[str, Callable]:
 
 
 ESTIMATORS = estimators()
-DISPLAYS = exported(inspection)
+DISPLAYS = {name: value for name, value in exported(inspection).items() if inspect.isclass(value)}
 CLASSES = ESTIMATORS | options() | DISPLAYS
 FUNCTIONS = latent_functions() | exported(metrics) | exported(onnx)
+FUNCTIONS |= {name: value for name, value in exported(inspection).items() if inspect.isfunction(value)}
 
 
 def public_attributes(cls: type) -> Iterator[tuple[str, bool]]:

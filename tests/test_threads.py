@@ -20,6 +20,7 @@ from sklearn_ae import (
     AutoencoderTransformerCV,
     VAETransformer,
 )
+from sklearn_ae.inspection import component_contributions
 from sklearn_ae.latent import sample_latent, traverse
 from sklearn_ae.likelihoods import ByFeature
 from sklearn_ae.metrics import lipschitz_estimate, mutual_information, noise_sensitivity
@@ -199,6 +200,7 @@ def test_tools_in_threads_return_what_they_return_in_turn(switching):
         (lambda: mutual_information(vae, X, random_state=0),),
         (lambda: noise_sensitivity(vae, X, random_state=0),),
         (lambda: lipschitz_estimate(vae, X),),
+        (lambda: component_contributions(vae, X).decoder,),
     ]
     expected = [tool() for (tool,) in tools]
     before = global_state()

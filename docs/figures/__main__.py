@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 matplotlib.use("Agg")  # figures are saved without a display
 import autoencoders
+import contributions
 import densities
 import matplotlib.pyplot as plt
 
@@ -20,6 +21,7 @@ FOLDER = Path(__file__).parents[1] / "guide" / "figures"
 FIGURES = {
     autoencoders: ("index", "corruption", "network", "start", "bottleneck", "loss", "penalty", "weights"),
     densities: ("likelihood", "divergence", "prior", "score", "outliers", "reconstruction", "latent_space"),
+    contributions: ("loadings", "loadings_images"),
 }
 
 

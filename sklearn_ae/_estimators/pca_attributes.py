@@ -12,11 +12,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._density.autoencoder import loadings
 from sklearn_ae._density.latent_prior import LatentModel
+from sklearn_ae._estimators.jacobians import Jacobians
 from sklearn_ae.likelihoods import Likelihood, is_gaussian
 
 
-class LinearAttributes:
-    """Mixin for ``components_`` and ``get_covariance`` of models with a linear decoder."""
+class LinearAttributes(Jacobians):
+    """Mixin for ``components_`` and ``get_covariance`` of models with a linear decoder.
+
+    Other models have derivatives that depend on the sample.
+    """
 
     # Set by fit.
     module_: Any
@@ -44,7 +48,7 @@ class LinearAttributes:
     def components_(self) -> np.ndarray:
         """Matrix W of the linear decoder, of shape (n_components_, n_features), in the units of X."""
         check_is_fitted(self)
-        self._require_linear("components_", "use inverse_transform of unit steps in the code instead")
+        self._require_linear("components_", "use sklearn_ae.inspection.component_contributions instead")
         return self._directions()
 
     def _loadings(self) -> np.ndarray:

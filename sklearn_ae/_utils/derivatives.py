@@ -44,8 +44,21 @@ def entrywise_derivatives(
     return first.detach(), second.detach()
 
 
-def jacobian(function: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
+def jacobian(
+    function: Callable[[Tensor], Tensor], u: Tensor, *, by_rows: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return values (n, d) and Jacobians (n, d, k) of a function that maps each sample separately.
+
+    Parameters
+    ----------
+    function : callable
+    u : Tensor of shape (n, k)
+    by_rows : bool, default=False
+        Whether to take d passes, one for each value, which suits functions with fewer values than arguments.
+
+    Returns
+    -------
+    value, jac : Tensor
 
     Notes
     -----
@@ -54,14 +67,15 @@ def jacobian(function: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, T
     function with parts that cannot be differentiated twice takes the d passes.
     Derivatives where the function overflows are replaced by 0, since NaN would spread.
     """
-    n_copies = min(u.shape[1], max(1, _MIN_ROWS // len(u)))  # of each sample, for as many columns at once
+    # copies of each sample, for as many columns at once
+    n_copies = 1 if by_rows else min(u.shape[1], max(1, _MIN_ROWS // len(u)))
     with torch.inference_mode(False), torch.enable_grad():
         copies = u.detach().repeat(n_copies, 1).requires_grad_()
         value = function(copies)
         if not value.requires_grad:  # it is constant
             return value[: len(u)], value.new_zeros((len(u), value.shape[1], u.shape[1]))
         try:
-            jac = _columns(value, copies, n_copies)
+            jac = _rows(value, copies) if by_rows else _columns(value, copies, n_copies)
         except (RuntimeError, NotImplementedError):
             jac = _rows(value, copies)
     value, jac = (part.detach()[: len(u)] for part in (value, jac))

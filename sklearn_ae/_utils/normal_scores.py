@@ -138,6 +138,10 @@ class NormalScores:
         """Return the log-determinant of the Jacobian at samples of shape (n, d), of shape (n,)."""
         return sum(f.log_slope(x) for f, x in zip(self.features, X.T, strict=True)) + np.zeros(len(X))
 
+    def slopes(self, X: np.ndarray) -> np.ndarray:
+        """Return the derivative of each feature's map at samples of shape (n, d)."""
+        return np.exp(np.stack([f.log_slope(x) for f, x in zip(self.features, X.T, strict=True)], axis=1))
+
     def inverse(self, U: np.ndarray) -> np.ndarray:
         """Return the samples whose normal scores are U of shape (n, d)."""
         return np.stack([feature.inverse(u) for feature, u in zip(self.features, U.T, strict=True)], axis=1)

@@ -76,7 +76,7 @@ def use_bf16(precision: str, device: torch.device, module: nn.Module, batch_size
     if precision != "auto":
         return precision == "bfloat16"
     weights = [p for p in module.parameters() if p.ndim > 1]
-    wide = max(p.numel() for p in weights) >= _BF16_MIN_WEIGHTS and batch_size >= 64
+    wide = max((p.numel() for p in weights), default=0) >= _BF16_MIN_WEIGHTS and batch_size >= 64
     return wide and _has_bf16(device)
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._utils.arrays import check_array, dense
+from sklearn_ae._utils.pipelines import first_step
 
 
 def kind(model: Any) -> str:
@@ -67,3 +69,19 @@ def decode(model: Any, codes: np.ndarray, dtype: Any) -> np.ndarray:
     """Return the decoded samples of codes of shape (..., n_components)."""
     decoded = np.asarray(dense(model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(dtype))))
     return decoded.reshape(*codes.shape[:-1], decoded.shape[-1])
+
+
+def minimum_input(model: Any) -> float:
+    """Return 0 for models with the tag for nonnegative input, such as NMF, or else minus infinity."""
+    first = first_step(model)
+    if hasattr(first, "__sklearn_tags__") and get_tags(first).input_tags.positive_only:
+        return 0.0
+    return -np.inf
+
+
+def in_frame_of(X: Any, values: np.ndarray) -> Any:
+    """Return a data frame with the columns of X, which the model may require, if X is one."""
+    if not hasattr(X, "columns"):
+        return values
+    names = {"columns": X.columns} if hasattr(X, "iloc") else {"schema": list(X.columns)}
+    return type(X)(values, **names)

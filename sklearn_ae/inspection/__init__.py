@@ -1,5 +1,7 @@
 """Displays of fitted models: ``from_estimator`` computes and draws, ``plot`` draws again."""
 
+from sklearn_ae.inspection._component_contributions import ComponentContributionsDisplay
+from sklearn_ae.inspection._contributions import component_contributions
 from sklearn_ae.inspection._explained_variance import ExplainedVarianceDisplay
 from sklearn_ae.inspection._interpolation import InterpolationDisplay
 from sklearn_ae.inspection._latent_grid import LatentGridDisplay
@@ -9,6 +11,7 @@ from sklearn_ae.inspection._outlier_score import OutlierScoreDisplay
 from sklearn_ae.inspection._reconstruction import ReconstructionDisplay
 
 __all__ = [
+    "ComponentContributionsDisplay",
     "ExplainedVarianceDisplay",
     "InterpolationDisplay",
     "LatentGridDisplay",
@@ -16,4 +19,5 @@ __all__ = [
     "LossCurveDisplay",
     "OutlierScoreDisplay",
     "ReconstructionDisplay",
+    "component_contributions",
 ]

@@ -11,17 +11,15 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_scalar, get_tags
+from sklearn.utils import check_scalar
 
 from sklearn_ae._utils.arrays import check_array, dense, numpy_only
+from sklearn_ae._utils.differences import STEP, jacobian_blocks, varying
 from sklearn_ae._utils.parameters import check_density, finite_number
 from sklearn_ae._utils.pipelines import first_step, last_step
 from sklearn_ae._utils.runtime import kept_filters, private_random_state
-from sklearn_ae._utils.transformers import decode, encode
+from sklearn_ae._utils.transformers import decode, encode, in_frame_of, minimum_input
 from sklearn_ae.latent import sample_latent
-
-_STEP = 1e-3  # Step of the finite differences, in standard deviations of the features
-_BLOCK_VALUES = 2**22  # Number of values encoded at a time
 
 
 @kept_filters()
@@ -102,8 +100,8 @@ def noise_sensitivity(
     scale, rng = noise_scale * _NOISES[noise](clean.var(axis=0)), private_random_state(random_state)
     shifts = []
     for _ in range(n_repeats):
-        noisy = np.maximum(clean + scale * rng.standard_normal(clean.shape), _minimum(model))
-        shifts.append(_squared_shift(model, _in_frame_of(X, noisy), codes))
+        noisy = np.maximum(clean + scale * rng.standard_normal(clean.shape), minimum_input(model))
+        shifts.append(_squared_shift(model, in_frame_of(X, noisy), codes))
     return float(np.sqrt(np.mean(shifts) / spread))
 
 
@@ -172,26 +170,21 @@ def lipschitz_estimate(model: Any, X: Any) -> np.ndarray:
     k, centres = encode(model, X, "X").shape[1], _as_array(X)
     if len(centres) < 2:
         raise ValueError("X must have at least 2 samples, whose spread determines the steps; got 1.")
-    steps = _steps(centres)
-    d, minimum = centres.shape[1], _minimum(model)
-    size = max(1, _BLOCK_VALUES // (2 * d * max(d, k)))
-    parts = []
-    for start in range(0, len(centres), size):
-        block = centres[start : start + size, None]
-        up, down = block + np.diag(steps), np.maximum(block - np.diag(steps), minimum)
-        moved = np.concatenate([up, down], axis=1).reshape(-1, d)
-        codes = encode(model, _in_frame_of(X, moved), "X").reshape(-1, 2, d, k)
-        gap = np.diagonal(up - down, axis1=1, axis2=2)[..., None]
-        jacobian = (codes[:, 0] - codes[:, 1]) / gap
-        parts.append(np.linalg.norm(jacobian, ord=2, axis=(1, 2)))
-    return np.concatenate(parts)
+    jacobians = jacobian_blocks(
+        lambda moved: encode(model, in_frame_of(X, moved), "X"),
+        centres,
+        _steps(centres),
+        k,
+        minimum_input(model),
+    )
+    return np.concatenate([np.linalg.norm(jac, ord=2, axis=(1, 2)) for jac in jacobians])
 
 
 def _steps(X: np.ndarray) -> np.ndarray:
     """Return the step for each feature; that of constant ones is typical of the others, or of 1."""
     std = X.std(axis=0)
     typical = np.sqrt(np.mean(std**2)) or 1.0
-    return _STEP * np.where(std > 1e-12 * np.maximum(typical, np.abs(X).max(axis=0)), std, typical)
+    return STEP * np.where(varying(X, std, typical), std, typical)
 
 
 @kept_filters()
@@ -276,8 +269,8 @@ def round_trip_error(
     spread = codes.var(axis=0).sum()
     if not spread > 0:
         raise ValueError("All drawn codes are the same, so the relative error is undefined.")
-    decoded = np.maximum(decoded, _minimum(model))
-    decoded = _in_training_frame(model, decoded) if X is None else _in_frame_of(X, decoded)
+    decoded = np.maximum(decoded, minimum_input(model))
+    decoded = _in_training_frame(model, decoded) if X is None else in_frame_of(X, decoded)
     return _squared_shift(model, decoded, codes) / float(spread)
 
 
@@ -292,22 +285,6 @@ def _from_prior(model: Any, last: Any, n_samples: int, random_state: Any) -> tup
 
 def _as_array(X: Any) -> np.ndarray:
     return check_array(dense(X), dtype=np.float64, input_name="X")
-
-
-def _minimum(model: Any) -> float:
-    """Return 0 for models with the tag for nonnegative input, such as NMF, or else minus infinity."""
-    first = first_step(model)
-    if hasattr(first, "__sklearn_tags__") and get_tags(first).input_tags.positive_only:
-        return 0.0
-    return -np.inf
-
-
-def _in_frame_of(X: Any, values: np.ndarray) -> Any:
-    """Return a data frame with the columns of X, which the model may require, if X is one."""
-    if not hasattr(X, "columns"):
-        return values
-    names = {"columns": X.columns} if hasattr(X, "iloc") else {"schema": list(X.columns)}
-    return type(X)(values, **names)
 
 
 def _in_training_frame(model: Any, values: np.ndarray) -> Any:

@@ -87,14 +87,15 @@ DECODERS = {
 }
 
 
+@pytest.mark.parametrize("by_rows", [False, True])
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("n", [1, 7, 130])
 @pytest.mark.parametrize("name", DECODERS)
-def test_jacobians_are_those_of_reverse_mode(name, n, mode):
+def test_jacobians_are_those_of_reverse_mode(name, n, mode, by_rows):
     decode, u = DECODERS[name], normal(n, 4, seed=1)
     expected = torch.stack([torch.autograd.functional.jacobian(decode, v[None])[0, :, 0] for v in u])
     with mode():
-        value, jac = jacobian(decode, u.clone())
+        value, jac = jacobian(decode, u.clone(), by_rows=by_rows)
     torch.testing.assert_close(value, decode(u).detach())
     torch.testing.assert_close(jac, expected)
     assert not value.requires_grad

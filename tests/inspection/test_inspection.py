@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import sklearn_ae.inspection
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
 from sklearn_ae.inspection import (
+    ComponentContributionsDisplay,
     ExplainedVarianceDisplay,
     InterpolationDisplay,
     LatentGridDisplay,
@@ -45,6 +46,13 @@ OF_TRANSFORMERS = {
         model, X, n_steps=3, image_shape=(2, 2), ax=ax
     ),
     "curves": lambda model, ax: LatentGridDisplay.from_estimator(model, X, n_steps=3, kind="curve", ax=ax),
+    "contributions": lambda model, ax: ComponentContributionsDisplay.from_estimator(model, X, ax=ax),
+    "images of contributions": lambda model, ax: ComponentContributionsDisplay.from_estimator(
+        model, X, image_shape=(2, 2), ax=ax
+    ),
+    "curves of contributions": lambda model, ax: ComponentContributionsDisplay.from_estimator(
+        model, X, kind="curve", ax=ax
+    ),
     "walks": lambda model, ax: InterpolationDisplay.from_estimator(model, X[:2], X[60:62], n_steps=3, ax=ax),
 }
 NAMES = (*OF_TRANSFORMERS, "loss curve", "outlier score")
@@ -55,6 +63,7 @@ NAMED_AXES = {
     "Epoch",
     "Score (lower is more abnormal)",
     "Difference\n(units of X)",
+    "sd of the feature\nper sd of the component",
 }
 
 
@@ -146,12 +155,16 @@ def test_unfitted_models_are_named(name):
     assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("name", ["reconstruction", "explained variance", "plane", "curves", "walks"])
+@pytest.mark.parametrize(
+    "name", ["reconstruction", "explained variance", "plane", "curves", "contributions", "walks"]
+)
 def test_accepts_transformers_that_output_data_frames(name):
     plain = OF_TRANSFORMERS[name](PCA(3).fit(X), None)
     framed = OF_TRANSFORMERS[name](PCA(3).fit(X).set_output(transform="pandas"), None)
     attributes = [
-        name for name in ("reconstructions", "curves", "codes", "samples", "walks") if hasattr(plain, name)
+        name
+        for name in ("reconstructions", "curves", "codes", "samples", "walks", "contributions")
+        if hasattr(plain, name)
     ]
     assert attributes
     for attribute in attributes:
@@ -170,6 +183,7 @@ def test_names_are_shown_literally(name):
         LatentGridDisplay.from_estimator(model, X, feature_names=names),
         InterpolationDisplay.from_estimator(model, X[:2], X[2:4], feature_names=names, name=name),
         ExplainedVarianceDisplay.from_estimator({name: model}, X),
+        ComponentContributionsDisplay.from_estimator(model, X, feature_names=names, name=name),
         OutlierScoreDisplay.from_estimator(detector, X, classes, feature_names=names),
     ]
     for display in displays:

@@ -173,7 +173,7 @@ class TestLipschitzEstimate:
 
     def test_blocks_make_no_difference(self, monkeypatch, curved, curve):
         whole = lipschitz_estimate(curved, curve)
-        monkeypatch.setattr("sklearn_ae.metrics._robustness._BLOCK_VALUES", 400)
+        monkeypatch.setattr("sklearn_ae._utils.differences._BLOCK_VALUES", 400)
         np.testing.assert_allclose(lipschitz_estimate(curved, curve), whole, rtol=1e-9)
 
     def test_needs_two_samples(self):
