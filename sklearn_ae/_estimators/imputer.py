@@ -204,7 +204,7 @@ class AEImputer(Summarized, OneToOneFeatureMixin, TransformerMixin, ArrayEstimat
     def _new_autoencoder(self, n_samples: int, n_features: int) -> Any:
         """Return the unfitted autoencoder."""
         if self.autoencoder is None:
-            return AutoencoderTransformer(
+            autoencoder = AutoencoderTransformer(
                 max(1, min(n_samples, n_features) // 2),
                 hidden_layer_sizes=(128, 64),
                 batch_size=_BATCH_SIZE,
@@ -213,6 +213,8 @@ class AEImputer(Summarized, OneToOneFeatureMixin, TransformerMixin, ArrayEstimat
                 missing="mask",
                 random_state=self.random_state,
             )
+            autoencoder._n_folds = 0  # the time of several trainings is not worth it
+            return autoencoder
         autoencoder = clone(self.autoencoder).set_params(missing="mask")
         if self.random_state is not None:
             autoencoder.set_params(random_state=self.random_state)
