@@ -13,7 +13,7 @@ cent) and of the rank among the methods by ROC AUC, and the total seconds of fit
 Part ``sets``: comparison of the methods. "networks" is AEOutlierDetector with small nonlinear autoencoders
 instead of linear ones. Neighbour methods exclude a training sample from its own neighbourhood. PCA keeps
 half as many components as there are features; "Mahalanobis" uses the empirical covariance, "MCD" a robust
-one. "Mean rank" scores a sample by the mean of its ranks by three methods; "best of each case" is the best of
+one if there are enough samples. "Mean rank" scores a sample by the mean of its ranks by three methods; "best of each case" is the best of
 five methods according to the labels. AutoEncoder and VAE of pyod are included if pyod is installed. Part
 ``scores``: the scores of AEOutlierDetector, with default autoencoders. Part ``contamination``: gain of
 ``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Part ``speed``: CPU time to fit 1,000
@@ -26,6 +26,7 @@ folder, scikit-learn's breast_cancer, wine and digits, each with a few samples o
     python examples/benchmarks/outliers.py --data DIR --jobs 2      # all parts
     python examples/benchmarks/outliers.py --data DIR --quick       # datasets up to 2,000 samples, one seed
     python examples/benchmarks/outliers.py --data DIR --part sets --by-set
+    python examples/benchmarks/outliers.py --data DIR --part sets --unseen --seeds 1
 """
 
 import argparse
@@ -58,9 +59,11 @@ from sklearn_ae.outlier_scores import OUTLIER_SCORES
 # Shares of outliers among the training samples in part sets; None for all samples, including the outliers.
 SETTINGS = {"ADBench": (0.0, None), "scikit-learn": (0.0, None)}
 SETTINGS |= dict.fromkeys(["OddBench", "OvRBench"], (0.0, 0.05, 0.1))
+SETTINGS |= dict.fromkeys(["digits", "MNIST"], (0.0, 0.05))
 SHARES = (0.0, 0.05, 0.1, 0.2)  # those of part contamination
 QUICK_SAMPLES = 2_000
 MAX_LIKELIHOOD_SAMPLES = 2_000  # the log-likelihood takes milliseconds per sample
+MAX_SAMPLES = 1_000  # in the training part and in the test part of a digit, as in OddBench
 WITHOUT_DATA = {"breast_cancer": 0, "wine": 2, "digits": 8}  # dataset, and its class of outliers
 MIN_OUTLIERS = 15  # of a dataset in part contamination
 MIN_NORMAL = 50  # training samples
@@ -102,6 +105,32 @@ def load_bundled(name, outlier_class):
     outliers = np.random.RandomState(0).permutation(np.flatnonzero(target == outlier_class))
     index = np.concatenate([np.flatnonzero(target != outlier_class), outliers[: len(outliers) // 10 + 1]])
     return Dataset(X[index].astype(float), (target[index] == outlier_class).astype(int))
+
+
+def load_digit(path, digit):
+    """Return a dataset in which one digit is normal; of scikit-learn's images if there is no path."""
+    if path is None:
+        X, target = datasets.load_digits(return_X_y=True)
+    else:
+        with np.load(path) as file:
+            X, target = file["X_train"].reshape(-1, 784) / 255, file["y_train"]
+    rng = np.random.RandomState(0)
+    normal, others = (rng.permutation(np.flatnonzero(part)) for part in (target == digit, target != digit))
+    half = min(len(normal) // 2, MAX_SAMPLES)
+    test = np.concatenate([normal[half:], others])[:MAX_SAMPLES]
+    index = np.concatenate([normal[:half], test])
+    return Dataset(X[index].astype(float), (target[index] != digit).astype(int), np.arange(half))
+
+
+def find_unseen(folder):
+    """Return collection, name and loader of each dataset that chose no default."""
+    sources = {"digits": None, "MNIST": folder and folder / "mnist.npz"}
+    return [
+        (collection, f"digit {digit}", partial(load_digit, path, digit))
+        for collection, path in sources.items()
+        if collection == "digits" or (path and path.exists())
+        for digit in range(10)
+    ]
 
 
 def find_sets(folder):
@@ -267,6 +296,8 @@ def methods(X, robust, seed, with_pyod):
             NearestFive(), IsolationForest(random_state=seed), Distance(EmpiricalCovariance())
         ),
     }
+    if n_samples < 2 * X.shape[1]:
+        del detectors["MCD"]  # not defined, or close to singular
     if with_pyod:
         detectors["pyod AutoEncoder"] = Pyod("auto_encoder", "AutoEncoder", seed)
         detectors["pyod VAE"] = Pyod("vae", "VAE", seed)
@@ -398,6 +429,7 @@ def parse():
     parser.add_argument(
         "--quick", action="store_true", help=f"datasets up to {QUICK_SAMPLES} samples, one seed"
     )
+    parser.add_argument("--unseen", action="store_true", help="datasets that chose no default")
     parser.add_argument("--by-set", action="store_true", help="print a table by dataset as well")
     parser.add_argument("--without-pyod", action="store_true", help="exclude the detectors of pyod")
     return parser.parse_args()
@@ -406,7 +438,7 @@ def parse():
 def main():
     args = parse()
     parts = args.part or ["sets", "scores", "contamination", "speed"]
-    sets = find_sets(args.data)
+    sets = find_unseen(args.data) if args.unseen else find_sets(args.data)
     if args.quick:
         sets = [data for data in sets if len(data[2]().y) <= QUICK_SAMPLES]
     seeds = range(1 if args.quick else args.seeds)
