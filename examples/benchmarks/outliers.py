@@ -14,10 +14,11 @@ Part ``sets``: comparison of the methods. "networks" is AEOutlierDetector with s
 instead of linear ones. Neighbour methods exclude a training sample from its own neighbourhood. PCA keeps
 half as many components as there are features; "Mahalanobis" uses the empirical covariance, "MCD" a robust
 one, up to 500 features. "Mean rank" scores a sample by the mean of its ranks by three methods; "best of each
-case" is the best of five methods according to the labels. AutoEncoder and VAE of pyod are included if pyod is installed. Part
-``scores``: the scores of AEOutlierDetector, with default autoencoders. Part ``contamination``: gain of
-``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Part ``speed``: CPU time to fit 1,000
-and 10,000 samples of 30 features, and to score 10,000 and one, compared with IsolationForest.
+case" is the best of five methods according to the labels. AutoEncoder and VAE of pyod are included if pyod is
+installed. Part ``scores``: the scores of AEOutlierDetector, with default autoencoders. Part
+``contamination``: gain of ``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Part
+``speed``: CPU time to fit 1,000 and 10,000 samples of 30 features, and to score 10,000 and one, compared with
+IsolationForest.
 
 Datasets in the folder given by --data: adbench/*.npz (X, and y with 1 for outliers) and oddbench/*.npz of
 the collections OddBench and OvRBench (X_train, which has only normal samples, X_test and y_test); without a
