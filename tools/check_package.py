@@ -2,7 +2,8 @@
 
     python tools/check_package.py dist
 
-Both are installed, one after the other, with the versions of constraints.txt. ``make package`` builds them first.
+``make package`` builds them first. Both are installed, one after the other, with the versions of
+constraints.txt.
 """
 
 import os
@@ -98,9 +99,9 @@ def check_installed(archives):
         run(*install, "torch")
         for archive in archives:
             run(*install, str(archive))
+            run("-m", "pip", "check")
             run("-W", "error", "-c", SMOKE)
             run("-m", "pip", "uninstall", "--quiet", "--yes", "sklearn-ae")
-        run("-m", "pip", "check")
 
 
 def main():
