@@ -81,8 +81,8 @@ FIGURES = {
     "time_to_quality": [r"(?P<case>\S.*\S) {2,}(?P<error>N) +(?P<seconds>N)(?: +(?P<ratio>N)x)?\s*$"],
     "versus_pca": [
         r"\| (?P<case>[^|]+) \| (?P<cases>N) \| (?P<over_1000_samples>N|-) \| (?P<all_datasets>N) "
-        r"\| (?P<worse_by_1_percent>N) [^|]+\| (?P<worse_by_5_percent>N) [^|]+\| (?P<worst>N) [^|]+\| N "
-        r"\| (?P<seconds>N) \|$"
+        r"\| (?P<worse_by_1_percent>N) [^|]+\| (?P<worse_by_5_percent>N) [^|]+\| (?P<worst>N) [^|]+"
+        r"\| (?P<seconds_per_fit>N) \| (?P<seconds>N) \|$"
     ],
 }
 
