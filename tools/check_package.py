@@ -7,6 +7,7 @@ constraints.txt.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -57,7 +58,10 @@ def check_wheel(path):
     top = {name.partition("/")[0] for name in names}
     metadata = {name for name in top if name.endswith(".dist-info")}
     assert top - metadata == {"sklearn_ae"}, f"{path.name} contains {sorted(top)}"
-    assert len(metadata) == 1
+    (folder,) = metadata
+    description = zipfile.ZipFile(path).read(f"{folder}/METADATA").decode()
+    relative = re.findall(r"\]\((?!https?:|#)[^)]*|<img src=\"(?!https?:)[^\"]*", description)
+    assert not relative, f"the description on PyPI has relative links: {relative}"
     in_checkout = {
         file.relative_to(ROOT).as_posix()
         for file in (ROOT / "sklearn_ae").rglob("*")
@@ -85,9 +89,7 @@ def check_sdist(path):
 def check_installed(archives):
     """Install each archive in a new environment, and use it outside the checkout."""
     with tempfile.TemporaryDirectory() as folder:
-        print(
-            "Installing PyTorch and scikit-learn in a new environment, which takes some minutes.", flush=True
-        )
+        print("Setting up a new environment with PyTorch, which takes some minutes.", flush=True)
         venv.create(folder, with_pip=True)
         python = Path(folder) / ("Scripts" if os.name == "nt" else "bin") / "python"
 
