@@ -284,7 +284,7 @@ def test_outliers_benchmark_of_unseen_datasets(tmp_path):
     out = run(tmp_path, script, *arguments)
     auc = dict(re.findall(r"^KEEL, unsupervised +(\S.*?\S)  +([\d.]+) .* 1$", out, re.MULTILINE))
     assert len(auc) == 10
-    assert {float(auc[method]) for method in ("AEOutlierDetector", "IsolationForest", "MCD")} == {100.0}
+    assert min(float(auc[method]) for method in ("AEOutlierDetector", "IsolationForest", "MCD")) > 95
 
 
 def test_outliers_benchmark_of_published_splits(tmp_path):
