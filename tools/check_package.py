@@ -42,7 +42,7 @@ assert (package / "py.typed").exists()
 assert version("sklearn-ae") == sklearn_ae.__version__
 
 X = load_iris().data
-ae = sklearn_ae.AutoencoderTransformer(2, max_iter=5, random_state=0)
+ae = sklearn_ae.AutoencoderTransformer(2, random_state=0)
 X_hat = ae.inverse_transform(ae.fit_transform(X))
 assert X_hat.shape == X.shape
 assert np.isfinite(X_hat).all()
