@@ -15,7 +15,7 @@ which were not used to choose any default of AutoencoderTransformer.
     python examples/benchmarks/versus_pca.py --data DIR              # about an hour
     python examples/benchmarks/versus_pca.py --data DIR --jobs 2     # about half of that
     python examples/benchmarks/versus_pca.py --data DIR --quick      # under 3 minutes
-    python examples/benchmarks/versus_pca.py --data DIR --unseen     # about a quarter of an hour
+    python examples/benchmarks/versus_pca.py --data DIR --unseen --only oddbench --seeds 1
 """
 
 import argparse
@@ -230,6 +230,15 @@ def print_summary(results):
     if peers_ran:
         print_method("MLPRegressor(X, X)", "mlp", peers_ran)
         print_method("textbook PyTorch autoencoder", "torch", peers_ran)
+    print()
+    for title, method in (
+        ("AutoencoderTransformer", "ours"),
+        ("MLPRegressor(X, X)", "mlp"),
+        ("textbook PyTorch autoencoder", "torch"),
+    ):
+        ratios = [case[method] for case in results if method in case]
+        if ratios:
+            print(f"median of {title}: {np.median(ratios):.3f}")
     n_networks = sum(case["uses_network"] for case in results)
     print(
         f"\nGeometric means over the cases. {len(results) - n_networks} of {len(results)} fell back to PCA."
