@@ -17,7 +17,7 @@ def index():
     """Reconstructions from four components, of one test digit of each kind."""
     train, test, labels = digits()
     shown = np.array([test[labels == digit][0] for digit in range(10)])
-    fig, axes = plt.subplots(3, 1, figsize=(8, 2.9), layout="constrained")
+    fig, axes = plt.subplots(3, 1, figsize=(8, 2.4), layout="constrained")
     show_images(axes[0], shown, "Test digits\n64 pixels")
     models = {
         "PCA": PCA(4).fit(train),
