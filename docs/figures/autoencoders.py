@@ -14,19 +14,22 @@ from sklearn_ae.penalties import L1, Contractive
 
 
 def index():
-    """Reconstructions from four components."""
-    train, test, _ = digits()
-    shown = test[:10]
-    fig, axes = plt.subplots(3, 1, figsize=(8, 2.9), layout="constrained")
-    show_images(axes[0], shown, "Digits")
+    """Reconstructions from four components, of one test digit of each kind."""
+    train, test, labels = digits()
+    shown = np.array([test[labels == digit][0] for digit in range(10)])
+    fig, axes = plt.subplots(3, 1, figsize=(8, 2.4), layout="constrained")
+    show_images(axes[0], shown, "Test digits\n64 pixels")
     models = {
         "PCA": PCA(4).fit(train),
         "Autoencoder": AutoencoderTransformer(4, max_iter=60, random_state=0).fit(train),
     }
     for ax, (name, model) in zip(axes[1:], models.items(), strict=True):
         share = 1 - unexplained(model, test, train.mean(axis=0))
-        show_images(ax, model.inverse_transform(model.transform(shown)), f"{name}\n{share:.0%} explained")
-    fig.suptitle("Test digits reconstructed from four components", fontsize=11)
+        show_images(
+            ax,
+            model.inverse_transform(model.transform(shown)),
+            f"{name}, 4 numbers\n{share:.0%} of the variance",
+        )
     return fig
 
 

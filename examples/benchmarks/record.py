@@ -81,8 +81,9 @@ FIGURES = {
     "time_to_quality": [r"(?P<case>\S.*\S) {2,}(?P<error>N) +(?P<seconds>N)(?: +(?P<ratio>N)x)?\s*$"],
     "versus_pca": [
         r"\| (?P<case>[^|]+) \| (?P<cases>N) \| (?P<over_1000_samples>N|-) \| (?P<all_datasets>N) "
-        r"\| (?P<worse_by_1_percent>N) [^|]+\| (?P<worse_by_5_percent>N) [^|]+\| (?P<worst>N) [^|]+\| N "
-        r"\| (?P<seconds>N) \|$"
+        r"\| (?P<worse_by_1_percent>N) [^|]+\| (?P<worse_by_5_percent>N) [^|]+\| (?P<worst>N) [^|]+"
+        r"\| (?P<seconds_per_fit>N) \| (?P<seconds>N) \|$",
+        r"median of (?P<case>.+): (?P<median>N)$",
     ],
 }
 
@@ -97,7 +98,8 @@ def parse_figures(name, output):
         for match in filter(None, (pattern.match(line) for pattern in patterns)):
             groups = match.groupdict()
             case = re.sub(r"\s{2,}| \| ", ", ", heading + groups.pop("case", "all"))
-            figures[case] = {key: as_number(text) for key, text in groups.items() if text not in (None, "-")}
+            values = {key: as_number(text) for key, text in groups.items() if text not in (None, "-")}
+            figures.setdefault(case, {}).update(values)
     return figures
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from scipy.io import savemat
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 def run(folder, *args):
@@ -79,6 +80,23 @@ def test_versus_pca(data):
     assert "| textbook PyTorch autoencoder | 5 |" in out
 
 
+def test_versus_pca_on_unseen_datasets(tmp_path):
+    """Normal samples of both parts, with the same report."""
+    rng = np.random.RandomState(0)
+    (tmp_path / "oddbench").mkdir()
+    X = rng.normal(size=(130, 4))
+    np.savez(
+        tmp_path / "oddbench" / "oddbench_plane.npz",
+        X_train=X[:80],
+        X_test=X[80:],
+        y_test=(np.arange(50) < 10).astype(int),
+    )
+    script = EXAMPLES / "benchmarks" / "versus_pca.py"
+    out = run(tmp_path, script, "--data", tmp_path, "--unseen", "--seeds", 1, "--no-peers")
+    assert re.search(r"^oddbench_plane +120 +4 +2 +0 ", out, re.MULTILINE)
+    assert "| AutoencoderTransformer | 1 |" in out
+
+
 def test_record(tmp_path):
     """Record a run without a data folder and without the other methods."""
     script, results = EXAMPLES / "benchmarks" / "record.py", tmp_path / "results.json"
@@ -92,16 +110,45 @@ def test_record(tmp_path):
     assert record["figures"]["AutoencoderTransformer"]["cases"] == 2
 
 
+def recorded():
+    """Return the records of the benchmarks."""
+    return json.loads((EXAMPLES / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+
+
 def test_recorded_figures_are_documented():
-    """Every recorded figure appears in docs/benchmarks.md."""
-    page = (EXAMPLES.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    documented = {float(text) for text in re.findall(r"-?\d+(?:\.\d+)?", page)}
-    records = json.loads((EXAMPLES / "benchmarks" / "results.json").read_text(encoding="utf-8"))
-    for record in records:
-        assert (EXAMPLES.parent / record["command"].split()[1]).exists()
+    """Every recorded figure appears in the benchmark pages."""
+    pages = [*ROOT.glob("docs/benchmarks.md"), *ROOT.glob("docs/benchmarks/*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    documented = {float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)}
+    for record in recorded():
+        assert (ROOT / record["command"].split()[1]).exists()
         for case, figures in record["figures"].items():
             values = {float(str(value).removeprefix(">")) for value in figures.values()}
             assert values <= documented, f"{record['benchmark']}, {case}"
+
+
+def test_tables_of_the_readme_are_recorded():
+    """Every number in a table of README.md is a figure of the method in the records of the named command."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tables = re.findall(r"<!-- (\w+): begin. Refresh with: (.+?) -->\n(.*?)<!-- \1: end -->", text, re.DOTALL)
+    assert [name for name, *_ in tables] == ["versus_pca", "outliers"]
+    for name, command, table in tables:
+        figures = [
+            (case, value)
+            for record in recorded()
+            if record["benchmark"] == name and record["command"].startswith(command)
+            for case, values in record["figures"].items()
+            for value in values.values()
+        ]
+        rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+        assert len(rows) >= 3
+        for method, *cells in rows:
+            values = [value for case, value in figures if case.endswith(method)]
+            for cell in cells:
+                decimals = len(cell.partition(".")[2])
+                assert float(cell) in {round(value, decimals) for value in values}, (
+                    f"{name}: {method}, {cell}"
+                )
 
 
 def test_engine(tmp_path):
@@ -221,6 +268,24 @@ def test_outliers_benchmark(tmp_path):
     aucs = re.findall(r"^scikit-learn, 10% outliers +robust=(True|False) +([\d.]+)", out, re.MULTILINE)
     assert [auc[0] for auc in aucs] == ["True", "False"]
     assert float(aucs[0][1]) > float(aucs[1][1])  # robust with contamination
+
+
+def test_outliers_benchmark_of_unseen_datasets(tmp_path):
+    """A table in the format of KEEL, with categories and incomplete rows, and one digit of ten."""
+    rng = np.random.RandomState(0)
+    header = "@relation vowel0\n@attribute kind {a, b}\n@attribute size real [0, 20]\n"
+    header += "@attribute Class {positive, negative}\n@inputs kind, size\n@outputs Class\n@data\n"
+    rows = [f"{rng.choice(['a', 'b'])}, {rng.uniform():.3f}, negative" for _ in range(80)]
+    rows += [f"a, {10 + rng.uniform():.3f}, positive" for _ in range(8)] + ["a, <null>, negative"]
+    (tmp_path / "vowel0").mkdir()
+    (tmp_path / "vowel0" / "vowel0.dat").write_text(header + "\n".join(rows) + "\n")
+    arguments = ["--data", str(tmp_path), "--unseen", "--part", "sets", "--without-pyod", "--seeds", "1"]
+    fewer = "find = script.find_unseen; script.find_unseen = lambda folder: find(folder)[:2]"
+    out = run(tmp_path, "-c", patched("outliers", arguments, fewer))
+    assert "digits, 5% outliers" in out
+    auc = dict(re.findall(r"^KEEL, unsupervised +(\S.*?\S)  +([\d.]+) .* 1$", out, re.MULTILINE))
+    assert len(auc) == 10
+    assert min(float(auc[method]) for method in ("AEOutlierDetector", "IsolationForest", "MCD")) > 95
 
 
 def test_outliers_benchmark_of_published_splits(tmp_path):
