@@ -13,7 +13,7 @@ import contextlib
 import copy
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch import Generator, Tensor
 from sklearn_ae._data.in_memory import Batches
 from sklearn_ae._model.initialization import Start
 from sklearn_ae._model.module import Autoencoder
-from sklearn_ae._model.objectives import Elbo, Objective
+from sklearn_ae._model.objectives import Elbo, Objective, Record
 from sklearn_ae._training.callbacks import (
     Progress,
     check_monitors,
@@ -53,6 +53,8 @@ _ALIVE = 8  # losses that are kept as separate tensors
 _STEEP = 0.05  # decrease of the loss over the last tenth of the epochs that calls for a warning
 _MIN_CAPTURED_STEPS = 300  # steps of a training from which capturing graphs (tens of milliseconds) pays
 _MAX_CAPTURED_FLOPS = 1e12  # operations per step beyond which launching kernels is no bottleneck
+
+EpochValues = tuple[list[float], list[int], list[list[float]]]  # losses, sizes and terms of the batches
 
 
 def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, seed: int) -> AutoencoderNet:
@@ -142,6 +144,7 @@ class AutoencoderNet(NeuralNet):
     generator: Generator | None = None
     average_: WeightAverage | None = None
     uses_average_ = False  # True while the averaged weights are in the module
+    terms_: _Record | None = None  # of the objective, while an epoch runs
     has_user_callbacks_ = False
     has_scheduler_ = False  # True if a callback sets the learning rate
 
@@ -281,6 +284,7 @@ class AutoencoderNet(NeuralNet):
             if self.captured_ is not None:
                 self.graph_fallback_reason_ = self.captured_.close()
             self.captured_ = None
+            self.terms_ = None
         self._swap_average()
         return self
 
@@ -309,29 +313,32 @@ class AutoencoderNet(NeuralNet):
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Run an epoch of training or validation and record its loss."""
+        """Run an epoch of training or validation and record its loss and the terms of the objective."""
         if iterator is None:
             return
         self._set_training(training)
         with self.averaged(not training):
             if self.captured_ is not None and self.captured_.serves(training):
-                losses, sizes = self.captured_.epoch(training)
+                losses, sizes, terms = self.captured_.epoch(training)
             else:
-                losses, sizes = self._run_batches(iterator, training, step_fn)
-        loss = math.fsum(map(operator.mul, losses, sizes)) / sum(sizes)
+                losses, sizes, terms = self._run_batches(iterator, training, step_fn)
+        loss = weighted_sum(losses, sizes) / sum(sizes)
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
                 f"learning_rate_init={self.lr:g}, or check X for extreme values."
             )
         self.history.record(f"{prefix}_loss", loss)
+        for name, values in zip(self.criterion_.terms, zip(*terms, strict=True), strict=False):
+            self.history.record(f"{prefix}_{name}", weighted_sum(values, sizes) / sum(sizes))
         if self.has_user_callbacks_:
             record_epoch(self.history, prefix, losses, sizes, has_batches=self.batch_callbacks_)
 
-    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
-        """Return the losses and sizes of all batches."""
+    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> EpochValues:
+        """Return the losses, sizes and terms of all batches."""
         losses = _Record(iterator.n_batches)
         sizes = []
+        self.terms_ = _Record(iterator.n_batches)
         for batch in iterator:
             if self.batch_callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
@@ -343,7 +350,8 @@ class AutoencoderNet(NeuralNet):
                     prefix = "train" if training else "valid"
                     record_batch(self.history, prefix, float(step["loss"].detach()), len(batch))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        return losses.values(), sizes
+        terms, self.terms_ = self.terms_.values(), None
+        return losses.values(), sizes, terms
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         """Call a hook of all callbacks; at the end of an epoch those of users find the averaged weights."""
@@ -373,7 +381,7 @@ class AutoencoderNet(NeuralNet):
         self._schedule()
         self.optimizer_.clear_gradients()
         with self.autocast():
-            loss = self.criterion_(self.module_(batch, self.generator))
+            loss = self.criterion_(self.module_(batch, self.generator), self._record_terms)
         loss.backward()
         if self.gradient_callbacks_:
             parameters = list(self.module_.named_parameters())
@@ -388,21 +396,32 @@ class AutoencoderNet(NeuralNet):
 
     def validation_step(self, batch: Tensor, **fit_params: Any) -> dict:
         """Evaluate the objective on a batch of validation samples."""
-        return {"loss": self.objective_per_sample(batch).mean(), "y_pred": None}
+        loss = self.objective_per_sample(batch, record=self._record_terms)
+        return {"loss": loss.mean(), "y_pred": None}
+
+    def _record_terms(self, terms: Tensor) -> None:
+        if self.terms_ is not None:
+            self.terms_.add(terms)
 
     def objective_per_sample(
-        self, batch: Tensor, generator: Generator | None = None, *, calibrated: bool = True
+        self,
+        batch: Tensor,
+        generator: Generator | None = None,
+        *,
+        calibrated: bool = True,
+        record: Record | None = None,
     ) -> Tensor:
         """Return the objective of each sample in evaluation mode, with the same noise in every call.
 
         The noise variance of a likelihood is corrected for the samples if ``calibrated``.
+        ``record`` is called with the terms of the objective, if it has any.
         """
         self._set_training(False)
         if generator is None:
             generator = Generator(batch.device).manual_seed(self.seed)
         with torch.set_grad_enabled(self.module_.needs_input_grad), self.autocast():
             out = self.module_(batch, generator)
-            return self.criterion_.per_sample(out, calibrated=calibrated).detach()
+            return self.criterion_.per_sample(out, record, calibrated=calibrated).detach()
 
     def evaluate(self, samples: Any, *, calibrated: bool = True) -> np.ndarray:
         """Return the objective of each sample, shape (n,)."""
@@ -455,8 +474,13 @@ class AutoencoderNet(NeuralNet):
         return torch.autocast(device, torch.bfloat16, cache_enabled=device == "cpu")
 
 
+def weighted_sum(values: Iterable[float], sizes: Iterable[int]) -> float:
+    """Return the sum of the means of batches, times their sizes."""
+    return math.fsum(map(operator.mul, values, sizes))
+
+
 class _Record:
-    """Losses of the steps of an epoch, read once.
+    """Losses, or their terms, of the steps of an epoch, read once.
 
     Each living scalar keeps the allocator from reusing the memory around it, of a
     batch and more, in the next step, so that only a few are kept.
@@ -474,14 +498,15 @@ class _Record:
             self._keep()
 
     def _keep(self) -> None:
-        kept = self.alive[0].new_empty(self.n) if self.kept is None else self.kept
+        first = self.alive[0]
+        kept = first.new_empty((self.n, *first.shape)) if self.kept is None else self.kept
         part = slice(self.n_kept, self.n_kept + len(self.alive))
         torch.stack(self.alive, out=kept[part])
         self.kept = kept
         self.n_kept = part.stop
         self.alive = []
 
-    def values(self) -> list[float]:
+    def values(self) -> list[Any]:
         if self.alive:
             self._keep()
         return [] if self.kept is None else self.kept[: self.n_kept].tolist()
