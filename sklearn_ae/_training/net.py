@@ -27,15 +27,7 @@ from sklearn_ae._data.in_memory import Batches
 from sklearn_ae._model.initialization import Start
 from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.objectives import Elbo, Objective, Record
-from sklearn_ae._training.callbacks import (
-    Progress,
-    check_monitors,
-    has_log,
-    has_scheduler,
-    raised_by_callback,
-    record_batch,
-    record_epoch,
-)
+from sklearn_ae._training import callbacks as hooks
 from sklearn_ae._training.cuda_graphs import CapturedEpochs
 from sklearn_ae._training.optimization import (
     BestEpoch,
@@ -69,15 +61,14 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
     seed : int
         Of the batches and the noise.
     """
-    module = start.module
     batch_size: Any = config.batch_size
     callbacks = list(config.callbacks or [])
-    prints = config.verbose or (callbacks and has_log(callbacks))
+    prints = config.verbose or (callbacks and hooks.has_log(callbacks))
     if config.verbose:
-        callbacks.append(("progress", Progress()))
+        callbacks.append(("progress", hooks.Progress()))
     ranks = RANKS.get()
     net = (AutoencoderNet if ranks is None else ranks.net_class)(
-        copy.deepcopy(module).float(),
+        copy.deepcopy(start.module).float(),
         objective,
         lr=config.learning_rate_init,
         max_epochs=config.max_iter,
@@ -85,7 +76,7 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
         alpha=config.alpha,
         betas=config.schedule.betas,
         seed=seed,
-        bf16=use_bf16(config.precision, config.device, module, batch_size),
+        bf16=use_bf16(config.precision, config.device, start.module, batch_size),
         capturable=start.is_capturable,
         callbacks=callbacks,
         device=str(config.device),
@@ -144,7 +135,7 @@ class AutoencoderNet(NeuralNet):
     generator: Generator | None = None
     average_: WeightAverage | None = None
     uses_average_ = False  # True while the averaged weights are in the module
-    terms_: _Record | None = None  # of the objective, while an epoch runs
+    record_: Record | None = None  # of the terms of the objective, while an epoch runs
     has_user_callbacks_ = False
     has_scheduler_ = False  # True if a callback sets the learning rate
 
@@ -197,8 +188,8 @@ class AutoencoderNet(NeuralNet):
             not type(callback).__module__.startswith("sklearn_ae.") for _, callback in self.callbacks_
         )
         if self.has_user_callbacks_:
-            check_monitors(self.callbacks_, valid is not None)
-            self.has_scheduler_ = has_scheduler(self.callbacks_)
+            hooks.check_monitors(self.callbacks_, valid is not None)
+            self.has_scheduler_ = hooks.has_scheduler(self.callbacks_)
             self.optimizer_.set_rate(self.lr)  # from which a scheduler starts
         try:
             self.partial_fit((train, valid), epochs=epochs)
@@ -279,12 +270,12 @@ class AutoencoderNet(NeuralNet):
         except StopTraining:
             pass
         except KeyboardInterrupt as error:
-            self.interrupted_ = not raised_by_callback(error, self.callbacks_)
+            self.interrupted_ = not hooks.raised_by_callback(error, self.callbacks_)
         finally:
             if self.captured_ is not None:
                 self.graph_fallback_reason_ = self.captured_.close()
             self.captured_ = None
-            self.terms_ = None
+            self.record_ = None
         self._swap_average()
         return self
 
@@ -332,13 +323,14 @@ class AutoencoderNet(NeuralNet):
         for name, values in zip(self.criterion_.terms, zip(*terms, strict=True), strict=False):
             self.history.record(f"{prefix}_{name}", weighted_sum(values, sizes) / sum(sizes))
         if self.has_user_callbacks_:
-            record_epoch(self.history, prefix, losses, sizes, has_batches=self.batch_callbacks_)
+            hooks.record_epoch(self.history, prefix, losses, sizes, has_batches=self.batch_callbacks_)
 
     def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> EpochValues:
         """Return the losses, sizes and terms of all batches."""
         losses = _Record(iterator.n_batches)
         sizes = []
-        self.terms_ = _Record(iterator.n_batches)
+        terms = _Record(iterator.n_batches)
+        self.record_ = terms.add
         for batch in iterator:
             if self.batch_callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
@@ -348,10 +340,10 @@ class AutoencoderNet(NeuralNet):
             if self.batch_callbacks_:
                 if self.has_user_callbacks_:
                     prefix = "train" if training else "valid"
-                    record_batch(self.history, prefix, float(step["loss"].detach()), len(batch))
+                    hooks.record_batch(self.history, prefix, float(step["loss"].detach()), len(batch))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        terms, self.terms_ = self.terms_.values(), None
-        return losses.values(), sizes, terms
+        self.record_ = None
+        return losses.values(), sizes, terms.values()
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         """Call a hook of all callbacks; at the end of an epoch those of users find the averaged weights."""
@@ -381,7 +373,7 @@ class AutoencoderNet(NeuralNet):
         self._schedule()
         self.optimizer_.clear_gradients()
         with self.autocast():
-            loss = self.criterion_(self.module_(batch, self.generator), self._record_terms)
+            loss = self.criterion_(self.module_(batch, self.generator), self.record_)
         loss.backward()
         if self.gradient_callbacks_:
             parameters = list(self.module_.named_parameters())
@@ -396,32 +388,22 @@ class AutoencoderNet(NeuralNet):
 
     def validation_step(self, batch: Tensor, **fit_params: Any) -> dict:
         """Evaluate the objective on a batch of validation samples."""
-        loss = self.objective_per_sample(batch, record=self._record_terms)
-        return {"loss": loss.mean(), "y_pred": None}
-
-    def _record_terms(self, terms: Tensor) -> None:
-        if self.terms_ is not None:
-            self.terms_.add(terms)
+        return {"loss": self.objective_per_sample(batch, record=self.record_).mean(), "y_pred": None}
 
     def objective_per_sample(
-        self,
-        batch: Tensor,
-        generator: Generator | None = None,
-        *,
-        calibrated: bool = True,
-        record: Record | None = None,
+        self, batch: Tensor, generator: Generator | None = None, **options: Any
     ) -> Tensor:
         """Return the objective of each sample in evaluation mode, with the same noise in every call.
 
-        The noise variance of a likelihood is corrected for the samples if ``calibrated``.
-        ``record`` is called with the terms of the objective, if it has any.
+        ``options`` are those of the objective: ``record`` is called with its terms, if it has any, and
+        the noise variance of a likelihood is corrected for the samples unless ``calibrated=False``.
         """
         self._set_training(False)
         if generator is None:
             generator = Generator(batch.device).manual_seed(self.seed)
         with torch.set_grad_enabled(self.module_.needs_input_grad), self.autocast():
             out = self.module_(batch, generator)
-            return self.criterion_.per_sample(out, record, calibrated=calibrated).detach()
+            return self.criterion_.per_sample(out, **options).detach()
 
     def evaluate(self, samples: Any, *, calibrated: bool = True) -> np.ndarray:
         """Return the objective of each sample, shape (n,)."""
@@ -498,8 +480,7 @@ class _Record:
             self._keep()
 
     def _keep(self) -> None:
-        first = self.alive[0]
-        kept = first.new_empty((self.n, *first.shape)) if self.kept is None else self.kept
+        kept = self.alive[0].new_empty((self.n, *self.alive[0].shape)) if self.kept is None else self.kept
         part = slice(self.n_kept, self.n_kept + len(self.alive))
         torch.stack(self.alive, out=kept[part])
         self.kept = kept

@@ -443,7 +443,7 @@ def test_the_divergence_of_the_best_epoch_is_that_of_the_model(bent):
 def test_recording_the_terms_does_not_change_the_training(monkeypatch):
     X = correlated((300, 8))
     recorded = quick(2, max_iter=4).fit(X)
-    monkeypatch.setattr(AutoencoderNet, "_record_terms", lambda self, terms: None)
+    monkeypatch.setattr(AutoencoderNet, "record_", property(lambda self: None, lambda self, record: None))
     plain = quick(2, max_iter=4).fit(X)
     assert plain.divergence_curve_ == []
     assert recorded.loss_curve_ == plain.loss_curve_
