@@ -135,3 +135,10 @@ def format_values(values: np.ndarray) -> list[str]:
     decimals = int(np.clip(np.ceil(-np.log10(step)), 0, 4))
     labels = [f"{np.round(value, decimals) + 0.0:.{decimals}f}" for value in values]
     return [label.replace("-", "\N{MINUS SIGN}") for label in labels]
+
+
+def format_number(value: float) -> str:
+    """Format a number with three digits, or all digits of its integer part, to stay short."""
+    if 1000 <= abs(value) < 1e5:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1000 else f"{value:.0e}"

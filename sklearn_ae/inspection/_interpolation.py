@@ -17,10 +17,8 @@ from sklearn_ae.inspection._cells import (
     resolve_kind,
 )
 from sklearn_ae.inspection._drawing import axes_and_figure, literal, pyplot
-from sklearn_ae.inspection._walks import CurveWalks, HeatMapWalks, ImageWalks
+from sklearn_ae.inspection._walks import DRAWINGS, Labels
 from sklearn_ae.latent import interpolate
-
-_DRAWINGS: dict[str, Any] = {"image": ImageWalks, "curve": CurveWalks, "heatmap": HeatMapWalks}
 
 
 class InterpolationDisplay:
@@ -215,7 +213,13 @@ class InterpolationDisplay:
         """
         pyplot(self)
         kind = resolve_kind(self.kind, self.image_shape, self.walks.shape[-1])
-        drawing = _DRAWINGS[kind](self)
+        drawing = DRAWINGS[kind](
+            self.walks,
+            self._labels(),
+            ends=None if self.X_start is None or self.X_end is None else (self.X_start, self.X_end),
+            names=self.feature_names,
+            image_shape=self.image_shape,
+        )
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=drawing.figsize)
         drawn = drawing.draw(self.ax_, dict((line_kwargs if kind == "curve" else im_kwargs) or {}))
         self.images_ = [] if kind == "curve" else drawn
@@ -223,3 +227,11 @@ class InterpolationDisplay:
         self.ax_.set_title(f"Interpolation by {literal(self.name)}" if self.name else "Interpolation")
         self.axes_ = np.array([[self.ax_]])
         return self
+
+    def _labels(self) -> Labels:
+        n, n_steps = np.shape(self.walks)[:2]
+        return Labels(
+            walks=[f"Pair {i + 1}" for i in range(n)] if n > 1 else [],
+            steps=[f"{step / (n_steps - 1):.2g}" for step in range(n_steps)],
+            axis="Position between start and end",
+        )

@@ -424,7 +424,8 @@ def test_curves_of_the_terms_add_up_to_the_loss(change):
     terms = np.array(model.reconstruction_loss_curve_) + 2.0 * np.array(model.divergence_curve_)
     validation = np.array(model.validation_reconstruction_loss_curve_)
     validation = validation + 2.0 * np.array(model.validation_divergence_curve_)
-    assert (loss < terms)[:3].all()  # during the warm-up of the divergence
+    if "divergence" not in change:  # others than KL may be negative
+        assert loss[0] < terms[0]  # during the warm-up of the divergence
     if "n_importance_samples" in change:
         assert (loss < terms).all()
         assert (validation_loss < validation).all()
