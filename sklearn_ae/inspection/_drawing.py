@@ -121,6 +121,12 @@ def artist_options(options: Mapping[str, Any] | None, kind: str) -> dict[str, An
     return normalize_kwargs(dict(options or {}), artists[kind])
 
 
+def image_style(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of ``imshow`` with those of the user; a norm replaces the default limits."""
+    limits = ("vmin", "vmax") if options.get("norm") is not None else ()
+    return {**{name: value for name, value in defaults.items() if name not in limits}, **options}
+
+
 def hide_ticks(ax: Any) -> None:
     """Remove the ticks of both axes."""
     ax.set(xticks=[], yticks=[])

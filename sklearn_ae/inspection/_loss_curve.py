@@ -197,6 +197,7 @@ class LossCurveDisplay:
         if len(validation) and self.best_iter:
             self.lines_ += _draw_best(self.ax_, self.best_iter, validation[self.best_iter - 1])
         _finish(self.ax_, self.loss_name)
+        self.ax_.legend(frameon=False)
         for term_ax, (name, (training, validating)) in zip(self.axes_[1:], terms.items(), strict=False):
             validation_of_term = _curve(validating)
             _draw_curves(term_ax, np.asarray(training), validation_of_term, options)
@@ -256,7 +257,7 @@ def _draw_best(ax: Any, epoch: int, value: float) -> list[Any]:
 
 
 def _finish(ax: Any, name: str) -> None:
-    """Set labels and scales, and add the legend."""
+    """Set labels and scales."""
     from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
     ax.set(xlabel="Epoch", ylabel=name)
@@ -269,7 +270,6 @@ def _finish(ax: Any, name: str) -> None:
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.legend(frameon=False)
 
 
 def _trained_model(estimator: Any) -> Any:

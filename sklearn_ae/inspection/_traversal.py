@@ -19,6 +19,7 @@ from sklearn_ae.inspection._cells import (
     infer_image_shape,
     resolve_feature_names,
     resolve_kind,
+    sample_options,
 )
 from sklearn_ae.inspection._drawing import axes_and_figure, literal, pyplot
 from sklearn_ae.inspection._walks import DRAWINGS, Labels
@@ -261,7 +262,7 @@ class TraversalDisplay:
             self.samples, self._labels(), names=self.feature_names, image_shape=self.image_shape
         )
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=drawing.figsize)
-        drawn = drawing.draw(self.ax_, dict((line_kwargs if kind == "curve" else im_kwargs) or {}))
+        drawn = drawing.draw(self.ax_, sample_options(kind, im_kwargs, line_kwargs))
         self.images_ = [] if kind == "curve" else drawn
         self.lines_ = drawn if kind == "curve" else []
         self.ax_.set_title(self._title if title is None else title)

@@ -19,7 +19,7 @@ from sklearn_ae.inspection._cells import (
     resolve_feature_names,
     tick_indices,
 )
-from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL, literal
+from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL, image_style, literal
 
 _GAP = 0.3  # between a walk and the samples at its ends, in cell widths
 _MAX_TICKS = 15
@@ -167,7 +167,7 @@ class ImageWalks(Walks):
     def draw_part(self, ax: Any, part: Part, i: int, bottom: float, options: dict[str, Any]) -> Any:
         top = bottom + self.block_height
         place = (part.left, part.left + part.n_cells, bottom, top)
-        image = ax.imshow(mosaic(part.samples[i : i + 1]), extent=place, **{**self.style, **options})
+        image = ax.imshow(mosaic(part.samples[i : i + 1]), extent=place, **image_style(self.style, options))
         ax.vlines(part.left + np.arange(1, part.n_cells), bottom, top, color="white", linewidth=2)
         self.frame(ax, part, bottom)
         return image
@@ -222,7 +222,9 @@ class HeatMapWalks(Walks):
         place = (part.left, part.left + part.n_cells, bottom, bottom + self.block_height)
         spans = np.where(self.high > self.low, self.high - self.low, 1)
         style = {"cmap": SEQUENTIAL, "interpolation": "nearest", "vmin": 0, "vmax": 1}
-        image = ax.imshow(((part.samples[i] - self.low) / spans).T, extent=place, **{**style, **options})
+        image = ax.imshow(
+            ((part.samples[i] - self.low) / spans).T, extent=place, **image_style(style, options)
+        )
         self.frame(ax, part, bottom)
         if self.numbers:
             self.write(ax, image, part.samples[i].T, (part.left, bottom + self.block_height))
