@@ -26,6 +26,7 @@ from sklearn_ae.inspection._drawing import (
     wrapped,
 )
 
+_UNIT = "units of X"
 _TILE = 0.85  # inches of an image
 _MAX_WIDTH = 14.0
 _MAX_HEIGHT = 16.0
@@ -45,6 +46,8 @@ class Strip(NamedTuple):
 class Strips:
     """Original samples, with the reconstructions and optionally the residuals of each model below."""
 
+    unit = _UNIT  # in which samples are drawn
+
     def __init__(self, display: Any, n_samples: int, options: dict[str, Any], *, residuals: bool):
         self.X = np.asarray(display.X)
         self.n_samples = n_samples
@@ -55,6 +58,8 @@ class Strips:
         self.strips = [Strip("Original", self.original[:n_samples], False)]
         for name, X_hat in models.items():
             error = squared_error(self.X, display.reconstructions[name])
+            if self.unit != _UNIT:
+                error += f"\n({_UNIT})"
             self.strips += self._strips_of_model(name, X_hat, error, residuals=residuals)
 
     def prepare(self, display: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -159,7 +164,6 @@ class HeatMaps(Strips):
     def prepare(self, display: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         X, models = super().prepare(display)
         if comparable(X):
-            self.unit = "units of X"
             return X, models
         self.unit = "standard deviations"
         mean = X.mean(axis=0)
