@@ -286,10 +286,16 @@ class TraversalDisplay:
             return Labels(names, format_values(values[0]), "Value of the component")
         ranges = [f"{format_number(v[0])} to {format_number(v[-1])}" for v in values]
         walks = [f"{name}\n{of_name}" for name, of_name in zip(names, ranges, strict=True)]
-        steps = [f"{100 * level:.3g} %" for level in np.asarray(self.levels)]
+        steps = [_percent(level) for level in np.asarray(self.levels)]
         return Labels(
             [walk.replace("-", "\N{MINUS SIGN}") for walk in walks], steps, "Quantile of the component"
         )
+
+
+def _percent(level: float) -> str:
+    """Return a level in per cent, without decimals unless it has exactly one."""
+    exact = np.isclose(1000 * level, np.round(1000 * level), rtol=0, atol=1e-9)
+    return f"{100 * level:.3g} %" if exact else f"{100 * level:.0f} %"
 
 
 def _default_components(kind: str, samples: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -145,4 +145,7 @@ def test_errors_name_the_parameter(options, message):
 def test_refuses_estimators_that_cannot_decode():
     with pytest.raises(TypeError, match="estimator must be a fitted transformer"):
         TraversalDisplay.from_estimator(StandardScaler, IRIS)
-    assert TraversalDisplay.from_estimator(TruncatedSVD(2, random_state=0).fit(IRIS), IRIS).name == "TruncatedSVD"
+    assert (
+        TraversalDisplay.from_estimator(TruncatedSVD(2, random_state=0).fit(IRIS), IRIS).name
+        == "TruncatedSVD"
+    )
