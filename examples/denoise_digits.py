@@ -88,7 +88,7 @@ for name, X_noisy in noisy.items():
 # %%
 # Denoised images
 # ---------------
-# The labels give the squared error per image, as the table does. Rayleigh noise is positive: PCA and the plain
+# The labels give the squared error per image, as in the table. Rayleigh noise is positive: PCA and the plain
 # autoencoder leave a grey background, which even the linear denoiser removes.
 
 fig, axes = plt.subplots(2, 2, figsize=(15, 9.5), layout="constrained")

@@ -99,7 +99,7 @@ plt.show()
 # the same change at any code; those of a VAE depend on the other components.
 fig, (left, right) = plt.subplots(1, 2, figsize=(13, 5.4), layout="constrained")
 for ax, name in [(left, "PCA"), (right, "VAE")]:
-    TraversalDisplay.from_estimator(models[name], X_train, n_steps=8, image_shape=(8, 8), name=name, ax=ax)
+    TraversalDisplay.from_estimator(models[name], X_train, n_steps=7, image_shape=(8, 8), name=name, ax=ax)
 plt.show()
 
 # %%
