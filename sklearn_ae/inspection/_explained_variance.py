@@ -191,10 +191,10 @@ class ExplainedVarianceDisplay:
 
         Parameters
         ----------
-        title : str, default=None
-            Title. If None, "Explained variance".
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
+        title : str, default=None
+            Title. If None, "Explained variance".
         line_kwargs : dict, default=None
             Options of ``matplotlib.pyplot.plot``, such as ``linewidth``, for all models.
 

@@ -271,11 +271,11 @@ class LatentSpaceDisplay:
 
         Parameters
         ----------
-        title : str, default=None
-            Title. If None, it names the model.
         ax : matplotlib Axes, default=None
             Axes to plot on, which a scatter matrix replaces. If None, a new figure is
             created.
+        title : str, default=None
+            Title. If None, it names the model.
         scatter_kwargs : dict, default=None
             Options of ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
         hist_kwargs : dict, default=None
