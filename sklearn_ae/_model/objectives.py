@@ -175,14 +175,14 @@ class Elbo(nn.Module):
             log_ratio = log_normal(z, mu, log_var) - log_standard_normal(z)
             log_ratio = log_ratio.sum(2)
             if record is not None:  # the terms of the ELBO, which is below this bound
-                record(_means(self._unit(out) - log_p.detach(), log_ratio.detach()))
+                record(_means(self._unit(out) - log_p.mean(0), log_ratio.mean(0)))
             log_w = log_p - weight * log_ratio
             return self._unit(out) - (log_w.logsumexp(0) - math.log(len(z)))
         generator: Any = out.generator
         divergence = self.divergence(mu, log_var, z[0], self.n_samples, generator)
         reconstruction_loss = self._unit(out) - log_p.mean(0)
         if record is not None:
-            record(_means(reconstruction_loss.detach(), divergence.detach()))
+            record(_means(reconstruction_loss, divergence))
         return reconstruction_loss + weight * divergence
 
     def _log_likelihood(self, out: ForwardOutput, n_draws: int) -> Tensor:
@@ -200,9 +200,10 @@ class Elbo(nn.Module):
         return out.observed.to(self.log_units) @ self.log_units
 
 
-def _means(*terms: Tensor) -> Tensor:
-    """Return the mean of each term."""
-    return torch.stack([term.mean() for term in terms])
+def _means(reconstruction_loss: Tensor, divergence: Tensor) -> Tensor:
+    """Return the mean over samples of each term, without gradients."""
+    loss = reconstruction_loss.detach()
+    return torch.stack((loss, divergence.detach().expand_as(loss))).mean(1)
 
 
 def _float32(x: Tensor) -> Tensor:
