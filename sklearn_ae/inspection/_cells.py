@@ -143,7 +143,10 @@ def format_values(values: np.ndarray) -> list[str]:
 
 
 def format_number(value: float) -> str:
-    """Format a number with three digits, or all digits of its integer part, to stay short."""
-    if 1000 <= abs(value) < 1e5:
+    """Format a number with two or three digits, or all digits of its integer part, to stay short."""
+    size = abs(value)
+    if 1000 <= size < 1e5:
         return f"{value:.0f}"
-    return f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1000 else f"{value:.0e}"
+    if 1e-3 <= size < 1e-2:
+        return f"{value:.2g}"
+    return f"{value:.3g}" if value == 0 or 1e-2 <= size < 1000 else f"{value:.0e}"

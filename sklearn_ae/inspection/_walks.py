@@ -23,6 +23,7 @@ from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL, image_style, lit
 
 _GAP = 0.3  # between a walk and the samples at its ends, in cell widths
 _MAX_TICKS = 15
+_MAX_WIDTH = 12.0  # inches of all cells
 _MAX_NUMBERS = 400  # heat maps with more cells show colours only
 _LINE = 0.42  # height of a feature in a heat map, in cell widths
 _ORIGINAL = COLOURS[1]
@@ -97,7 +98,9 @@ class Walks:
 
     @property
     def figsize(self) -> tuple[float, float]:
-        return 1.5 + self.inches * self.width, 1.1 + self.inches * (self.height + self.header)
+        across = min(self.inches, _MAX_WIDTH / self.width)
+        down = across if self.aspect == "equal" else self.inches
+        return 1.5 + across * self.width, 1.1 + down * (self.height + self.header)
 
     def draw(self, ax: Any, options: dict[str, Any]) -> list[Any]:
         """Draw all walks; ``options`` are those of the user for each artist."""
