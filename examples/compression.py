@@ -141,10 +141,10 @@ left.legend(frameon=False)
 left.spines[["top", "right"]].set_visible(False)
 
 restored = {name: quantised(fitted[sizes.index(8)], n_bits) for name, fitted in models.items()}
-display = ReconstructionDisplay.from_predictions(
-    X_test, restored, image_shape=(8, 8), max_samples=8, ax=right
+title = "Test digits from 40 bits: 8 components of 5 bits"
+ReconstructionDisplay.from_predictions(
+    X_test, restored, image_shape=(8, 8), max_samples=8, title=title, ax=right
 )
-display.axes_[0].figure.suptitle("Test digits from 40 bits: 8 components of 5 bits")
 plt.show()
 
 # %%

@@ -88,8 +88,8 @@ for name, X_noisy in noisy.items():
 # %%
 # Denoised images
 # ---------------
-# The labels give the mean squared error per pixel. Rayleigh noise is positive: PCA and the plain autoencoder
-# leave a grey background, which even the linear denoiser removes.
+# The labels give the squared error per image, as in the table. Rayleigh noise is positive: PCA and the plain
+# autoencoder leave a grey background, which even the linear denoiser removes.
 
 fig, axes = plt.subplots(2, 2, figsize=(15, 9.5), layout="constrained")
 for ax, (name, X_noisy) in zip(axes.flat, noisy.items(), strict=True):
@@ -100,10 +100,10 @@ for ax, (name, X_noisy) in zip(axes.flat, noisy.items(), strict=True):
         "Linear denoiser": restore(linear[name], X_noisy),
         "Denoising autoencoder": restore(denoising[name], X_noisy),
     }
-    display = ReconstructionDisplay.from_predictions(
-        X_test, restored, image_shape=(8, 8), max_samples=10, ax=ax
+    title = f"{name[0].upper()}{name[1:]} noise"
+    ReconstructionDisplay.from_predictions(
+        X_test, restored, image_shape=(8, 8), max_samples=10, title=title, ax=ax
     )
-    display.axes_[0].figure.suptitle(f"{name[0].upper()}{name[1:]} noise", fontsize=13)
 plt.show()
 
 # %%

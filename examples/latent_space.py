@@ -22,7 +22,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
-from sklearn_ae.inspection import InterpolationDisplay, LatentGridDisplay, LatentSpaceDisplay
+from sklearn_ae.inspection import (
+    InterpolationDisplay,
+    LatentGridDisplay,
+    LatentSpaceDisplay,
+    TraversalDisplay,
+)
 from sklearn_ae.latent import apply_attribute, attribute_vector, sample_latent
 
 X, y = load_digits(return_X_y=True)
@@ -85,6 +90,16 @@ for row, (name, images) in zip(axes, drawn.items(), strict=True):
         ax.set(xticks=[], yticks=[])
     row[0].set_ylabel(name.replace(", ", ",\n"), rotation=0, ha="right", va="center")
 fig.suptitle("New digits drawn from eight components")
+plt.show()
+
+# %%
+# What the components mean
+# ------------------------
+# Each row varies one component over its quantiles, with the others fixed at their medians. Those of PCA are
+# the same change at any code; those of a VAE depend on the other components.
+fig, (left, right) = plt.subplots(1, 2, figsize=(13, 5.4), layout="constrained")
+for ax, name in [(left, "PCA"), (right, "VAE")]:
+    TraversalDisplay.from_estimator(models[name], X_train, n_steps=7, image_shape=(8, 8), name=name, ax=ax)
 plt.show()
 
 # %%

@@ -51,16 +51,17 @@ for k, pca, dense, convolutional in zip(sizes, *errors.values(), strict=True):
 # %%
 # Reconstructions of six digits
 # -----------------------------
-# One panel for each number of components. The mean squared errors are per pixel, over all test digits. From
-# two components PCA reconstructs blurred averages of several digits. The autoencoders reconstruct digits,
-# but not always the right one, as the second sample, an 8, shows: a sharp image is not necessarily an
-# accurate one.
+# One panel for each number of components. The squared errors are those of the table, per image over all test
+# digits. From two components PCA reconstructs blurred averages of several digits. The autoencoders
+# reconstruct digits, but not always the right one, as the second sample, an 8, shows: a sharp image is not
+# necessarily an accurate one.
 
 fig, axes = plt.subplots(2, 3, figsize=(14, 6.6), layout="constrained")
 for i, (k, ax) in enumerate(zip(sizes, axes.flat, strict=False)):
     of_size = {name: fitted[i] for name, fitted in models.items()}
-    display = ReconstructionDisplay.from_estimator(of_size, X_test, image_shape=(8, 8), max_samples=6, ax=ax)
-    display.axes_[0].figure.suptitle(f"{k} components")
+    ReconstructionDisplay.from_estimator(
+        of_size, X_test, image_shape=(8, 8), max_samples=6, title=f"{k} components", ax=ax
+    )
 
 display = ExplainedVarianceDisplay.from_estimator(models, X_test, n_components=sizes, ax=axes[1, 2])
 display.ax_.set_xscale("log", base=2)

@@ -44,7 +44,9 @@ def state(model):
     """Return numbers of a fitted model that must be the same on all ranks."""
     X = curved(50, model.n_features_in_, seed=1)
     weights = {name: tensor.numpy() for name, tensor in model.module_.state_dict().items()}
-    curves = np.array(model.loss_curve_), np.array(model.validation_loss_curve_)
+    curves = [np.array(model.loss_curve_), np.array(model.validation_loss_curve_)]
+    if isinstance(model, VAETransformer):
+        curves += [np.array(model.reconstruction_loss_curve_), np.array(model.validation_divergence_curve_)]
     return {
         "weights": weights,
         "curves": curves,

@@ -35,6 +35,7 @@ from sklearn_ae.inspection import (
     LatentSpaceDisplay,
     OutlierScoreDisplay,
     ReconstructionDisplay,
+    TraversalDisplay,
     component_contributions,
 )
 
@@ -236,6 +237,7 @@ y = X_of("vae")[:, 0] > 0.3
 TOOLS = {
     "interpolate": lambda model, X: la.interpolate(model, X[:1], X[1:2]),
     "traverse": lambda model, X: la.traverse(model, X[:1], 0, [-1.0, 1.0]),
+    "traverse by quantiles": lambda model, X: la.traverse(model, X[:1], [0, 1], X=X),
     "latent_grid": lambda model, X: la.latent_grid(model, 3, X=X).samples,
     "attribute_vector": lambda model, X: la.attribute_vector(model, X[y], X[~y]),
     "apply_attribute": lambda model, X: la.apply_attribute(model, X, [1.0, 0.0]),
@@ -256,6 +258,7 @@ TOOLS = {
     "component_contributions": lambda model, X: component_contributions(model, X).decoder,
     "LatentSpaceDisplay": lambda model, X: arrays_of(LatentSpaceDisplay.from_estimator(model, X)),
     "ReconstructionDisplay": lambda model, X: arrays_of(ReconstructionDisplay.from_estimator(model, X)),
+    "TraversalDisplay": lambda model, X: arrays_of(TraversalDisplay.from_estimator(model, X, x=X[:1])),
     "OutlierScoreDisplay": lambda model, X: arrays_of(OutlierScoreDisplay.from_estimator(detector(), X)),
 }
 

@@ -211,6 +211,14 @@ class VAETransformer(BaseAutoencoder):
     loss_curve_, validation_loss_curve_ : list of float
         Negative ELBO at each epoch, in nats per sample, in the units of X. Means over the
         folds where folds decided.
+    reconstruction_loss_curve_, validation_reconstruction_loss_curve_ : list of float
+        Its first term at each epoch: the negative log-likelihood of X given draws of the
+        code, in nats per sample, in the units of X.
+    divergence_curve_, validation_divergence_curve_ : list of float
+        Its second term at each epoch before the multiplication by ``beta``: the divergence
+        of the codes from the prior, in nats per sample. The loss is
+        ``reconstruction_loss + beta * divergence``; in training, the weight rises from 0
+        during ``kl_warmup``. With ``n_importance_samples`` above 1, the loss is lower.
     pca_loss_ : float or None
         Objective of the initial PCA on the validation samples, comparable to
         ``validation_loss_curve_``. None without validation samples or with
@@ -345,6 +353,30 @@ class VAETransformer(BaseAutoencoder):
         self.missing = missing
         self.callbacks = callbacks
         self.verbose = verbose
+
+    @property
+    def reconstruction_loss_curve_(self) -> list[float]:
+        """Reconstruction term of the training loss of each epoch."""
+        check_is_fitted(self)
+        return self.net_.losses("train_reconstruction_loss")
+
+    @property
+    def validation_reconstruction_loss_curve_(self) -> list[float]:
+        """Reconstruction term of the validation loss of each epoch."""
+        check_is_fitted(self)
+        return self.net_.losses("valid_reconstruction_loss")
+
+    @property
+    def divergence_curve_(self) -> list[float]:
+        """Divergence of the training samples in each epoch, without its weight in the loss."""
+        check_is_fitted(self)
+        return self.net_.losses("train_divergence")
+
+    @property
+    def validation_divergence_curve_(self) -> list[float]:
+        """Divergence of the validation samples in each epoch, without its weight in the loss."""
+        check_is_fitted(self)
+        return self.net_.losses("valid_divergence")
 
     def _model_spec(self, **more: Any) -> ModelSpec:
         spec = super()._model_spec(

@@ -362,7 +362,7 @@ def cross_fit(trained: Trained, split: Split, config: TrainingConfig) -> tuple[T
         net = training.finished_net().with_history_of(net)
         net.interrupted_ = interrupted  # in the middle of a network that has been chosen
         trained = replace(trained, start=starts[0], net=net)
-    net.history = history_of(curves.train_losses, curves.losses[1:].mean(axis=1), net.history)
+    net.history = history_of(curves.recorded, net.history)
     return trained, split
 
 

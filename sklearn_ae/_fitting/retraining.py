@@ -51,12 +51,13 @@ class Retraining:
         """Return samples in the units of the net."""
         return self.space.samples(samples, self.start.module, self.device)
 
-    def run(self, watch: Callback) -> bool:
+    def run(self, watch: Callback, held_out: ArraySamples | None = None) -> bool:
         """Train until a callback stops; return False if the user interrupted it."""
+        valid = None if held_out is None else self.working(held_out)
         if self.start.smoother is not None:
             self.inside.module_.load_state_dict(self.start.smoother)
         with threads_for(self.inside.module_.n_weights, self.inside.batch_size):
-            self.inside.run(self.working(self.samples), watch=watch)
+            self.inside.run(self.working(self.samples), valid, watch=watch)
         return not self.inside.interrupted_
 
     def evaluate(self, samples: ArraySamples, *, calibrated: bool = True) -> np.ndarray:
@@ -73,7 +74,7 @@ class Curves(NamedTuple):
 
     pca_losses: np.ndarray  # (n_samples,)
     losses: np.ndarray  # (1 + n_epochs, n_samples), from the untrained model on
-    train_losses: np.ndarray  # (n_epochs,), mean over the trainings
+    recorded: dict[str, np.ndarray]  # (n_epochs,), means over the trainings of all losses that a net records
 
     @property
     def best_epoch(self) -> int:
@@ -85,18 +86,24 @@ def held_out_curves(
     trainings: Iterable[tuple[Retraining, ArraySamples]], patience: float, tol: float
 ) -> Curves | None:
     """Run trainings until their held-out loss stops improving; None if the user interrupted one."""
-    pca_losses, curves, train_curves = [], [], []
+    pca_losses, curves, nets = [], [], []
     for training, held_out in trainings:
         pca_losses.append(training.evaluate(held_out, calibrated=False))
         watch = LossesOfEpochs(training.working(held_out), patience, tol)
-        if not training.run(watch):
+        if not training.run(watch, held_out):
             return None
         curves.append(watch.losses_)
-        train_curves.append(training.inside.losses("train_loss"))
+        nets.append(training.inside)
     n = max(map(len, curves))
     losses = np.hstack([_padded(curve, n) for curve in curves])
-    train_losses = np.mean([_padded(curve, n - 1) for curve in train_curves], axis=0)
-    return Curves(np.concatenate(pca_losses), losses, train_losses)
+    names = [f"{part}_{name}" for part in ("train", "valid") for name in ("loss", *nets[0].criterion_.terms)]
+    sizes = [len(part) for part in pca_losses]
+    recorded = {
+        name: np.average([_padded(net.losses(name), n - 1) for net in nets], axis=0, weights=sizes)
+        for name in names
+    }
+    recorded["valid_loss"] = losses[1:].mean(axis=1)
+    return Curves(np.concatenate(pca_losses), losses, recorded)
 
 
 def _padded(values: list[Any], n: int) -> np.ndarray:

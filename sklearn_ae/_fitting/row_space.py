@@ -249,11 +249,11 @@ class RowSpaceObjective(Objective):
         super().__init__(objective.loss, objective.penalty)
         self.share = share
 
-    def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:
+    def forward(self, out: ForwardOutput, record: Any = None) -> Tensor:
         """Return the mean over samples and features."""
         return self.share * super().forward(out)
 
-    def per_sample(self, out: ForwardOutput, *, calibrated: bool = True) -> Tensor:
+    def per_sample(self, out: ForwardOutput, record: Any = None, *, calibrated: bool = True) -> Tensor:
         """Return the mean over the features of each sample."""
         return self.share * super().per_sample(out)
 

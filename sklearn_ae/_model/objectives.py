@@ -12,6 +12,7 @@ divergence are sums over features and components, respectively.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from sklearn_ae.likelihoods import Likelihood
 from sklearn_ae.losses import Loss
 from sklearn_ae.penalties import Penalty
 
+Record = Callable[[Tensor], None]
+
 
 class Objective(nn.Module):
     """Reconstruction loss plus penalty, in working units.
@@ -35,6 +38,8 @@ class Objective(nn.Module):
     the share of the variance that is left unexplained. Missing values do not count; the number
     of features is then the mean number of observed ones, ``observed_share`` of all.
     """
+
+    terms: tuple[str, ...] = ()  # recorded apart from the loss
 
     def __init__(self, loss: Loss, penalty: Penalty | None, observed_share: float = 1.0) -> None:
         super().__init__()
@@ -49,14 +54,16 @@ class Objective(nn.Module):
         """Return the scale of changes of the loss: the loss itself."""
         return abs(loss)
 
-    def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:
-        """Return the mean over samples and features (skorch passes an unused y)."""
+    def forward(self, out: ForwardOutput, record: Record | None = None) -> Tensor:
+        """Return the mean over samples and features; there are no terms to record."""
         if out.observed is not None:
             return self.per_sample(out).mean()
         value = self.loss.mean(out.eta, out.target)
         return value if self.penalty is None else value + self._penalty(out).mean()
 
-    def per_sample(self, out: ForwardOutput, *, calibrated: bool = True) -> Tensor:
+    def per_sample(
+        self, out: ForwardOutput, record: Record | None = None, *, calibrated: bool = True
+    ) -> Tensor:
         """Return the mean over the features of each sample, shape (n,)."""
         value = self.loss(out.eta, out.target)
         if out.observed is not None:
@@ -103,6 +110,8 @@ class Elbo(nn.Module):
     (the warm-up).
     """
 
+    terms = ("reconstruction_loss", "divergence")  # means over samples; the divergence before its weight
+
     def __init__(
         self,
         likelihood: Likelihood,
@@ -138,11 +147,13 @@ class Elbo(nn.Module):
         """Return the scale of changes of the loss: one nat per feature, as it may be negative."""
         return float(self.n_features)
 
-    def forward(self, out: ForwardOutput, y: Tensor | None = None) -> Tensor:
-        """Return the mean over samples (skorch passes an unused y)."""
-        return self._per_sample(out, self.share * self.beta).mean()
+    def forward(self, out: ForwardOutput, record: Record | None = None) -> Tensor:
+        """Return the mean over samples; ``record`` is called with the terms, shape (2,)."""
+        return self._per_sample(out, self.share * self.beta, record).mean()
 
-    def per_sample(self, out: ForwardOutput, *, calibrated: bool = True) -> Tensor:
+    def per_sample(
+        self, out: ForwardOutput, record: Record | None = None, *, calibrated: bool = True
+    ) -> Tensor:
         """Return the negative ELBO of each sample, shape (n,).
 
         A noise variance learned on training samples is too small for others; this
@@ -154,19 +165,25 @@ class Elbo(nn.Module):
             if misfit is not None:
                 change = misfit.mean().clamp_min(1e-10).log()
                 out = out._replace(log_noise=self.likelihood.corrected_noise(out.log_noise, change))
-        return self._per_sample(out, self.beta)
+        return self._per_sample(out, self.beta, record)
 
-    def _per_sample(self, out: ForwardOutput, weight: float | Tensor) -> Tensor:
+    def _per_sample(self, out: ForwardOutput, weight: float | Tensor, record: Record | None) -> Tensor:
         mu, log_var = split_posterior(_float32(out.activations))
         z = _float32(out.codes).view(-1, *mu.shape)
         log_p = self._log_likelihood(out, len(z))
         if self.n_draws > 1:
             log_ratio = log_normal(z, mu, log_var) - log_standard_normal(z)
-            log_w = log_p - weight * log_ratio.sum(2)
+            log_ratio = log_ratio.sum(2)
+            if record is not None:  # the terms of the ELBO, which is below this bound
+                record(_means(self._unit(out) - log_p.mean(0), log_ratio.mean(0)))
+            log_w = log_p - weight * log_ratio
             return self._unit(out) - (log_w.logsumexp(0) - math.log(len(z)))
         generator: Any = out.generator
         divergence = self.divergence(mu, log_var, z[0], self.n_samples, generator)
-        return self._unit(out) - log_p.mean(0) + weight * divergence
+        reconstruction_loss = self._unit(out) - log_p.mean(0)
+        if record is not None:
+            record(_means(reconstruction_loss, divergence))
+        return reconstruction_loss + weight * divergence
 
     def _log_likelihood(self, out: ForwardOutput, n_draws: int) -> Tensor:
         """Return log p(x | z) of each draw, shape (n_draws, n)."""
@@ -181,6 +198,12 @@ class Elbo(nn.Module):
         if out.observed is None:
             return self.log_jacobian
         return out.observed.to(self.log_units) @ self.log_units
+
+
+def _means(reconstruction_loss: Tensor, divergence: Tensor) -> Tensor:
+    """Return the mean over samples of each term, without gradients."""
+    loss = reconstruction_loss.detach()
+    return torch.stack((loss, divergence.detach().expand_as(loss))).mean(1)
 
 
 def _float32(x: Tensor) -> Tensor:

@@ -115,13 +115,13 @@ def record_batch(history: Any, prefix: str, loss: float, size: int) -> None:
     history.record_batch(f"{prefix}_batch_size", size)
 
 
-def history_of(train_losses: Any, valid_losses: Any, first: Any) -> Any:
+def history_of(recorded: dict[str, Any], first: Any) -> Any:
     """Return the history of several trainings: their mean losses, and other entries of the first one."""
     history = type(first)()
-    for i, (train_loss, valid_loss) in enumerate(zip(train_losses, valid_losses, strict=True)):
+    for i in range(len(recorded["train_loss"])):
         history.append(dict(first[i]) if i < len(first) else {"epoch": i + 1, "batches": []})
-        history.record("train_loss", float(train_loss))
-        history.record("valid_loss", float(valid_loss))
+        for name, values in recorded.items():
+            history.record(name, float(values[i]))
     return history
 
 

@@ -172,12 +172,15 @@ class CapturedEpochs:
     def _allocate(self) -> None:
         """Allocate everything that steps read and write, at fixed addresses."""
         n, device = len(self.samples), self.samples.device
+        n_terms = len(self.net.criterion_.terms)
         self.order = torch.arange(n, device=device)
         self.places = torch.arange(max(self.sizes), device=device)
         self.counters = torch.zeros(3, dtype=torch.int64, device=device)
         self.step, self.number, self.start = self.counters.split(1)
         self.moves = {size: torch.tensor([1, 1, size], device=device) for size in set(self.sizes)}
         self.losses = torch.zeros(len(self.sizes), dtype=torch.float32, device=device)
+        self.terms = torch.zeros((len(self.sizes), n_terms), dtype=torch.float32, device=device)
+        self.valid_terms = torch.zeros((len(self.parts), n_terms), dtype=torch.float32, device=device)
         self.valid_losses = torch.zeros(len(self.parts), dtype=torch.float32, device=device)
 
     def _move_rates_to_device(self) -> None:
@@ -202,11 +205,11 @@ class CapturedEpochs:
         """Return whether epochs of this kind run here instead of in the usual loop."""
         return training or len(self.parts) > 0
 
-    def epoch(self, training: bool) -> tuple[list[float], list[int]]:
-        """Return the losses and sizes of all batches."""
+    def epoch(self, training: bool) -> tuple[list[float], list[int], list[list[float]]]:
+        """Return the losses, sizes and terms of all batches."""
         return self._train() if training else self._validate()
 
-    def _train(self) -> tuple[list[float], list[int]]:
+    def _train(self) -> tuple[list[float], list[int], list[list[float]]]:
         net = self.net
         self._watch_parameters()
         self.counters[1:].zero_()
@@ -217,7 +220,7 @@ class CapturedEpochs:
             net.step_ += 1
             if net.average_ is not None:
                 net.average_.update(net.step_)
-        return self.losses.tolist(), self.sizes
+        return self.losses.tolist(), self.sizes, self.terms.tolist()
 
     def _watch_parameters(self) -> None:
         """Capture again if a callback has frozen a parameter or replaced its memory."""
@@ -232,25 +235,30 @@ class CapturedEpochs:
         net.criterion_.schedule(self.now[0, -1])
         net.optimizer_.zero_grad(set_to_none=True)
         with net.autocast():
-            loss = net.criterion_(net.module_(self._batch(size), net.generator))
+            loss = net.criterion_(net.module_(self._batch(size), net.generator), self._record_terms)
         loss.backward()
         net.optimizer_.step()
         self.losses.index_copy_(0, self.number, loss.detach().to(self.losses.dtype)[None])
         self.counters.add_(self.moves[size])
+
+    def _record_terms(self, terms: Tensor) -> None:
+        self.terms.index_copy_(0, self.number, terms.to(self.terms.dtype)[None])
 
     def _batch(self, size: int) -> Tensor:
         if len(self.sizes) == 1:
             return self.samples
         return self.samples[self.order[self.places[:size] + self.start]]
 
-    def _validate(self) -> tuple[list[float], list[int]]:
+    def _validate(self) -> tuple[list[float], list[int], list[list[float]]]:
         for i in range(len(self.parts)):
             self.validation_noise.manual_seed(self.net.seed)
             self.recorder.run(("valid", i), partial(self._evaluate, i))
-        return self.valid_losses.tolist(), [len(part) for part in self.parts]
+        sizes = [len(part) for part in self.parts]
+        return self.valid_losses.tolist(), sizes, self.valid_terms.tolist()
 
     def _evaluate(self, i: int) -> None:
-        objective = self.net.objective_per_sample(self.parts[i], self.validation_noise)
+        record = self.valid_terms[i].copy_
+        objective = self.net.objective_per_sample(self.parts[i], self.validation_noise, record=record)
         self.valid_losses[i].copy_(objective.mean())
 
     # -- end of training -------------------------------------------------------------------

@@ -6,8 +6,6 @@ epoch. Noise differs between them.
 
 from __future__ import annotations
 
-import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Generator, Tensor
 
-from sklearn_ae._training.net import AutoencoderNet
+from sklearn_ae._training.net import AutoencoderNet, EpochValues, weighted_sum
 from sklearn_ae._utils.ranks import RANKS, Ranks
 from sklearn_ae._utils.runtime import forked_global_rng
 
@@ -71,13 +69,16 @@ class DataParallelNet(AutoencoderNet):
     def _reason_against_graphs(self, samples: Any) -> str | None:
         return "several ranks train the net"
 
-    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
-        """Return the mean loss of all ranks, and the number of their samples."""
+    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> EpochValues:
+        """Return the mean loss of all ranks, the number of their samples, and the mean terms."""
         kind = "training" if training else "validation"
         at = f"{kind} in epoch {len(self.history)}"
         self.ranks.gathered(None, f"start of {at}")  # a callback may have ended it on one rank alone
-        losses, sizes = super()._run_batches(iterator, training, step_fn)
-        return self.ranks.mean(math.fsum(map(operator.mul, losses, sizes)), sum(sizes), f"end of {at}")
+        losses, sizes, terms = super()._run_batches(iterator, training, step_fn)
+        by_term = zip(*terms, strict=True) if terms else [()] * len(self.criterion_.terms)
+        totals = [weighted_sum(values, sizes) for values in (losses, *by_term)]
+        (loss, *means), n = self.ranks.means(totals, sum(sizes), f"end of {at}")
+        return [loss], [n], [means]
 
     def evaluate(self, samples: Any, *, calibrated: bool = True) -> np.ndarray:
         """Return the objective of each sample, shape (n,); each rank evaluates every n-th batch."""

@@ -13,7 +13,7 @@ import contextlib
 import copy
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,16 +26,8 @@ from torch import Generator, Tensor
 from sklearn_ae._data.in_memory import Batches
 from sklearn_ae._model.initialization import Start
 from sklearn_ae._model.module import Autoencoder
-from sklearn_ae._model.objectives import Elbo, Objective
-from sklearn_ae._training.callbacks import (
-    Progress,
-    check_monitors,
-    has_log,
-    has_scheduler,
-    raised_by_callback,
-    record_batch,
-    record_epoch,
-)
+from sklearn_ae._model.objectives import Elbo, Objective, Record
+from sklearn_ae._training import callbacks as hooks
 from sklearn_ae._training.cuda_graphs import CapturedEpochs
 from sklearn_ae._training.optimization import (
     BestEpoch,
@@ -54,6 +46,8 @@ _STEEP = 0.05  # decrease of the loss over the last tenth of the epochs that cal
 _MIN_CAPTURED_STEPS = 300  # steps of a training from which capturing graphs (tens of milliseconds) pays
 _MAX_CAPTURED_FLOPS = 1e12  # operations per step beyond which launching kernels is no bottleneck
 
+EpochValues = tuple[list[float], list[int], list[list[float]]]  # losses, sizes and terms of the batches
+
 
 def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, seed: int) -> AutoencoderNet:
     """Return an initialised net.
@@ -67,15 +61,14 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
     seed : int
         Of the batches and the noise.
     """
-    module = start.module
     batch_size: Any = config.batch_size
     callbacks = list(config.callbacks or [])
-    prints = config.verbose or (callbacks and has_log(callbacks))
+    prints = config.verbose or (callbacks and hooks.has_log(callbacks))
     if config.verbose:
-        callbacks.append(("progress", Progress()))
+        callbacks.append(("progress", hooks.Progress()))
     ranks = RANKS.get()
     net = (AutoencoderNet if ranks is None else ranks.net_class)(
-        copy.deepcopy(module).float(),
+        copy.deepcopy(start.module).float(),
         objective,
         lr=config.learning_rate_init,
         max_epochs=config.max_iter,
@@ -83,7 +76,7 @@ def new_net(start: Start, objective: Objective | Elbo, config: TrainingConfig, s
         alpha=config.alpha,
         betas=config.schedule.betas,
         seed=seed,
-        bf16=use_bf16(config.precision, config.device, module, batch_size),
+        bf16=use_bf16(config.precision, config.device, start.module, batch_size),
         capturable=start.is_capturable,
         callbacks=callbacks,
         device=str(config.device),
@@ -143,6 +136,7 @@ class AutoencoderNet(NeuralNet):
     generator: Generator | None = None
     average_: WeightAverage | None = None
     uses_average_ = False  # True while the averaged weights are in the module
+    record_: Record | None = None  # of the terms of the objective, while an epoch runs
     has_user_callbacks_ = False
     has_scheduler_ = False  # True if a callback sets the learning rate
 
@@ -195,8 +189,8 @@ class AutoencoderNet(NeuralNet):
             not type(callback).__module__.startswith("sklearn_ae.") for _, callback in self.callbacks_
         )
         if self.has_user_callbacks_:
-            check_monitors(self.callbacks_, valid is not None)
-            self.has_scheduler_ = has_scheduler(self.callbacks_)
+            hooks.check_monitors(self.callbacks_, valid is not None)
+            self.has_scheduler_ = hooks.has_scheduler(self.callbacks_)
             self.optimizer_.set_rate(self.lr)  # from which a scheduler starts
         try:
             self.partial_fit((train, valid), epochs=epochs)
@@ -277,11 +271,12 @@ class AutoencoderNet(NeuralNet):
         except StopTraining:
             pass
         except KeyboardInterrupt as error:
-            self.interrupted_ = not raised_by_callback(error, self.callbacks_)
+            self.interrupted_ = not hooks.raised_by_callback(error, self.callbacks_)
         finally:
             if self.captured_ is not None:
                 self.graph_fallback_reason_ = self.captured_.close()
             self.captured_ = None
+            self.record_ = None
         self._swap_average()
         return self
 
@@ -310,29 +305,33 @@ class AutoencoderNet(NeuralNet):
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Run an epoch of training or validation and record its loss."""
+        """Run an epoch of training or validation and record its loss and the terms of the objective."""
         if iterator is None:
             return
         self._set_training(training)
         with self.averaged(not training):
             if self.captured_ is not None and self.captured_.serves(training):
-                losses, sizes = self.captured_.epoch(training)
+                losses, sizes, terms = self.captured_.epoch(training)
             else:
-                losses, sizes = self._run_batches(iterator, training, step_fn)
-        loss = math.fsum(map(operator.mul, losses, sizes)) / sum(sizes)
+                losses, sizes, terms = self._run_batches(iterator, training, step_fn)
+        loss = weighted_sum(losses, sizes) / sum(sizes)
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the {prefix} loss is {loss} in epoch {len(self.history)}. Lower "
                 f"learning_rate_init={self.lr:g}, or check X for extreme values."
             )
         self.history.record(f"{prefix}_loss", loss)
+        for name, values in zip(self.criterion_.terms, zip(*terms, strict=True), strict=False):
+            self.history.record(f"{prefix}_{name}", weighted_sum(values, sizes) / sum(sizes))
         if self.has_user_callbacks_:
-            record_epoch(self.history, prefix, losses, sizes, has_batches=self.batch_callbacks_)
+            hooks.record_epoch(self.history, prefix, losses, sizes, has_batches=self.batch_callbacks_)
 
-    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> tuple[list[float], list[int]]:
-        """Return the losses and sizes of all batches."""
+    def _run_batches(self, iterator: Any, training: bool, step_fn: Any) -> EpochValues:
+        """Return the losses, sizes and terms of all batches."""
         losses = _Record(iterator.n_batches)
         sizes = []
+        terms = _Record(iterator.n_batches)
+        self.record_ = terms.add
         for batch in iterator:
             if self.batch_callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
@@ -342,9 +341,10 @@ class AutoencoderNet(NeuralNet):
             if self.batch_callbacks_:
                 if self.has_user_callbacks_:
                     prefix = "train" if training else "valid"
-                    record_batch(self.history, prefix, float(step["loss"].detach()), len(batch))
+                    hooks.record_batch(self.history, prefix, float(step["loss"].detach()), len(batch))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        return losses.values(), sizes
+        self.record_ = None
+        return losses.values(), sizes, terms.values()
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         """Call a hook of all callbacks; at the end of an epoch those of users find the averaged weights."""
@@ -374,7 +374,7 @@ class AutoencoderNet(NeuralNet):
         self._schedule()
         self.optimizer_.clear_gradients()
         with self.autocast():
-            loss = self.criterion_(self.module_(batch, self.generator))
+            loss = self.criterion_(self.module_(batch, self.generator), self.record_)
         loss.backward()
         if self.gradient_callbacks_:
             parameters = list(self.module_.named_parameters())
@@ -389,21 +389,22 @@ class AutoencoderNet(NeuralNet):
 
     def validation_step(self, batch: Tensor, **fit_params: Any) -> dict:
         """Evaluate the objective on a batch of validation samples."""
-        return {"loss": self.objective_per_sample(batch).mean(), "y_pred": None}
+        return {"loss": self.objective_per_sample(batch, record=self.record_).mean(), "y_pred": None}
 
     def objective_per_sample(
-        self, batch: Tensor, generator: Generator | None = None, *, calibrated: bool = True
+        self, batch: Tensor, generator: Generator | None = None, **options: Any
     ) -> Tensor:
         """Return the objective of each sample in evaluation mode, with the same noise in every call.
 
-        The noise variance of a likelihood is corrected for the samples if ``calibrated``.
+        ``options`` are those of the objective: ``record`` is called with its terms, if it has any, and
+        the noise variance of a likelihood is corrected for the samples unless ``calibrated=False``.
         """
         self._set_training(False)
         if generator is None:
             generator = Generator(batch.device).manual_seed(self.seed)
         with torch.set_grad_enabled(self.module_.needs_input_grad), self.autocast():
             out = self.module_(batch, generator)
-            return self.criterion_.per_sample(out, calibrated=calibrated).detach()
+            return self.criterion_.per_sample(out, **options).detach()
 
     def evaluate(self, samples: Any, *, calibrated: bool = True) -> np.ndarray:
         """Return the objective of each sample, shape (n,)."""
@@ -456,8 +457,13 @@ class AutoencoderNet(NeuralNet):
         return torch.autocast(device, torch.bfloat16, cache_enabled=device == "cpu")
 
 
+def weighted_sum(values: Iterable[float], sizes: Iterable[int]) -> float:
+    """Return the sum of the means of batches, times their sizes."""
+    return math.fsum(map(operator.mul, values, sizes))
+
+
 class _Record:
-    """Losses of the steps of an epoch, read once.
+    """Losses, or their terms, of the steps of an epoch, read once.
 
     Each living scalar keeps the allocator from reusing the memory around it, of a
     batch and more, in the next step, so that only a few are kept.
@@ -475,14 +481,14 @@ class _Record:
             self._keep()
 
     def _keep(self) -> None:
-        kept = self.alive[0].new_empty(self.n) if self.kept is None else self.kept
+        kept = self.alive[0].new_empty((self.n, *self.alive[0].shape)) if self.kept is None else self.kept
         part = slice(self.n_kept, self.n_kept + len(self.alive))
         torch.stack(self.alive, out=kept[part])
         self.kept = kept
         self.n_kept = part.stop
         self.alive = []
 
-    def values(self) -> list[float]:
+    def values(self) -> list[Any]:
         if self.alive:
             self._keep()
         return [] if self.kept is None else self.kept[: self.n_kept].tolist()

@@ -96,11 +96,13 @@ class Ranks:
             self._together(functools.partial(dist.all_reduce, part, group=self.group))
         return [part.numpy().reshape(np.shape(value)) for part, value in zip(sums, values, strict=True)]
 
-    def mean(self, total: float, n: int, step: str) -> tuple[list[float], list[int]]:
-        """Return the mean over the samples of all ranks and their number, the same to the last bit."""
-        parts = self.gathered((total, n), step)
+    def means(self, totals: Sequence[float], n: int, step: str) -> tuple[list[float], int]:
+        """Return the means over the samples of all ranks and their number, the same to the last bit."""
+        parts = self.gathered((totals, n), step)
         n_all = sum(part[1] for part in parts)
-        return [math.fsum(part[0] for part in parts) / n_all], [n_all]
+        return [
+            math.fsum(of_ranks) / n_all for of_ranks in zip(*(part[0] for part in parts), strict=True)
+        ], n_all
 
     # -- training ------------------------------------------------------------------------
 

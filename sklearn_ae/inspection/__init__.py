@@ -9,6 +9,7 @@ from sklearn_ae.inspection._latent_space import LatentSpaceDisplay
 from sklearn_ae.inspection._loss_curve import LossCurveDisplay
 from sklearn_ae.inspection._outlier_score import OutlierScoreDisplay
 from sklearn_ae.inspection._reconstruction import ReconstructionDisplay
+from sklearn_ae.inspection._traversal import TraversalDisplay
 
 __all__ = [
     "ComponentContributionsDisplay",
@@ -19,5 +20,6 @@ __all__ = [
     "LossCurveDisplay",
     "OutlierScoreDisplay",
     "ReconstructionDisplay",
+    "TraversalDisplay",
     "component_contributions",
 ]

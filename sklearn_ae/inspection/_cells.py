@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_ae._utils.arrays import check_array, dense
 from sklearn_ae._utils.pipelines import last_step
-from sklearn_ae.inspection._drawing import GREYS, as_images
+from sklearn_ae.inspection._drawing import GREYS, artist_options, as_images
 
 KINDS = ("image", "curve", "heatmap")
 _MANY_FEATURES = 30  # more features than this are drawn as a curve
@@ -55,6 +55,11 @@ def resolve_kind(kind: str, image_shape: Any, n_features: int) -> str:
     if image_shape is not None:
         return "image"
     return "curve" if n_features > _MANY_FEATURES else "heatmap"
+
+
+def sample_options(kind: str, im_kwargs: Any, line_kwargs: Any) -> dict[str, Any]:
+    """Return the user's options of the artists that draw samples in this way."""
+    return artist_options(line_kwargs, "lines") if kind == "curve" else artist_options(im_kwargs, "image")
 
 
 def resolve_feature_names(feature_names: Any, n_features: int, *sources: Any) -> list[str]:
@@ -135,3 +140,13 @@ def format_values(values: np.ndarray) -> list[str]:
     decimals = int(np.clip(np.ceil(-np.log10(step)), 0, 4))
     labels = [f"{np.round(value, decimals) + 0.0:.{decimals}f}" for value in values]
     return [label.replace("-", "\N{MINUS SIGN}") for label in labels]
+
+
+def format_number(value: float) -> str:
+    """Format a number with two or three digits, or all digits of its integer part, to stay short."""
+    size = abs(value)
+    if 1000 <= size < 1e5:
+        return f"{value:.0f}"
+    if 1e-3 <= size < 1e-2:
+        return f"{value:.2g}"
+    return f"{value:.3g}" if value == 0 or 1e-2 <= size < 1000 else f"{value:.0e}"

@@ -42,14 +42,17 @@ def is_discrete(y: np.ndarray) -> bool:
     return y.dtype.kind not in "fiu" or bool(np.all(y == np.round(y)) and len(np.unique(y)) <= MANY)
 
 
-def colouring(y: Any, name: str | None, n: int) -> Uniform:
-    """Return the colouring of n points by y: uniform, by number or by class."""
+def colouring(y: Any, name: str | None, n: int, hist_options: dict[str, Any] | None = None) -> Uniform:
+    """Return the colouring of n points by y: uniform, by number or by class.
+
+    ``hist_options`` are the user's options of histograms.
+    """
     if y is None:
-        return Uniform(n)
+        return Uniform(n, hist_options)
     y = check_y(y, n)
     if is_discrete(y):
-        return Classes(y, literal(name or "Class"))
-    return Numbers(y.astype(float), literal(name or "y"))
+        return Classes(y, literal(name or "Class"), hist_options)
+    return Numbers(y.astype(float), literal(name or "y"), hist_options)
 
 
 def point_style(n: int, scale: float) -> dict[str, Any]:
@@ -97,8 +100,9 @@ class Uniform:
 
     line_size = (6.5, 4.0)  # inches of a figure for one component
 
-    def __init__(self, n: int):
+    def __init__(self, n: int, hist_options: dict[str, Any] | None = None):
         self.n = n
+        self.hist_options = hist_options or {}
 
     def scatter(
         self, ax: Any, x: np.ndarray, y: np.ndarray, options: dict[str, Any], scale: float = 1
@@ -108,7 +112,8 @@ class Uniform:
 
     def histogram(self, ax: Any, x: np.ndarray) -> None:
         """Draw the distribution of one component."""
-        ax.hist(x, bins=n_bins(self.n), color=COLOURS[0], alpha=0.8, edgecolor="white", linewidth=0.5)
+        style = {"color": COLOURS[0], "alpha": 0.8, "edgecolor": "white", "linewidth": 0.5}
+        ax.hist(x, **{"bins": n_bins(self.n), **style, **self.hist_options})
 
     def line(self, ax: Any, x: np.ndarray, options: dict[str, Any]) -> list[Any]:
         """Draw the points along a single component."""
@@ -129,8 +134,8 @@ class Uniform:
 class Numbers(Uniform):
     """Points coloured by a continuous target."""
 
-    def __init__(self, values: np.ndarray, name: str):
-        super().__init__(len(values))
+    def __init__(self, values: np.ndarray, name: str, hist_options: dict[str, Any] | None = None):
+        super().__init__(len(values), hist_options)
         self.values = values
         self.name = name
         low = np.min(values)
@@ -151,7 +156,8 @@ class Numbers(Uniform):
         return [ax.scatter(x, y, **{**colours, **point_style(self.n, scale), **options})]
 
     def histogram(self, ax: Any, x: np.ndarray) -> None:
-        ax.hist(x, bins=n_bins(self.n), color="0.6", edgecolor="white", linewidth=0.5)
+        style = {"color": "0.6", "edgecolor": "white", "linewidth": 0.5}
+        ax.hist(x, **{"bins": n_bins(self.n), **style, **self.hist_options})
 
     def line(self, ax: Any, x: np.ndarray, options: dict[str, Any]) -> list[Any]:
         ax.set_ylabel(self.name)
@@ -175,8 +181,8 @@ class Numbers(Uniform):
 class Classes(Uniform):
     """Points coloured by class, with one marker per class."""
 
-    def __init__(self, y: np.ndarray, name: str):
-        super().__init__(len(y))
+    def __init__(self, y: np.ndarray, name: str, hist_options: dict[str, Any] | None = None):
+        super().__init__(len(y), hist_options)
         self.name = name
         named = y.astype(str) if y.dtype.kind in "OUST" else y
         classes, codes, counts = np.unique(named, return_inverse=True, return_counts=True)
@@ -218,12 +224,13 @@ class Classes(Uniform):
 
     def histogram(self, ax: Any, x: np.ndarray) -> None:
         """Draw outlines of few classes, and stack many, whose outlines would overlap too much."""
-        bins = np.histogram_bin_edges(x, n_bins(self.n))
         style: dict[str, Any] = {"histtype": "step", "linewidth": 1.4}
         if len(self.labels) > FEW:
             style = {"histtype": "barstacked", "linewidth": 0}
-        colours = [self._colour_and_marker(i)[0] for i in range(len(self.indices))]
-        ax.hist([x[chosen] for chosen in self.indices], bins, color=colours, **style)
+        style["bins"] = np.histogram_bin_edges(x, self.hist_options.get("bins", n_bins(self.n)))
+        style["color"] = [self._colour_and_marker(i)[0] for i in range(len(self.indices))]
+        others = {name: value for name, value in self.hist_options.items() if name != "bins"}
+        ax.hist([x[chosen] for chosen in self.indices], **{**style, **others})
 
     def line(self, ax: Any, x: np.ndarray, options: dict[str, Any]) -> list[Any]:
         """Draw a strip per class, with a bar at its median."""

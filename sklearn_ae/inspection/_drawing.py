@@ -103,6 +103,30 @@ def literal(name: Any) -> str:
     return str(name).replace("$", r"\$")
 
 
+def artist_options(options: Mapping[str, Any] | None, kind: str) -> dict[str, Any]:
+    """Return a user's options of an artist under their canonical names, so that aliases replace defaults.
+
+    ``kind`` is "line", "lines" (a collection), "points", "image" or "bars".
+    """
+    from matplotlib import collections, image, lines, patches
+    from matplotlib.cbook import normalize_kwargs
+
+    artists: dict[str, Any] = {
+        "line": lines.Line2D,
+        "lines": collections.LineCollection,
+        "points": collections.PathCollection,
+        "image": image.AxesImage,
+        "bars": patches.Patch,
+    }
+    return normalize_kwargs(dict(options or {}), artists[kind])
+
+
+def image_style(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of ``imshow`` with those of the user; a norm replaces the default limits."""
+    limits = ("vmin", "vmax") if options.get("norm") is not None else ()
+    return {**{name: value for name, value in defaults.items() if name not in limits}, **options}
+
+
 def hide_ticks(ax: Any) -> None:
     """Remove the ticks of both axes."""
     ax.set(xticks=[], yticks=[])

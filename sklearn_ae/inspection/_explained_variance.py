@@ -16,6 +16,7 @@ from sklearn_ae._utils.transformers import check_decoder, decode, dense_samples,
 from sklearn_ae.inspection._drawing import (
     COLOURS,
     MARKERS,
+    artist_options,
     axes_and_figure,
     by_name,
     literal,
@@ -72,7 +73,14 @@ class ExplainedVarianceDisplay:
     @classmethod
     @numpy_only()
     def from_estimator(
-        cls, estimators: Any, X: Any, *, n_components: Any = None, ax: Any = None
+        cls,
+        estimators: Any,
+        X: Any,
+        *,
+        n_components: Any = None,
+        title: str | None = None,
+        ax: Any = None,
+        line_kwargs: dict[str, Any] | None = None,
     ) -> ExplainedVarianceDisplay:
         """Reconstruct samples from codes of each size and plot the explained variance.
 
@@ -89,8 +97,12 @@ class ExplainedVarianceDisplay:
             The largest size, or all sizes, for models that give a curve. Sizes larger than
             a model are ignored. None uses all sizes, or 50 evenly spaced ones if there are
             more.
+        title : str, default=None
+            Title. If None, "Explained variance".
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
+        line_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.plot``, such as ``linewidth``, for all models.
 
         Returns
         -------
@@ -122,19 +134,30 @@ class ExplainedVarianceDisplay:
             )
             if points:
                 curves[name] = tuple(np.array(values) for values in zip(*points, strict=True))
-        return cls.from_predictions(curves, ax=ax)
+        return cls.from_predictions(curves, title=title, ax=ax, line_kwargs=line_kwargs)
 
     @classmethod
     @numpy_only()
-    def from_predictions(cls, curves: Any, *, ax: Any = None) -> ExplainedVarianceDisplay:
+    def from_predictions(
+        cls,
+        curves: Any,
+        *,
+        title: str | None = None,
+        ax: Any = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> ExplainedVarianceDisplay:
         """Plot given explained variance ratios.
 
         Parameters
         ----------
         curves : dict of str to (array-like of int, array-like of float)
             Numbers of components and explained variance ratios of each model.
+        title : str, default=None
+            Title. If None, "Explained variance".
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
+        line_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.plot``, such as ``linewidth``, for all models.
 
         Returns
         -------
@@ -155,15 +178,25 @@ class ExplainedVarianceDisplay:
                     f"curves[{name!r}] must be a pair of sizes and ratios of equal length; got shapes "
                     f"{np.shape(sizes)} and {np.shape(ratios)}."
                 )
-        return cls(dict(curves)).plot(ax)
+        return cls(dict(curves)).plot(ax, title=title, line_kwargs=line_kwargs)
 
-    def plot(self, ax: Any = None) -> ExplainedVarianceDisplay:
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        title: str | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> ExplainedVarianceDisplay:
         """Plot the curves.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
+        title : str, default=None
+            Title. If None, "Explained variance".
+        line_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.plot``, such as ``linewidth``, for all models.
 
         Returns
         -------
@@ -171,22 +204,20 @@ class ExplainedVarianceDisplay:
             The display itself.
         """
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=(7, 4.2))
+        options = artist_options(line_kwargs, "line")
         self.lines_: list[Any] = []
         for i, (name, (sizes, ratios)) in enumerate(self.curves.items()):
             look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-            self.lines_ += self.ax_.plot(
-                sizes, ratios, label=literal(name), **look, **_line_style(np.size(sizes))
-            )
-        self._finish()
+            style = {"label": literal(name), **look, **_line_style(np.size(sizes)), **options}
+            self.lines_ += self.ax_.plot(sizes, ratios, **style)
+        self._finish("Explained variance" if title is None else title)
         return self
 
-    def _finish(self) -> None:
+    def _finish(self, title: str) -> None:
         from matplotlib.ticker import MaxNLocator, PercentFormatter
 
         style_chart(self.ax_)
-        self.ax_.set(
-            xlabel="Number of components", ylabel="Explained variance ratio", title="Explained variance"
-        )
+        self.ax_.set(xlabel="Number of components", ylabel="Explained variance ratio", title=title)
         self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True))
         self.ax_.yaxis.set_major_formatter(PercentFormatter(1.0))
         self.ax_.legend(frameon=False)

@@ -15,12 +15,11 @@ from sklearn_ae.inspection._cells import (
     infer_image_shape,
     resolve_feature_names,
     resolve_kind,
+    sample_options,
 )
 from sklearn_ae.inspection._drawing import axes_and_figure, literal, pyplot
-from sklearn_ae.inspection._walks import CurveWalks, HeatMapWalks, ImageWalks
+from sklearn_ae.inspection._walks import DRAWINGS, Labels
 from sklearn_ae.latent import interpolate
-
-_DRAWINGS: dict[str, Any] = {"image": ImageWalks, "curve": CurveWalks, "heatmap": HeatMapWalks}
 
 
 class InterpolationDisplay:
@@ -115,6 +114,7 @@ class InterpolationDisplay:
         kind: str = "auto",
         feature_names: Any = None,
         name: str | None = None,
+        title: str | None = None,
         ax: Any = None,
         im_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
@@ -141,6 +141,8 @@ class InterpolationDisplay:
             Names of the features. If None, those of a data frame, or x0, x1, ...
         name : str, default=None
             Name of the model for the title. If None, the name of its class.
+        title : str, default=None
+            Title. If None, it names the model.
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
         im_kwargs : dict, default=None
@@ -188,12 +190,13 @@ class InterpolationDisplay:
             feature_names=resolve_feature_names(feature_names, walks.shape[-1], X_start, estimator),
             name=name or type(last_step(estimator)).__name__,
         )
-        return display.plot(ax, im_kwargs=im_kwargs, line_kwargs=line_kwargs)
+        return display.plot(ax, title=title, im_kwargs=im_kwargs, line_kwargs=line_kwargs)
 
     def plot(
         self,
         ax: Any = None,
         *,
+        title: str | None = None,
         im_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> InterpolationDisplay:
@@ -203,6 +206,8 @@ class InterpolationDisplay:
         ----------
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
+        title : str, default=None
+            Title. If None, it names the model.
         im_kwargs : dict, default=None
             Options of ``imshow``, such as ``cmap``, for images and heat maps.
         line_kwargs : dict, default=None
@@ -215,11 +220,26 @@ class InterpolationDisplay:
         """
         pyplot(self)
         kind = resolve_kind(self.kind, self.image_shape, self.walks.shape[-1])
-        drawing = _DRAWINGS[kind](self)
+        drawing = DRAWINGS[kind](
+            self.walks,
+            self._labels(),
+            ends=None if self.X_start is None or self.X_end is None else (self.X_start, self.X_end),
+            names=self.feature_names,
+            image_shape=self.image_shape,
+        )
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=drawing.figsize)
-        drawn = drawing.draw(self.ax_, dict((line_kwargs if kind == "curve" else im_kwargs) or {}))
+        drawn = drawing.draw(self.ax_, sample_options(kind, im_kwargs, line_kwargs))
         self.images_ = [] if kind == "curve" else drawn
         self.lines_ = drawn if kind == "curve" else []
-        self.ax_.set_title(f"Interpolation by {literal(self.name)}" if self.name else "Interpolation")
+        default = f"Interpolation by {literal(self.name)}" if self.name else "Interpolation"
+        self.ax_.set_title(default if title is None else title)
         self.axes_ = np.array([[self.ax_]])
         return self
+
+    def _labels(self) -> Labels:
+        n, n_steps = np.shape(self.walks)[:2]
+        return Labels(
+            walks=[f"Pair {i + 1}" for i in range(n)] if n > 1 else [],
+            steps=[f"{step / (n_steps - 1):.2g}" for step in range(n_steps)],
+            axis="Position between start and end",
+        )

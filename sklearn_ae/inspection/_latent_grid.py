@@ -16,6 +16,7 @@ from sklearn_ae.inspection._cells import (
     infer_image_shape,
     resolve_feature_names,
     resolve_kind,
+    sample_options,
 )
 from sklearn_ae.inspection._drawing import pyplot
 from sklearn_ae.inspection._planes import CurvePlane, HeatMapPlane, ImagePlane
@@ -125,6 +126,7 @@ class LatentGridDisplay:
         feature_names: Any = None,
         features: Any = None,
         name: str | None = None,
+        title: str | None = None,
         ax: Any = None,
         im_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
@@ -158,6 +160,8 @@ class LatentGridDisplay:
             most.
         name : str, default=None
             Name of the model for the title. If None, the name of its class.
+        title : str, default=None
+            Title. If None, it names the model.
         ax : matplotlib Axes, default=None
             Axes to plot on, which heat maps replace. If None, a new figure is created.
         im_kwargs : dict, default=None
@@ -208,12 +212,13 @@ class LatentGridDisplay:
             features=features,
             name=name or type(last_step(estimator)).__name__,
         )
-        return display.plot(ax, im_kwargs=im_kwargs, line_kwargs=line_kwargs)
+        return display.plot(ax, title=title, im_kwargs=im_kwargs, line_kwargs=line_kwargs)
 
     def plot(
         self,
         ax: Any = None,
         *,
+        title: str | None = None,
         im_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> LatentGridDisplay:
@@ -223,6 +228,8 @@ class LatentGridDisplay:
         ----------
         ax : matplotlib Axes, default=None
             Axes to plot on, which heat maps replace. If None, a new figure is created.
+        title : str, default=None
+            Title. If None, it names the model.
         im_kwargs : dict, default=None
             Options of ``imshow``, such as ``cmap``, for images and heat maps.
         line_kwargs : dict, default=None
@@ -235,8 +242,8 @@ class LatentGridDisplay:
         """
         pyplot(self)
         kind = resolve_kind(self.kind, self.image_shape, self.samples.shape[-1])
-        drawing = _DRAWINGS[kind](self)
-        options = dict((line_kwargs if kind == "curve" else im_kwargs) or {})
+        drawing = _DRAWINGS[kind](self, title)
+        options = sample_options(kind, im_kwargs, line_kwargs)
         self.figure_, self.axes_, drawn = drawing.draw(ax, options)
         self.ax_ = self.axes_[0, 0]
         self.image_ = drawn if kind == "image" else None

@@ -12,7 +12,14 @@ from sklearn_ae._utils.parameters import index
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import kind, transform
 from sklearn_ae.inspection._colouring import Uniform, check_y, colouring
-from sklearn_ae.inspection._drawing import axes_and_figure, canvas, pyplot, style_chart
+from sklearn_ae.inspection._drawing import (
+    artist_options,
+    axes_and_figure,
+    canvas,
+    literal,
+    pyplot,
+    style_chart,
+)
 
 _MAX_COMPONENTS = 5  # components of a scatter matrix by default
 _PANEL_SCALE = 0.35  # size of the points in a panel relative to those in a figure
@@ -100,8 +107,10 @@ class LatentSpaceDisplay:
         color_by: str = "y",
         y_name: str | None = None,
         name: str | None = None,
+        title: str | None = None,
         ax: Any = None,
         scatter_kwargs: dict[str, Any] | None = None,
+        hist_kwargs: dict[str, Any] | None = None,
     ) -> LatentSpaceDisplay:
         """Encode samples with a fitted transformer and plot their codes.
 
@@ -122,10 +131,15 @@ class LatentSpaceDisplay:
             Name of y. If None, the name of a Series, otherwise "Class" or "y".
         name : str, default=None
             Name of the model for the title. If None, the name of its class.
+        title : str, default=None
+            Title. If None, it names the model.
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
         scatter_kwargs : dict, default=None
             Options of ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
+        hist_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.hist``, such as ``bins``, for the histograms of
+            single components.
 
         Returns
         -------
@@ -172,8 +186,10 @@ class LatentSpaceDisplay:
             components=components,
             y_name=y_name,
             name=name or type(last_step(estimator)).__name__,
+            title=title,
             ax=ax,
             scatter_kwargs=scatter_kwargs,
+            hist_kwargs=hist_kwargs,
         )
 
     @classmethod
@@ -186,8 +202,10 @@ class LatentSpaceDisplay:
         components: Any = None,
         y_name: str | None = None,
         name: str | None = None,
+        title: str | None = None,
         ax: Any = None,
         scatter_kwargs: dict[str, Any] | None = None,
+        hist_kwargs: dict[str, Any] | None = None,
     ) -> LatentSpaceDisplay:
         """Plot given codes.
 
@@ -203,10 +221,15 @@ class LatentSpaceDisplay:
             Name of y. If None, the name of a Series, otherwise "Class" or "y".
         name : str, default=None
             Name of the model for the title.
+        title : str, default=None
+            Title. If None, it names the model.
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
         scatter_kwargs : dict, default=None
             Options of ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
+        hist_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.hist``, such as ``bins``, for the histograms of
+            single components.
 
         Returns
         -------
@@ -234,9 +257,16 @@ class LatentSpaceDisplay:
         checked = check_array(two_dimensional, dtype="numeric", input_name="codes")
         y = None if y is None else check_y(y, len(checked))
         display = cls(codes=checked, y=y, components=components, y_name=y_name, name=name)
-        return display.plot(ax, scatter_kwargs=scatter_kwargs)
+        return display.plot(ax, title=title, scatter_kwargs=scatter_kwargs, hist_kwargs=hist_kwargs)
 
-    def plot(self, ax: Any = None, *, scatter_kwargs: dict[str, Any] | None = None) -> LatentSpaceDisplay:
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        title: str | None = None,
+        scatter_kwargs: dict[str, Any] | None = None,
+        hist_kwargs: dict[str, Any] | None = None,
+    ) -> LatentSpaceDisplay:
         """Plot the codes.
 
         Parameters
@@ -244,8 +274,13 @@ class LatentSpaceDisplay:
         ax : matplotlib Axes, default=None
             Axes to plot on, which a scatter matrix replaces. If None, a new figure is
             created.
+        title : str, default=None
+            Title. If None, it names the model.
         scatter_kwargs : dict, default=None
             Options of ``matplotlib.pyplot.scatter``, such as ``s`` and ``alpha``.
+        hist_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.hist``, such as ``bins``, for the histograms of
+            single components.
 
         Returns
         -------
@@ -254,37 +289,35 @@ class LatentSpaceDisplay:
         """
         pyplot(self)
         shown = _select_components(self.components, self.codes.shape[1])
-        points = colouring(self.y, self.y_name, len(self.codes))
+        points = colouring(self.y, self.y_name, len(self.codes), artist_options(hist_kwargs, "bars"))
         draw = {1: self._plot_line, 2: self._plot_plane}.get(len(shown), self._plot_matrix)
-        draw(ax, shown, points, _scatter_options(scatter_kwargs))
+        set_title = draw(ax, shown, points, artist_options(scatter_kwargs, "points"))
+        default = f"Latent space of {literal(self.name)}" if self.name else "Latent space"
+        set_title(default if title is None else title)
         return self
 
-    @property
-    def _title(self) -> str:
-        return f"Latent space of {self.name}" if self.name else "Latent space"
-
-    def _plot_line(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> None:
+    def _plot_line(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> Any:
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=points.line_size)
         style_chart(self.ax_)
         self.scatters_ = points.line(self.ax_, self.codes[:, shown[0]], options)
-        self.ax_.set(xlabel=f"Component {shown[0] + 1}", title=self._title)
+        self.ax_.set_xlabel(f"Component {shown[0] + 1}")
         self.axes_ = np.array([[self.ax_]])
+        return self.ax_.set_title
 
-    def _plot_plane(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> None:
+    def _plot_plane(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> Any:
         self.ax_, self.figure_ = axes_and_figure(self, ax, figsize=(7.5, 6))
         style_chart(self.ax_)
         x, y = self.codes[:, shown].T
         self.scatters_ = points.scatter(self.ax_, x, y, options)
         points.label_points(self.ax_, x, y)
         points.add_legend(self.ax_, self.scatters_)
-        labels = {"xlabel": f"Component {shown[0] + 1}", "ylabel": f"Component {shown[1] + 1}"}
-        self.ax_.set(title=self._title, **labels)
+        self.ax_.set(xlabel=f"Component {shown[0] + 1}", ylabel=f"Component {shown[1] + 1}")
         self.axes_ = np.array([[self.ax_]])
+        return self.ax_.set_title
 
-    def _plot_matrix(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> None:
+    def _plot_matrix(self, ax: Any, shown: list[int], points: Uniform, options: dict[str, Any]) -> Any:
         n = len(shown)
         figure = canvas(self, ax, (1.5 + 1.8 * n, 1 + 1.7 * n))
-        figure.suptitle(self._title)
         self.axes_ = figure.subplots(n, n, sharex="col", squeeze=False)
         for (i, j), panel in np.ndenumerate(self.axes_):
             if i == j:
@@ -301,6 +334,7 @@ class LatentSpaceDisplay:
         points.add_matrix_legend(figure, self.axes_, self.scatters_)
         self.ax_ = self.axes_[0, 0]
         self.figure_ = figure if ax is None else ax.figure
+        return figure.suptitle
 
     def _plot_diagonal(self, panel: Any, component: int, points: Uniform) -> None:
         """Draw a histogram, whose counts need no axis."""
@@ -345,11 +379,3 @@ def _select_components(components: Any, n_components: int) -> list[int]:
     if not shown or len(set(shown)) < len(shown):
         raise ValueError(f"components must hold different indices, at least one; got {components!r}.")
     return shown
-
-
-def _scatter_options(scatter_kwargs: Any) -> dict[str, Any]:
-    """Return options under their canonical names, so that aliases replace the defaults."""
-    from matplotlib.cbook import normalize_kwargs
-    from matplotlib.collections import PathCollection
-
-    return normalize_kwargs(scatter_kwargs or {}, PathCollection)

@@ -14,7 +14,7 @@ from sklearn_ae._utils.pipelines import before_last_step, last_step, names_befor
 from sklearn_ae._utils.transformers import kind
 from sklearn_ae.inspection._cells import resolve_feature_names
 from sklearn_ae.inspection._colouring import check_y, is_discrete
-from sklearn_ae.inspection._drawing import COLOURS, axes_and_figure, canvas, pyplot
+from sklearn_ae.inspection._drawing import COLOURS, artist_options, axes_and_figure, canvas, pyplot
 from sklearn_ae.inspection._score_histogram import draw_contributions, draw_scores
 
 _NARROW = 5.5  # in given axes of less width (inches), the bars are below the histogram
@@ -102,7 +102,10 @@ class OutlierScoreDisplay:
         feature_names: Any = None,
         max_features: int = 8,
         n_explained: int = 1,
+        title: str | None = None,
         ax: Any = None,
+        hist_kwargs: dict[str, Any] | None = None,
+        bar_kwargs: dict[str, Any] | None = None,
     ) -> OutlierScoreDisplay:
         """Score samples and plot the scores.
 
@@ -122,9 +125,15 @@ class OutlierScoreDisplay:
             Largest number of features drawn for each of the most abnormal samples.
         n_explained : int, default=1
             Number of most abnormal samples whose contributions are drawn.
+        title : str, default=None
+            Title of the histogram. If None, "Outlier scores".
         ax : matplotlib Axes, default=None
             Axes to plot on; several panels replace axes in a grid of subplots. If None, a
             new figure is created.
+        hist_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.hist``, such as ``bins``.
+        bar_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.barh`` for the contributions, such as ``color``.
 
         Returns
         -------
@@ -157,7 +166,9 @@ class OutlierScoreDisplay:
             contributions=contributions,
             feature_names=names,
         )
-        return display.plot(ax, max_features=max_features)
+        return display.plot(
+            ax, max_features=max_features, title=title, hist_kwargs=hist_kwargs, bar_kwargs=bar_kwargs
+        )
 
     @classmethod
     @numpy_only()
@@ -171,7 +182,10 @@ class OutlierScoreDisplay:
         feature_names: Any = None,
         max_features: int = 8,
         n_explained: int = 1,
+        title: str | None = None,
         ax: Any = None,
+        hist_kwargs: dict[str, Any] | None = None,
+        bar_kwargs: dict[str, Any] | None = None,
     ) -> OutlierScoreDisplay:
         """Plot given scores.
 
@@ -192,9 +206,15 @@ class OutlierScoreDisplay:
             Largest number of features drawn for each of the most abnormal samples.
         n_explained : int, default=1
             Number of most abnormal samples whose contributions are drawn.
+        title : str, default=None
+            Title of the histogram. If None, "Outlier scores".
         ax : matplotlib Axes, default=None
             Axes to plot on; several panels replace axes in a grid of subplots. If None, a
             new figure is created.
+        hist_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.hist``, such as ``bins``.
+        bar_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.barh`` for the contributions, such as ``color``.
 
         Returns
         -------
@@ -227,9 +247,19 @@ class OutlierScoreDisplay:
             contributions=contributions,
             feature_names=names,
         )
-        return display.plot(ax, max_features=max_features)
+        return display.plot(
+            ax, max_features=max_features, title=title, hist_kwargs=hist_kwargs, bar_kwargs=bar_kwargs
+        )
 
-    def plot(self, ax: Any = None, *, max_features: int = 8) -> OutlierScoreDisplay:
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        max_features: int = 8,
+        title: str | None = None,
+        hist_kwargs: dict[str, Any] | None = None,
+        bar_kwargs: dict[str, Any] | None = None,
+    ) -> OutlierScoreDisplay:
         """Plot the histogram and the contributions.
 
         Parameters
@@ -239,6 +269,12 @@ class OutlierScoreDisplay:
             new figure is created.
         max_features : int, default=8
             Largest number of features drawn for each of the most abnormal samples.
+        title : str, default=None
+            Title of the histogram. If None, "Outlier scores".
+        hist_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.hist``, such as ``bins``.
+        bar_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.barh`` for the contributions, such as ``color``.
 
         Returns
         -------
@@ -249,11 +285,15 @@ class OutlierScoreDisplay:
         scores = np.asarray(self.scores)
         narrow = ax is not None and ax.get_window_extent().width < _NARROW * ax.figure.dpi
         self._make_axes(ax, max_features, narrow=narrow)
-        draw_scores(self.ax_, scores, self.threshold, None if self.y is None else np.asarray(self.y))
+        y = None if self.y is None else np.asarray(self.y)
+        draw_scores(self.ax_, scores, self.threshold, y, artist_options(hist_kwargs, "bars"))
+        if title is not None:
+            self.ax_.set_title(title)
+        bar_options = artist_options(bar_kwargs, "bars")
         for i, bars in enumerate(self.axes_[1:]):
             contributions = np.asarray(self.contributions[i])
             names = resolve_feature_names(self.feature_names, len(contributions))
-            draw_contributions(bars, contributions, names, max_features, narrow=narrow)
+            draw_contributions(bars, contributions, names, max_features, bar_options, narrow=narrow)
             bars.set_title(f"Sample {self.explained[i]}: contributions")
         return self
 

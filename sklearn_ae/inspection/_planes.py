@@ -20,7 +20,15 @@ from sklearn_ae.inspection._cells import (
     resolve_feature_names,
     tick_indices,
 )
-from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL, axes_and_figure, canvas, wrapped
+from sklearn_ae.inspection._drawing import (
+    COLOURS,
+    SEQUENTIAL,
+    axes_and_figure,
+    canvas,
+    image_style,
+    literal,
+    wrapped,
+)
 
 _SIDE = 6.5  # inches of the longer side of a plane
 _PIXELS = 101  # resolution of a heat map along each side
@@ -32,13 +40,18 @@ class Plane:
 
     cell_height = 1.0
 
-    def __init__(self, display: Any):
+    def __init__(self, display: Any, title: str | None):
         self.display = display
         self.samples = np.asarray(display.samples)
         self.n_up, self.n_right = self.samples.shape[:2]
         self.right, self.up = (np.asarray(values) for values in display.grid_values)
         self.labels = [f"Component {component + 1}" for component in display.components]
-        self.title = f"Latent grid of {display.name}" if display.name else "Latent grid"
+        self.title = self.default_title if title is None else title
+
+    @property
+    def default_title(self) -> str:
+        name = self.display.name
+        return f"Latent grid of {literal(name)}" if name else "Latent grid"
 
     @property
     def height(self) -> float:
@@ -78,15 +91,16 @@ class Plane:
 class ImagePlane(Plane):
     """All images joined into one."""
 
-    def __init__(self, display: Any):
-        super().__init__(display)
+    def __init__(self, display: Any, title: str | None):
+        super().__init__(display, title)
         self.images = grid_images(self.samples, display.image_shape)
         self.cell_height = self.images.shape[2] / self.images.shape[3]
 
     def draw_cells(self, ax: Any, options: dict[str, Any]) -> Any:
         extent = (0, self.n_right, 0, self.height)
         self.draw_borders(ax, color="white", linewidth=1)
-        return ax.imshow(mosaic(self.images), extent=extent, **{**image_options(self.images), **options})
+        style = image_style(image_options(self.images), options)
+        return ax.imshow(mosaic(self.images), extent=extent, **style)
 
 
 class CurvePlane(Plane):
@@ -106,17 +120,22 @@ class CurvePlane(Plane):
 class HeatMapPlane(Plane):
     """One panel per feature, with the codes in their own units."""
 
-    def __init__(self, display: Any):
-        super().__init__(display)
-        self.names = resolve_feature_names(display.feature_names, self.samples.shape[-1])
+    def __init__(self, display: Any, title: str | None):
+        self.names = resolve_feature_names(display.feature_names, np.shape(display.samples)[-1])
         self.features = _select_features(display.features, self.names)
+        super().__init__(display, title)
         if self.right[0] == self.right[-1] or self.up[0] == self.up[-1]:
             raise ValueError(
                 f"components={tuple(display.components)} do not span a plane, since the codes are nearly "
                 "constant in one of them: choose other components, or a wider quantile_range."
             )
-        if display.features is None and len(self.features) < len(self.names):
-            self.title += f" (first {len(self.features)} of {len(self.names)} features)"
+
+    @property
+    def default_title(self) -> str:
+        title = super().default_title
+        if self.display.features is None and len(self.features) < len(self.names):
+            title += f" (first {len(self.features)} of {len(self.names)} features)"
+        return title
 
     def draw(self, ax: Any, options: dict[str, Any]) -> tuple[Any, np.ndarray, Any]:
         m = self.panels_across(ax)
@@ -143,7 +162,7 @@ class HeatMapPlane(Plane):
         """Draw the heat map of one feature and its colour bar."""
         extent = (self.right[0], self.right[-1], self.up[-1], self.up[0])
         style = {"cmap": SEQUENTIAL, "interpolation": "bilinear", "aspect": "auto"}
-        image = ax.imshow(self.interpolated(feature), extent=extent, **{**style, **options})
+        image = ax.imshow(self.interpolated(feature), extent=extent, **image_style(style, options))
         panel.colorbar(image, ax=ax)
         ax.set_title(wrapped(self.names[feature]), fontsize="medium")
         return image

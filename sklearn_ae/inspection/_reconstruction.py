@@ -18,7 +18,7 @@ from sklearn_ae.inspection._cells import (
     resolve_feature_names,
     resolve_kind,
 )
-from sklearn_ae.inspection._drawing import by_name, canvas, pyplot
+from sklearn_ae.inspection._drawing import artist_options, by_name, canvas, pyplot
 from sklearn_ae.inspection._strips import Curves, HeatMaps, ImageStrips
 
 _DRAWINGS: dict[str, Any] = {"image": ImageStrips, "curve": Curves, "heatmap": HeatMaps}
@@ -31,6 +31,9 @@ class ReconstructionDisplay:
     overlaid, in one panel per sample. Heat maps have one line per sample and one column
     per feature; features are standardised if their ranges differ by more than a factor of
     ten.
+
+    The error of each model is that of ``reconstruction_error``: the squared error of a
+    sample, summed over features, in the units of X, as a mean over all samples of X.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All
     parameters are stored as attributes.
@@ -102,7 +105,10 @@ class ReconstructionDisplay:
         max_samples: int = 8,
         residuals: bool = False,
         feature_names: Any = None,
+        title: str | None = None,
         ax: Any = None,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
     ) -> ReconstructionDisplay:
         """Reconstruct samples and plot the first of them.
 
@@ -121,15 +127,23 @@ class ReconstructionDisplay:
             Shape of a sample as an image, (height, width) or (channels, height, width).
             If None, it is taken from a convolutional network among the models.
         max_samples : int, default=8
-            Largest number of samples to draw, the first of X. The mean squared errors are those
-            of all samples.
+            Largest number of samples to draw, the first of X. The errors are means over all
+            samples.
         residuals : bool, default=False
             Whether to draw the residuals, original minus reconstruction.
         feature_names : array-like of str of shape (n_features,), default=None
             Names of the features. If None, they are taken from a data frame.
+        title : str, default=None
+            Title. If None, it says how many samples are shown.
         ax : matplotlib Axes, default=None
             Axes in a grid of subplots, which the panels replace. If None, a new figure is
             created.
+        im_kwargs : dict, default=None
+            Options of ``imshow``, such as ``cmap``, for images and heat maps; the colours and
+            limits of residuals are fixed.
+        line_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.plot``, such as ``linewidth``, for the curves of
+            reconstructions and residuals.
 
         Returns
         -------
@@ -161,7 +175,10 @@ class ReconstructionDisplay:
             max_samples=max_samples,
             residuals=residuals,
             feature_names=feature_names,
+            title=title,
             ax=ax,
+            im_kwargs=im_kwargs,
+            line_kwargs=line_kwargs,
         )
 
     @classmethod
@@ -176,7 +193,10 @@ class ReconstructionDisplay:
         max_samples: int = 8,
         residuals: bool = False,
         feature_names: Any = None,
+        title: str | None = None,
         ax: Any = None,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
     ) -> ReconstructionDisplay:
         """Plot samples and given reconstructions.
 
@@ -192,15 +212,23 @@ class ReconstructionDisplay:
         image_shape : tuple of int, default=None
             Shape of a sample as an image, (height, width) or (channels, height, width).
         max_samples : int, default=8
-            Largest number of samples to draw, the first of X. The mean squared errors are those
-            of all samples.
+            Largest number of samples to draw, the first of X. The errors are means over all
+            samples.
         residuals : bool, default=False
             Whether to draw the residuals, original minus reconstruction.
         feature_names : array-like of str of shape (n_features,), default=None
             Names of the features. If None, they are taken from a data frame.
+        title : str, default=None
+            Title. If None, it says how many samples are shown.
         ax : matplotlib Axes, default=None
             Axes in a grid of subplots, which the panels replace. If None, a new figure is
             created.
+        im_kwargs : dict, default=None
+            Options of ``imshow``, such as ``cmap``, for images and heat maps; the colours and
+            limits of residuals are fixed.
+        line_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.plot``, such as ``linewidth``, for the curves of
+            reconstructions and residuals.
 
         Returns
         -------
@@ -222,9 +250,25 @@ class ReconstructionDisplay:
             image_shape=image_shape,
             feature_names=resolve_feature_names(feature_names, samples.shape[1], X),
         )
-        return display.plot(ax, max_samples=max_samples, residuals=residuals)
+        return display.plot(
+            ax,
+            max_samples=max_samples,
+            residuals=residuals,
+            title=title,
+            im_kwargs=im_kwargs,
+            line_kwargs=line_kwargs,
+        )
 
-    def plot(self, ax: Any = None, *, max_samples: int = 8, residuals: bool = False) -> ReconstructionDisplay:
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        max_samples: int = 8,
+        residuals: bool = False,
+        title: str | None = None,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> ReconstructionDisplay:
         """Plot the first samples and their reconstructions.
 
         Parameters
@@ -233,10 +277,18 @@ class ReconstructionDisplay:
             Axes in a grid of subplots, which the panels replace. If None, a new figure is
             created.
         max_samples : int, default=8
-            Largest number of samples to draw, the first of X. The mean squared errors are those
-            of all samples.
+            Largest number of samples to draw, the first of X. The errors are means over all
+            samples.
         residuals : bool, default=False
             Whether to draw the residuals, original minus reconstruction.
+        title : str, default=None
+            Title. If None, it says how many samples are shown.
+        im_kwargs : dict, default=None
+            Options of ``imshow``, such as ``cmap``, for images and heat maps; the colours and
+            limits of residuals are fixed.
+        line_kwargs : dict, default=None
+            Options of ``matplotlib.pyplot.plot``, such as ``linewidth``, for the curves of
+            reconstructions and residuals.
 
         Returns
         -------
@@ -251,9 +303,12 @@ class ReconstructionDisplay:
         check_scalar(max_samples, "max_samples", Integral, min_val=1)
         n_samples, n_features = np.shape(self.X)
         kind = resolve_kind(self.kind, self.image_shape, n_features)
-        drawing = _DRAWINGS[kind](self, min(max_samples, n_samples), residuals=residuals)
+        is_curve = kind == "curve"
+        options = artist_options(line_kwargs, "line") if is_curve else artist_options(im_kwargs, "image")
+        drawing = _DRAWINGS[kind](self, min(max_samples, n_samples), options, residuals=residuals)
         panel = canvas(self, ax, drawing.figsize)
         self.axes_ = drawing.draw(panel)
+        panel.suptitle(drawing.title if title is None else title)
         self.ax_ = self.axes_.flat[0]
         self.figure_ = panel if ax is None else ax.figure
         return self

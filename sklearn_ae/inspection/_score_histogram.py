@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,25 @@ _MAX_RUG = 300  # with more outliers, single ones are not marked
 _LINE = 0.07  # height of a legend entry relative to the axes
 
 
-def draw_scores(ax: Any, scores: np.ndarray, threshold: float | None, y: np.ndarray | None) -> None:
-    """Draw the histogram of the scores, one per class if y is given, and the threshold."""
+def draw_scores(
+    ax: Any,
+    scores: np.ndarray,
+    threshold: float | None,
+    y: np.ndarray | None,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Draw the histogram of the scores, one per class if y is given, and the threshold.
+
+    ``options`` are those of the user for ``hist``.
+    """
     width = _linear_width(scores)
     if width is not None:
         _stretch(ax, scores, width)
-    bins = _bins(scores, width)
+    options = {"bins": _bins(scores, width), **(options or {})}
     if y is None:
-        ax.hist(scores, bins, color=COLOURS[0], edgecolor="white", linewidth=0.4)
+        ax.hist(scores, **{"color": COLOURS[0], "edgecolor": "white", "linewidth": 0.4, **options})
     else:
-        _draw_classes(ax, scores, bins, y)
+        _draw_classes(ax, scores, y, options)
     if threshold is not None:
         _draw_threshold(ax, scores, threshold)
     ylabel = "Number of samples" if y is None else "Fraction of the class"
@@ -73,20 +83,16 @@ def _bins(scores: np.ndarray, width: float | None) -> np.ndarray:
     return edges if width is None else width * np.sinh(edges)
 
 
-def _draw_classes(ax: Any, scores: np.ndarray, bins: np.ndarray, y: np.ndarray) -> None:
+def _draw_classes(ax: Any, scores: np.ndarray, y: np.ndarray, options: dict[str, Any]) -> None:
     """Overlay one histogram per class, with outlines that remain visible where they overlap."""
+    options["bins"] = np.histogram_bin_edges(scores, options["bins"])  # the same for all classes
     for i, label in enumerate(np.unique(y)):
         chosen = scores[y == label]
         weights = np.full(len(chosen), 1 / len(chosen))
-        style = {"bins": bins, "weights": weights, "color": COLOURS[i]}
-        ax.hist(chosen, histtype="stepfilled", alpha=0.25, **style)
-        ax.hist(
-            chosen,
-            histtype="step",
-            linewidth=1.8,
-            label=f"{literal(label)} ({len(chosen):,} samples)",
-            **style,
-        )
+        style = {"weights": weights, "color": COLOURS[i]}
+        ax.hist(chosen, **{"histtype": "stepfilled", "alpha": 0.25, **style, **options})
+        name = f"{literal(label)} ({len(chosen):,} samples)"
+        ax.hist(chosen, **{"histtype": "step", "linewidth": 1.8, "label": name, **style, **options})
 
 
 def _draw_threshold(ax: Any, scores: np.ndarray, threshold: float) -> None:
@@ -104,12 +110,18 @@ def _draw_threshold(ax: Any, scores: np.ndarray, threshold: float) -> None:
 
 
 def draw_contributions(
-    ax: Any, contributions: np.ndarray, names: list[str], n_shown: int, *, narrow: bool
+    ax: Any,
+    contributions: np.ndarray,
+    names: list[str],
+    n_shown: int,
+    options: Mapping[str, Any] | None = None,
+    *,
+    narrow: bool,
 ) -> None:
-    """Draw the largest contributions as bars, the largest on top."""
+    """Draw the largest contributions as bars, the largest on top; ``options`` are those of the user."""
     largest = np.argsort(-contributions, kind="stable")[:n_shown]
     places = np.arange(len(largest))
-    ax.barh(places, contributions[largest], color=COLOURS[1])
+    ax.barh(places, contributions[largest], **{"color": COLOURS[1], **(options or {})})
     ax.set_yticks(places, [literal(shortened(names[j], 18 if narrow else 36)) for j in largest])
     ax.invert_yaxis()
     ax.set_xlabel(f"Contribution\n(sum of all {len(contributions)}: {contributions.sum():.3g})")

@@ -1,7 +1,8 @@
 """Drawings of samples and their reconstructions: strips of images, heat maps, or overlaid curves.
 
-A drawing is created from the display, the number of samples and whether to draw residuals.
-It has a ``figsize`` and a method ``draw(panel)``, which returns the axes.
+A drawing is created from the display, the number of samples, the user's options of the artists,
+and whether to draw residuals. It has a ``figsize``, a ``title``, and a method ``draw(panel)``,
+which returns the axes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sklearn_ae.inspection._cells import format_number
 from sklearn_ae.inspection._drawing import (
     COLOURS,
     DIVERGING,
@@ -18,11 +20,13 @@ from sklearn_ae.inspection._drawing import (
     SEQUENTIAL,
     as_images,
     hide_ticks,
+    image_style,
     literal,
     style_chart,
     wrapped,
 )
 
+_UNIT = "units of X"
 _TILE = 0.85  # inches of an image
 _MAX_WIDTH = 14.0
 _MAX_HEIGHT = 16.0
@@ -42,23 +46,31 @@ class Strip(NamedTuple):
 class Strips:
     """Original samples, with the reconstructions and optionally the residuals of each model below."""
 
-    def __init__(self, display: Any, n_samples: int, *, residuals: bool):
+    unit = _UNIT  # in which samples are drawn
+
+    def __init__(self, display: Any, n_samples: int, options: dict[str, Any], *, residuals: bool):
         self.X = np.asarray(display.X)
         self.n_samples = n_samples
+        self.options = options
         self.names = display.feature_names
         self.image_shape = display.image_shape
         self.original, models = self.prepare(display)
         self.strips = [Strip("Original", self.original[:n_samples], False)]
         for name, X_hat in models.items():
-            self.strips += self._strips_of_model(name, X_hat, residuals=residuals)
+            error = squared_error(self.X, display.reconstructions[name])
+            if self.unit != _UNIT:
+                error += f"\n({_UNIT})"
+            self.strips += self._strips_of_model(name, X_hat, error, residuals=residuals)
 
     def prepare(self, display: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return samples and reconstructions in the units in which they are drawn."""
         return self.X, {name: np.asarray(X_hat) for name, X_hat in display.reconstructions.items()}
 
-    def _strips_of_model(self, name: str, X_hat: np.ndarray, *, residuals: bool) -> Iterator[Strip]:
+    def _strips_of_model(
+        self, name: str, X_hat: np.ndarray, error: str, *, residuals: bool
+    ) -> Iterator[Strip]:
         shown = X_hat[: self.n_samples]
-        yield Strip(with_error(name, self.original, X_hat), shown, False)
+        yield Strip(f"{wrapped(name)}\n{error}", shown, False)
         if residuals:
             yield Strip(f"Original −\n{wrapped(name)}", self.original[: self.n_samples] - shown, True)
 
@@ -76,13 +88,20 @@ class Strips:
     def draw(self, panel: Any) -> np.ndarray:
         """Draw the strips one below the other."""
         axes = panel.subplots(len(self.strips), squeeze=False)[:, 0]
-        panel.suptitle(self.title)
         images: dict[bool, Any] = {}
         for ax, strip in zip(axes, self.strips, strict=True):
             images[strip.residual] = self.draw_strip(ax, strip)
             ax.set_ylabel(strip.label, rotation=0, ha="right", va="center", fontsize=9)
         self.finish(panel, axes, images)
         return axes
+
+    def style(self, *, residual: bool, **defaults: Any) -> dict[str, Any]:
+        """Return options of ``imshow``; the user's colours and limits are not those of residuals."""
+        options = self.options
+        if residual:
+            options = {name: options[name] for name in options.keys() - {"cmap", "norm", "vmin", "vmax"}}
+        defaults["cmap"] = DIVERGING if residual else defaults["cmap"]
+        return image_style({**defaults, **self.limits(residual=residual)}, options)
 
     def draw_strip(self, ax: Any, strip: Strip) -> Any:
         """Draw one strip."""
@@ -122,7 +141,7 @@ class ImageStrips(Strips):
             images = np.clip((images - limits["vmin"]) / (span or 1.0), 0, 1)
         hide_ticks(ax)
         ax.spines[:].set_visible(False)
-        return ax.imshow(side_by_side(images), cmap=DIVERGING if strip.residual else GREYS, **limits)
+        return ax.imshow(side_by_side(images), **self.style(residual=strip.residual, cmap=GREYS))
 
     def finish(self, panel: Any, axes: np.ndarray, images: dict[bool, Any]) -> None:
         if True in images:
@@ -145,7 +164,6 @@ class HeatMaps(Strips):
     def prepare(self, display: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         X, models = super().prepare(display)
         if comparable(X):
-            self.unit = "units of X"
             return X, models
         self.unit = "standard deviations"
         mean = X.mean(axis=0)
@@ -169,9 +187,8 @@ class HeatMaps(Strips):
 
     def draw_strip(self, ax: Any, strip: Strip) -> Any:
         hide_ticks(ax)
-        cmap = DIVERGING if strip.residual else SEQUENTIAL
-        limits = self.limits(residual=strip.residual)
-        return ax.imshow(strip.samples, aspect="auto", interpolation="nearest", cmap=cmap, **limits)
+        defaults = {"aspect": "auto", "interpolation": "nearest", "cmap": SEQUENTIAL}
+        return ax.imshow(strip.samples, **self.style(residual=strip.residual, **defaults))
 
     def finish(self, panel: Any, axes: np.ndarray, images: dict[bool, Any]) -> None:
         labels = {False: f"Value\n({self.unit})", True: f"Difference\n({self.unit})"}
@@ -214,14 +231,19 @@ def label_features(ax: Any, names: list[str] | None, n_features: int) -> None:
 class Curves:
     """One panel per sample, with the reconstructions drawn over the original and residuals below."""
 
-    def __init__(self, display: Any, n_samples: int, *, residuals: bool):
+    def __init__(self, display: Any, n_samples: int, options: dict[str, Any], *, residuals: bool):
         self.X = np.asarray(display.X)
         self.n_samples = n_samples
+        self.options = options
         self.residuals = residuals
         self.models = {name: np.asarray(X_hat) for name, X_hat in display.reconstructions.items()}
         self.places = feature_places(display.feature_names, self.X.shape[1])
         self.n_across = min(n_samples, 4)
         self.n_down = -(-n_samples // self.n_across)
+
+    @property
+    def title(self) -> str:
+        return title_of(self.n_samples, len(self.X))
 
     @property
     def figsize(self) -> tuple[float, float]:
@@ -248,8 +270,9 @@ class Curves:
     def _draw_sample(self, ax: Any, i: int) -> None:
         ax.plot(self.places, self.X[i], color="0.6", linewidth=2.5, label="Original")
         for j, (name, X_hat) in enumerate(self.models.items()):
-            label = with_error(name, self.X, X_hat, width=60).replace("\n", ", ")
-            ax.plot(self.places, X_hat[i], color=COLOURS[j % len(COLOURS)], linewidth=1.2, label=label)
+            label = f"{wrapped(name, 60)}, {squared_error(self.X, X_hat)}".replace("\n", " ")
+            style = {"color": COLOURS[j % len(COLOURS)], "linewidth": 1.2, "label": label}
+            ax.plot(self.places, X_hat[i], **{**style, **self.options})
         shown = [samples[: self.n_samples] for samples in (self.X, *self.models.values())]
         low = min(samples.min() for samples in shown)
         high = max(samples.max() for samples in shown)
@@ -260,14 +283,14 @@ class Curves:
     def _draw_residuals(self, ax: Any, i: int) -> None:
         ax.axhline(0, color="0.6", linewidth=1)
         for j, X_hat in enumerate(self.models.values()):
-            ax.plot(self.places, self.X[i] - X_hat[i], color=COLOURS[j % len(COLOURS)], linewidth=1)
+            style = {"color": COLOURS[j % len(COLOURS)], "linewidth": 1}
+            ax.plot(self.places, self.X[i] - X_hat[i], **{**style, **self.options})
         residuals = [(self.X - X_hat)[: self.n_samples] for X_hat in self.models.values()]
         largest = max(float(np.abs(residual).max()) for residual in residuals) or 1.0
         ax.set_ylim(-1.05 * largest, 1.05 * largest)
         style_chart(ax)
 
     def _finish(self, panel: Any, grid: np.ndarray, cells: np.ndarray) -> None:
-        panel.suptitle(title_of(self.n_samples, len(self.X)))
         for ax in grid[:, 1:].flat:
             ax.tick_params(labelleft=False)
         for ax in cells[: self.n_samples][-self.n_across :, -1]:
@@ -291,9 +314,9 @@ def feature_places(names: list[str] | None, n_features: int) -> np.ndarray:
         return np.arange(n_features)
 
 
-def with_error(name: str, X: np.ndarray, X_hat: np.ndarray, width: int = 20) -> str:
-    """Return the name of a model and, on the next line, its mean squared error over all samples."""
-    return f"{wrapped(name, width)}\nMSE {np.mean(np.square(X - X_hat)):.3g}"
+def squared_error(X: np.ndarray, X_hat: Any) -> str:
+    """Return the mean over samples of the squared error summed over features, with its name."""
+    return f"squared error {format_number(np.square(X - np.asarray(X_hat)).sum(axis=1).mean())}"
 
 
 def title_of(n_shown: int, n: int) -> str:

@@ -1,7 +1,7 @@
-"""Drawings of interpolations: one block of cells per pair, with the original samples at both ends.
+"""Drawings of interpolations and traversals: one block of cells per walk, with any samples at its ends.
 
-A drawing is created from the display before any figure is made. It has a ``figsize`` and a
-method ``draw(ax, options)``, which returns the artists: start, walk and end of each pair.
+A drawing is created before any figure is made. It has a ``figsize`` and a method
+``draw(ax, options)``, which returns the artists: start, walk and end of each pair.
 """
 
 from __future__ import annotations
@@ -12,25 +12,35 @@ import numpy as np
 
 from sklearn_ae.inspection._cells import (
     cell_curves,
+    format_number,
     grid_images,
     image_options,
     mosaic,
     resolve_feature_names,
     tick_indices,
 )
-from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL, literal
+from sklearn_ae.inspection._drawing import COLOURS, SEQUENTIAL, image_style, literal
 
 _GAP = 0.3  # between a walk and the samples at its ends, in cell widths
 _MAX_TICKS = 15
+_MAX_WIDTH = 12.0  # inches of all cells
 _MAX_NUMBERS = 400  # heat maps with more cells show colours only
 _LINE = 0.42  # height of a feature in a heat map, in cell widths
 _ORIGINAL = COLOURS[1]
 
 
-class Part(NamedTuple):
-    """Start, walk or end of all pairs."""
+class Labels(NamedTuple):
+    """Names of the walks (none for a single one), labels of their steps, and of the axis of the steps."""
 
-    samples: np.ndarray  # (n_pairs, m, ...)
+    walks: list[str]
+    steps: list[str]
+    axis: str
+
+
+class Part(NamedTuple):
+    """Start, walk or end of all walks."""
+
+    samples: np.ndarray  # (n_walks, m, ...)
     left: float
     original: bool
 
@@ -40,19 +50,37 @@ class Part(NamedTuple):
 
 
 class Walks:
-    """Base class of the drawings: blocks one below the other, in units of the cell width."""
+    """Base class of the drawings: blocks one below the other, in units of the cell width.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_walks, n_steps, n_features)
+        Decoded samples.
+    labels : Labels
+    ends : pair of ndarray of shape (n_walks, n_features), default=None
+        Original samples at both ends.
+    names : sequence of str, default=None
+        Names of the features.
+    image_shape : tuple of int, default=None
+        Shape of a sample as an image.
+    """
 
     block_height = 1.0
     gap = 0.15  # between blocks
+    header = 0.0  # above the first block
     inches = 0.75  # width of a cell
     aspect = "equal"
 
-    def __init__(self, display: Any):
-        self.names = display.feature_names
-        self.n_pairs, self.n_steps, self.n_features = display.walks.shape
-        self.parts = [Part(np.asarray(display.walks), 0.0, False)]
-        if display.X_start is not None and display.X_end is not None:
-            start, end = (np.asarray(X)[:, np.newaxis] for X in (display.X_start, display.X_end))
+    def __init__(
+        self, samples: Any, labels: Labels, *, ends: Any = None, names: Any = None, image_shape: Any = None
+    ):
+        self.labels = labels
+        self.names = names
+        self.image_shape = image_shape
+        self.parts = [Part(np.asarray(samples), 0.0, False)]
+        self.n_walks, self.n_steps, self.n_features = self.parts[0].samples.shape
+        if ends is not None:
+            start, end = (np.asarray(X)[:, np.newaxis] for X in ends)
             walk = self.parts[0]._replace(left=1 + _GAP)
             self.parts = [Part(start, 0.0, True), walk, Part(end, self.n_steps + 1 + 2 * _GAP, True)]
 
@@ -62,18 +90,20 @@ class Walks:
 
     @property
     def height(self) -> float:
-        return self.n_pairs * (self.block_height + self.gap) - self.gap
+        return self.n_walks * (self.block_height + self.gap) - self.gap
 
     @property
     def bottoms(self) -> np.ndarray:
-        return (self.block_height + self.gap) * np.arange(self.n_pairs)[::-1]
+        return (self.block_height + self.gap) * np.arange(self.n_walks)[::-1]
 
     @property
     def figsize(self) -> tuple[float, float]:
-        return 1.5 + self.inches * self.width, 1.1 + self.inches * self.height
+        across = min(self.inches, _MAX_WIDTH / self.width)
+        down = across if self.aspect == "equal" else self.inches
+        return 1.5 + across * self.width, 1.1 + down * (self.height + self.header)
 
     def draw(self, ax: Any, options: dict[str, Any]) -> list[Any]:
-        """Draw all pairs; ``options`` are those of the user for each artist."""
+        """Draw all walks; ``options`` are those of the user for each artist."""
         drawn = []
         for i, bottom in enumerate(self.bottoms):
             for part in self.parts:
@@ -81,35 +111,33 @@ class Walks:
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
         self.tick_steps(ax)
-        self.tick_pairs(ax)
+        self.tick_walks(ax)
         # set last, since imshow sets limits of its own
-        ax.set(xlim=(-0.05, self.width + 0.05), ylim=(-0.05, self.height + 0.05), aspect=self.aspect)
+        top = self.height + self.header + 0.05
+        ax.set(xlim=(-0.05, self.width + 0.05), ylim=(-0.05, top), aspect=self.aspect)
         return drawn
 
     def draw_part(self, ax: Any, part: Part, i: int, bottom: float, options: dict[str, Any]) -> Any:
-        """Draw one part of pair i."""
+        """Draw one part of walk i."""
         raise NotImplementedError
 
     def tick_steps(self, ax: Any) -> None:
-        """Label both ends, and each step by its position."""
+        """Label both ends and each step."""
         steps = np.arange(self.n_steps) if self.n_steps <= _MAX_TICKS else tick_indices(self.n_steps)
         left = self.parts[len(self.parts) // 2].left
-        labels = {left + step + 0.5: f"{step / (self.n_steps - 1):.2g}" for step in steps}
+        labels = {left + step + 0.5: self.labels.steps[step] for step in steps}
         if len(self.parts) == 3:
             labels |= {0.5: "start", self.width - 0.5: "end"}
         ax.set_xticks(list(labels), list(labels.values()))
         for label in ax.get_xticklabels():
             if label.get_text() in ("start", "end"):
                 label.set(color=_ORIGINAL, fontweight="bold")
-        ax.set_xlabel("Position between start and end")
+        ax.set_xlabel(self.labels.axis)
 
-    def tick_pairs(self, ax: Any) -> None:
-        """Number the pairs if there are several."""
-        names = [f"Pair {i + 1}" for i in range(self.n_pairs)]
-        if self.n_pairs > 1:
-            ax.set_yticks(self.bottoms + self.block_height / 2, names)
-        else:
-            ax.set_yticks([])
+    def tick_walks(self, ax: Any) -> None:
+        """Name the walks."""
+        places = self.bottoms + self.block_height / 2
+        ax.set_yticks(places[: len(self.labels.walks)], self.labels.walks)
 
     def frame(self, ax: Any, part: Part, bottom: float) -> None:
         """Draw a frame around an original sample."""
@@ -129,9 +157,9 @@ class Walks:
 class ImageWalks(Walks):
     """One image per cell."""
 
-    def __init__(self, display: Any):
-        super().__init__(display)
-        self.parts = [p._replace(samples=grid_images(p.samples, display.image_shape)) for p in self.parts]
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.parts = [p._replace(samples=grid_images(p.samples, self.image_shape)) for p in self.parts]
         self.block_height = self.parts[0].samples.shape[2] / self.parts[0].samples.shape[3]
         # the originals define the grey scale, since reconstructions may exceed its range
         originals = [part.samples for part in self.parts if part.original]
@@ -142,7 +170,7 @@ class ImageWalks(Walks):
     def draw_part(self, ax: Any, part: Part, i: int, bottom: float, options: dict[str, Any]) -> Any:
         top = bottom + self.block_height
         place = (part.left, part.left + part.n_cells, bottom, top)
-        image = ax.imshow(mosaic(part.samples[i : i + 1]), extent=place, **{**self.style, **options})
+        image = ax.imshow(mosaic(part.samples[i : i + 1]), extent=place, **image_style(self.style, options))
         ax.vlines(part.left + np.arange(1, part.n_cells), bottom, top, color="white", linewidth=2)
         self.frame(ax, part, bottom)
         return image
@@ -155,8 +183,8 @@ class CurveWalks(Walks):
     gap = 0.3
     inches = 0.85
 
-    def __init__(self, display: Any):
-        super().__init__(display)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.limits = _limits(self.parts, None)
 
     def draw_part(self, ax: Any, part: Part, i: int, bottom: float, options: dict[str, Any]) -> Any:
@@ -178,12 +206,13 @@ class HeatMapWalks(Walks):
     inches = 0.62
     aspect = "auto"
 
-    def __init__(self, display: Any):
-        super().__init__(display)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.block_height = self.n_features * _LINE
+        self.header = _LINE if self.labels.walks else 0.0
         self.names = resolve_feature_names(self.names, self.n_features)
         self.low, self.high = _limits(self.parts, (0, 1))
-        self.numbers = self.n_pairs * self.n_features * self.width <= _MAX_NUMBERS
+        self.numbers = self.n_walks * self.n_features * self.width <= _MAX_NUMBERS
 
     def draw(self, ax: Any, options: dict[str, Any]) -> list[Any]:
         images = super().draw(ax, options)
@@ -196,7 +225,9 @@ class HeatMapWalks(Walks):
         place = (part.left, part.left + part.n_cells, bottom, bottom + self.block_height)
         spans = np.where(self.high > self.low, self.high - self.low, 1)
         style = {"cmap": SEQUENTIAL, "interpolation": "nearest", "vmin": 0, "vmax": 1}
-        image = ax.imshow(((part.samples[i] - self.low) / spans).T, extent=place, **{**style, **options})
+        image = ax.imshow(
+            ((part.samples[i] - self.low) / spans).T, extent=place, **image_style(style, options)
+        )
         self.frame(ax, part, bottom)
         if self.numbers:
             self.write(ax, image, part.samples[i].T, (part.left, bottom + self.block_height))
@@ -210,26 +241,22 @@ class HeatMapWalks(Walks):
             light = colours[j, step, :3] @ [0.3, 0.6, 0.1] > 0.5
             place = (left + step + 0.5, top - (j + 0.5) * _LINE)
             style = {"color": "black" if light else "white", "fontsize": 8, "ha": "center", "va": "center"}
-            ax.text(*place, _format_number(value), **style)
+            ax.text(*place, format_number(value), **style)
 
-    def tick_pairs(self, ax: Any) -> None:
-        """Name the features of each pair."""
+    def tick_walks(self, ax: Any) -> None:
+        """Name the features of each walk."""
         downwards = np.arange(self.n_features)[::-1] + 0.5
         places = np.concatenate([bottom + _LINE * downwards for bottom in self.bottoms])
-        ax.set_yticks(places, [literal(name) for name in self.names] * self.n_pairs)
-        if self.n_pairs > 1:
-            for i, bottom in enumerate(self.bottoms):
-                ax.text(0, bottom + self.block_height + 0.3 * _LINE, f"Pair {i + 1}", fontweight="bold")
+        ax.set_yticks(places, [literal(name) for name in self.names] * self.n_walks)
+        for name, bottom in zip(self.labels.walks, self.bottoms, strict=False):
+            place = bottom + self.block_height + 0.3 * _LINE
+            ax.text(0, place, name.replace("\n", "  "), fontweight="bold")
+
+
+DRAWINGS: dict[str, Any] = {"image": ImageWalks, "curve": CurveWalks, "heatmap": HeatMapWalks}
 
 
 def _limits(parts: list[Part], axis: tuple[int, int] | None) -> tuple[Any, Any]:
     """Return the minimum and the maximum, of all features together or of each."""
     samples = np.concatenate([part.samples for part in parts], axis=1)
     return np.nanmin(samples, axis=axis), np.nanmax(samples, axis=axis)
-
-
-def _format_number(value: float) -> str:
-    """Format a number with three digits, or all digits of its integer part, to fit a cell."""
-    if 1000 <= abs(value) < 1e5:
-        return f"{value:.0f}"
-    return f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1000 else f"{value:.0e}"

@@ -100,29 +100,53 @@ def interpolate(
 
 @kept_filters()
 @numpy_only()
-def traverse(model: Any, x: Any, component: int, values: ArrayLike) -> np.ndarray:
-    """Vary one component of a sample's code.
+def traverse(
+    model: Any,
+    x: Any,
+    component: Any,
+    values: ArrayLike | None = None,
+    *,
+    X: Any = None,
+    n_steps: int = 10,
+    quantile_range: Any = (0.05, 0.95),
+    return_codes: bool = False,
+) -> Any:
+    """Vary one component of a code, or several components in turn.
 
     Parameters
     ----------
     model : object
         Fitted transformer with ``inverse_transform``.
-    x : {array-like, sparse matrix} of shape (n_features,) or (1, n_features)
-        A single sample.
-    component : int
-        Index of the component, from 0.
-    values : array-like of shape (n_values,)
-        Values of the component, in the units of the code.
+    x : {array-like, sparse matrix} of shape (n_features,) or (1, n_features), or None
+        A single sample, whose code is varied. None varies the medians of the codes of X, or the
+        mean 0 of a prior.
+    component : int or sequence of int
+        Index of the component, from 0, or indices of several. Each is varied alone.
+    values : array-like of shape (n_values,), default=None
+        Values of the component, in the units of the code. None uses quantiles of the component.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features), default=None
+        Samples whose codes determine the quantiles and medians, such as the training samples.
+        None uses those of the prior N(0, I) of models with the methods ``sample`` and
+        ``posterior``, such as ``VAETransformer``.
+    n_steps : int, default=10
+        Number of quantiles, at equal distances of probability.
+    quantile_range : pair of float, default=(0.05, 0.95)
+        The lowest and the highest quantile.
+    return_codes : bool, default=False
+        Also return the codes that were decoded.
 
     Returns
     -------
-    decoded : ndarray of shape (n_values, n_features)
-        Decoded codes, one for each value.
+    decoded : ndarray of shape (n_values, n_features) or (n_varied, n_values, n_features)
+        Decoded codes, one for each value; the first axis is that of a sequence of components.
+    codes : ndarray of shape (n_values, n_components) or (n_varied, n_values, n_components)
+        The codes that were decoded. Only if ``return_codes``.
 
     Raises
     ------
     ValueError
-        If x is not a single sample, the code has no such component, or a value is not finite.
+        If x is not a single sample, the code has no such component, a parameter is out of range,
+        or quantiles are needed and X is None for a model without a prior.
 
     Examples
     --------
@@ -130,16 +154,40 @@ def traverse(model: Any, x: Any, component: int, values: ArrayLike) -> np.ndarra
     >>> from sklearn.decomposition import PCA
     >>> from sklearn_ae.latent import traverse
     >>> X = load_iris().data
-    >>> traverse(PCA(n_components=2).fit(X), X[0], component=0, values=[-1, 0, 1]).shape
+    >>> pca = PCA(n_components=2).fit(X)
+    >>> traverse(pca, X[0], component=0, X=X).shape
+    (10, 4)
+    >>> traverse(pca, X[0], component=0, values=[-1, 0, 1]).shape
     (3, 4)
+    >>> traverse(pca, None, component=[0, 1], X=X, n_steps=5).shape
+    (2, 5, 4)
     """
-    code = encode(model, x, "x")
-    if len(code) != 1:
-        raise ValueError(f"x must be a single sample; got {len(code)}. Call traverse for each of them.")
-    values = finite_vector(values, "values")
-    codes = np.repeat(code, len(values), axis=0)
-    codes[:, index(component, code.shape[1], "component")] = values
-    return decode(model, codes, code.dtype)
+    check_scalar(n_steps, "n_steps", Integral, min_val=2)
+    given = None if values is None else finite_vector(values, "values")
+    quantiles: Any = None
+    code: Any = None
+    if given is None or x is None:
+        quantiles, code = code_quantiles(model, X, levels(quantile_range, n_steps))
+    if x is not None:
+        code = _single_code(model, x)
+    varied = [index(c, len(code), "component") for c in np.ravel(component).tolist()]
+    if not varied:
+        raise ValueError("component must be an index or a sequence of at least one; got none.")
+    steps = np.tile(given, (len(code), 1)).T if given is not None else quantiles
+    codes = np.tile(code, (len(varied), len(steps), 1))
+    for of_component, c in zip(codes, varied, strict=True):
+        of_component[:, c] = steps[:, c]
+    codes = codes[0] if np.ndim(component) == 0 else codes
+    decoded = decode(model, codes, code.dtype)
+    return (decoded, codes) if return_codes else decoded
+
+
+def _single_code(model: Any, x: Any) -> np.ndarray:
+    """Return the code of a single sample, of shape (n_components,)."""
+    codes = encode(model, x, "x")
+    if len(codes) != 1:
+        raise ValueError(f"x must be a single sample; got {len(codes)}. Call traverse for each of them.")
+    return codes[0]
 
 
 @kept_filters()

@@ -24,7 +24,7 @@ def code_quantiles(model: Any, X: Any, levels: np.ndarray) -> tuple[np.ndarray, 
     if not (hasattr(last, "sample") and hasattr(last, "posterior")):
         raise ValueError(
             f"X=None needs a standard normal prior, and the codes of {type(last).__name__} have none: pass "
-            "samples whose codes the grid should cover, such as X=X_train."
+            "samples whose codes determine the quantiles, such as X=X_train."
         )
     check_is_fitted(last)
     quantiles = norm.ppf(levels)

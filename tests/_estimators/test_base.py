@@ -390,8 +390,20 @@ def test_memory_mapped_input_equals_an_array(tmp_path, fitted, labelled):
     np.testing.assert_allclose(model.transform(read_only), fitted.transform(labelled[0]), atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer])
-@pytest.mark.parametrize("name", ["loss_curve_", "validation_loss_curve_"])
+OF_EVERY_MODEL = ["loss_curve_", "validation_loss_curve_"]
+OF_VAES = [
+    "reconstruction_loss_curve_",
+    "validation_reconstruction_loss_curve_",
+    "divergence_curve_",
+    "validation_divergence_curve_",
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(AutoencoderTransformer, name) for name in OF_EVERY_MODEL]
+    + [(VAETransformer, name) for name in OF_EVERY_MODEL + OF_VAES],
+)
 def test_an_unfitted_model_has_no_curves_and_says_so(kind, name):
     assert not hasattr(kind(), name)
     with pytest.raises(NotFittedError, match="is not fitted yet"):

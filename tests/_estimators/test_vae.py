@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_ae import VAETransformer
+from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae.divergences import BetaTC
 from sklearn_ae.likelihoods import Gaussian
 from sklearn_ae.networks import Conv
@@ -410,6 +411,52 @@ def test_samples_are_as_close_to_the_curve_as_unseen_data(bent):
     assert np.median(distances(means)) < 1.5 * np.median(distances(fresh))
     by_pca = linear(1).fit(X).sample(400, random_state=0)
     assert np.median(distances(samples)) < 0.4 * np.median(distances(by_pca))
+
+
+# -- curves of the terms ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [{}, {"divergence": "mmd"}, {"n_importance_samples": 3}], ids=str)
+def test_curves_of_the_terms_add_up_to_the_loss(change):
+    X = correlated((300, 8))
+    model = quick(2, max_iter=6, beta=2.0, kl_warmup=0.5, early_stopping=True, **change).fit(X)
+    loss, validation_loss = np.array(model.loss_curve_), np.array(model.validation_loss_curve_)
+    terms = np.array(model.reconstruction_loss_curve_) + 2.0 * np.array(model.divergence_curve_)
+    validation = np.array(model.validation_reconstruction_loss_curve_)
+    validation = validation + 2.0 * np.array(model.validation_divergence_curve_)
+    if "divergence" not in change:  # others than KL may be negative
+        assert loss[0] < terms[0]  # during the warm-up of the divergence
+    if "n_importance_samples" in change:
+        assert (loss < terms).all()
+        assert (validation_loss < validation).all()
+    else:
+        np.testing.assert_allclose(loss[3:], terms[3:], rtol=1e-5)
+        np.testing.assert_allclose(validation_loss, validation, rtol=1e-5)
+
+
+def test_the_divergence_of_the_best_epoch_is_that_of_the_model(bent):
+    _, X, fresh = bent
+    model = quick(1, max_iter=6, early_stopping=True, init="random").fit(X, X_val=fresh)
+    found = model.validation_divergence_curve_[model.best_iter_ - 1]
+    assert found == pytest.approx(model.kl_divergence(fresh).mean(), rel=1e-4)
+
+
+def test_recording_the_terms_does_not_change_the_training(monkeypatch):
+    X = correlated((300, 8))
+    recorded = quick(2, max_iter=4).fit(X)
+    monkeypatch.setattr(AutoencoderNet, "record_", property(lambda self: None, lambda self, record: None))
+    plain = quick(2, max_iter=4).fit(X)
+    assert plain.divergence_curve_ == []
+    assert recorded.loss_curve_ == plain.loss_curve_
+    for name, value in recorded.module_.state_dict().items():
+        assert torch.equal(value, plain.module_.state_dict()[name])
+
+
+def test_curves_of_the_terms_grow_with_partial_fit_and_are_stored():
+    X = correlated((300, 8))
+    model = quick(2).partial_fit(X).partial_fit(X)
+    assert len(model.divergence_curve_) == len(model.loss_curve_) == 2
+    assert pickle.loads(pickle.dumps(model)).divergence_curve_ == model.divergence_curve_
 
 
 # -- bounds and scores --------------------------------------------------------------------------------

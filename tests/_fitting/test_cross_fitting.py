@@ -69,6 +69,16 @@ def test_histories_are_means_over_the_folds(curve):
     assert [epoch["epoch"] for epoch in model.net_.history] == [*range(1, model.n_iter_ + 1)]
 
 
+def test_histories_of_variational_autoencoders_hold_both_terms(curve):
+    model = fit(curve[:90], 2, VAETransformer, max_iter=12, kl_warmup=0.0)
+    assert in_folds(model)
+    for part in ("", "validation_"):
+        loss = getattr(model, f"{part}loss_curve_")
+        terms = [getattr(model, f"{part}{name}_curve_") for name in ("reconstruction_loss", "divergence")]
+        np.testing.assert_allclose(np.sum(terms, axis=0), loss, rtol=1e-3)
+        assert len(loss) == model.n_iter_
+
+
 def test_one_validation_set_decides_where_it_can(curve):
     assert not in_folds(fit(curve, max_iter=60))  # gain
     X = np.random.RandomState(0).normal(size=(1200, 3)) * [3, 2, 1]

@@ -40,6 +40,20 @@ class TestObjective:
         torch.testing.assert_close(bound.objective.per_sample(bound.out, calibrated=False), expected)
         torch.testing.assert_close(bound.objective(bound.out), expected.mean())
 
+    @pytest.mark.parametrize("n_samples", [1, 5])
+    def test_its_terms_are_recorded_without_the_weight(self, likelihood, n_samples):
+        bound = Bound(likelihood, beta=3.0, n_samples=n_samples)
+        q, p, log_p, z = bound.by_hand()
+        kl = kl_divergence(q, p) if n_samples == 1 else q.log_prob(z) - p.log_prob(z)
+        expected = torch.stack([-log_p.mean(), kl.sum(-1).mean()])
+        recorded = []
+        bound.objective(bound.out, recorded.append)
+        bound.objective.per_sample(bound.out, recorded.append, calibrated=False)
+        for terms in recorded:
+            assert not terms.requires_grad
+            torch.testing.assert_close(terms, expected.detach())
+        assert len(recorded) == 2
+
     @pytest.mark.parametrize("beta", [1.0, 0.3])
     def test_is_the_importance_weighted_bound_for_several_samples(self, likelihood, beta):
         bound = Bound(likelihood, n_samples=5, beta=beta)

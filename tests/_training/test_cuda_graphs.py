@@ -128,7 +128,9 @@ def test_epochs_on_the_device_equal_those_of_the_loop(name, net_of, X):
     for net, kind in ((loop, AutoencoderNet), (device, OnDevice)):
         net.batch_size = 250
         trained(net, kind, samples)
-    for curve in ("train_loss", "valid_loss"):
+    terms = device.criterion_.terms
+    assert len(terms) == 2 * (name in VAE_OPTIONS)
+    for curve in [f"{prefix}_{loss}" for prefix in ("train", "valid") for loss in ("loss", *terms)]:
         np.testing.assert_allclose(device.history[:, curve], loop.history[:, curve], rtol=1e-3)
     assert device.history[0, "train_loss"] == pytest.approx(loop.history[0, "train_loss"], rel=1e-4)
     assert len(set(loop.history[:, "train_loss"])) == 3
@@ -174,7 +176,9 @@ def test_no_step_needs_a_value_or_another_device(name, net_of):
     assert net.capturable
     net.module_.to("meta").train().requires_grad_(True)
     net.criterion_.schedule(torch.empty((), device="meta"))
-    loss = net.criterion_(net.module_(x, Generator()))
+    recorded = []
+    loss = net.criterion_(net.module_(x, Generator()), recorded.append)
+    assert all(terms.is_meta for terms in recorded)
     loss.backward()
     assert loss.device.type == "meta"
     assert all(p.grad is not None and p.grad.is_meta for p in net.module_.parameters())
@@ -292,8 +296,13 @@ def test_captured_steps_equal_those_launched_one_by_one(name, X):
     eager = fitted(name, X, **params, callbacks=[second, Batchwise()])
     assert first.graph_fallback_reason_ is None
     assert "batches" in second.graph_fallback_reason_
-    for curve in ("loss_curve_", "validation_loss_curve_"):
-        assert difference(getattr(captured, curve), getattr(eager, curve)) < 0.03  # 0.011 was seen
+    for curve in ("train_loss", "valid_loss"):
+        assert difference(captured.net_.losses(curve), eager.net_.losses(curve)) < 0.03  # 0.011 was seen
+    for term in captured.net_.criterion_.terms:
+        for curve in (f"train_{term}", f"valid_{term}"):
+            scale = np.max(np.abs(eager.loss_curve_))
+            found = np.subtract(captured.net_.losses(curve), eager.net_.losses(curve))
+            assert np.abs(found).max() < 0.03 * scale
 
 
 @needs_cuda

@@ -1,5 +1,6 @@
 """Loss curves, compared with the attributes of the model and with PCA."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -104,6 +105,34 @@ def test_curves_of_a_vae_are_in_nats_and_those_of_pca_its_likelihood(curve):
     assert display.ax_.get_ylabel() == "Negative ELBO (nats per sample)"
     line = by_label(display.ax_)["PCA"].get_ydata()[0]
     assert line == pytest.approx(-PCA(2).fit(curve[:400]).score(X_val), abs=0.05)
+
+
+def test_terms_of_a_vae_have_panels_of_their_own(vae):
+    display = drawn(LossCurveDisplay.from_estimator(vae))
+    loss, reconstruction, divergence = display.axes_
+    assert loss is display.ax_
+    assert reconstruction.get_ylabel() == "Reconstruction loss\n(nats per sample)"
+    assert divergence.get_ylabel() == "KL divergence\n(nats per sample)"
+    for ax, term in ((reconstruction, "reconstruction_loss_curve_"), (divergence, "divergence_curve_")):
+        training, validation = ax.get_lines()[:2]
+        np.testing.assert_array_equal(training.get_ydata(), getattr(vae, term))
+        np.testing.assert_array_equal(validation.get_ydata(), getattr(vae, f"validation_{term}"))
+    total = sum(ax.get_lines()[1].get_ydata() for ax in (reconstruction, divergence))
+    np.testing.assert_allclose(total, vae.validation_loss_curve_, rtol=1e-5)
+
+
+def test_terms_are_drawn_into_given_axes_on_request(vae):
+    _, (left, right) = plt.subplots(1, 2)
+    assert len(LossCurveDisplay.from_estimator(vae, ax=left).axes_) == 1
+    assert len(LossCurveDisplay.from_estimator(vae, ax=right, show_terms=True).axes_) == 3
+    assert len(LossCurveDisplay.from_estimator(vae, show_terms=False).axes_) == 1
+
+
+def test_the_weight_of_the_divergence_is_shown(curve):
+    model = VAETransformer(2, max_iter=2, beta=4.0, early_stopping=False, **SMALL).fit(curve)
+    display = drawn(LossCurveDisplay.from_estimator(model))
+    assert display.axes_[2].get_ylabel() == "KL divergence, weight 4\n(nats per sample)"
+    assert len(display.axes_[2].get_lines()) == 1  # without validation samples
 
 
 # -- estimators ---------------------------------------------------------------------------

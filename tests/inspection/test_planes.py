@@ -97,10 +97,11 @@ def test_heat_maps_of_a_linear_model_are_planes():
 
 def test_title_mentions_omitted_features():
     samples = np.random.RandomState(0).uniform(size=(2, 2, 20))
-    drawing = HeatMapPlane(grid_display(samples))
+    drawing = HeatMapPlane(grid_display(samples), None)
     assert drawing.features == list(range(16))
     assert drawing.title == "Latent grid (first 16 of 20 features)"
-    assert HeatMapPlane(grid_display(samples, features=[19])).title == "Latent grid"
+    assert HeatMapPlane(grid_display(samples, features=[19]), None).title == "Latent grid"
+    assert HeatMapPlane(grid_display(samples), "Mine").title == "Mine"
 
 
 def test_repeated_quantiles_are_interpolated():

@@ -58,7 +58,7 @@ def test_draws_all_samples_if_there_are_fewer():
     X = np.arange(12.0).reshape(3, 4)
     display = drawn(ReconstructionDisplay.from_predictions(sparse.csr_matrix(X), X + 1, max_samples=8))
     np.testing.assert_array_equal(display.ax_.images[0].get_array(), X)
-    assert display.axes_[1].get_ylabel() == "Reconstruction\nMSE 1"
+    assert display.axes_[1].get_ylabel() == "Reconstruction\nsquared error 4"
     assert display.figure_.get_suptitle() == "Samples and reconstructions"
 
 

@@ -8,7 +8,7 @@ from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 
 from sklearn_ae.inspection import InterpolationDisplay
-from sklearn_ae.inspection._walks import _format_number
+from sklearn_ae.inspection._cells import format_number
 
 X = load_iris().data
 CURVES = np.sin(np.linspace(1, 3, 50)[:, np.newaxis] * np.linspace(0, 6, 40))
@@ -101,7 +101,16 @@ def test_constant_features_have_the_lowest_colour():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (1.2345, "1.23"), (-0.00123, "-0.00123"), (12345.6, "12346"), (1e-5, "1e-05"), (2e6, "2e+06")],
+    [(0, "0"), (1.2345, "1.23"), (-0.00123, "-0.0012"), (12345.6, "12346"), (1e-5, "1e-05"), (2e6, "2e+06")],
 )
 def test_numbers_fit_a_cell(value, text):
-    assert _format_number(value) == text
+    assert format_number(value) == text
+
+
+@pytest.mark.parametrize("kind", ["curve", "heatmap"])
+def test_many_steps_have_narrower_cells(kind):
+    samples = np.random.RandomState(0).uniform(size=(2, 60, 5))
+    display = InterpolationDisplay(walks=samples, kind=kind).plot()
+    assert display.figure_.get_figwidth() < 14
+    few = InterpolationDisplay(walks=samples[:, :5], kind=kind).plot()
+    assert few.figure_.get_figwidth() < display.figure_.get_figwidth()

@@ -101,6 +101,27 @@ class TestEveryModel:
         np.testing.assert_allclose(samples, model.inverse_transform(codes), rtol=1e-10)
         np.testing.assert_allclose(samples[1], reconstruct(model, X[:1])[0], rtol=1e-10)
 
+    def test_traverse_takes_quantiles_of_the_codes(self, model, unchanged_globals):
+        codes = model.transform(X)
+        samples, decoded = traverse(model, X[0], 1, X=X, return_codes=True)
+        np.testing.assert_allclose(decoded[:, 1], np.quantile(codes[:, 1], np.linspace(0.05, 0.95, 10)))
+        others = np.delete(decoded, 1, axis=1)
+        np.testing.assert_allclose(others, np.tile(np.delete(codes[0], 1), (10, 1)), rtol=1e-10)
+        np.testing.assert_allclose(samples, model.inverse_transform(decoded), rtol=1e-10)
+
+    def test_traverse_varies_the_medians_without_a_sample(self, model, unchanged_globals):
+        codes = model.transform(X)
+        _, decoded = traverse(model, None, 0, [1.0, 2.0], X=X, return_codes=True)
+        np.testing.assert_allclose(decoded[:, 0], [1, 2])
+        np.testing.assert_allclose(decoded[:, 1:], np.tile(np.median(codes[:, 1:], axis=0), (2, 1)))
+
+    def test_traverse_varies_several_components_in_turn(self, model, unchanged_globals):
+        options = {"X": X, "n_steps": 3, "quantile_range": (0.2, 0.6)}
+        together = traverse(model, X[0], [1, 0], **options)
+        assert together.shape == (2, 3, 4)
+        for samples, component in zip(together, (1, 0), strict=True):
+            np.testing.assert_allclose(samples, traverse(model, X[0], component, **options), rtol=1e-6)
+
     def test_attribute_between_groups_moves_their_mean_code(self, model, unchanged_globals):
         vector = attribute_vector(model, X[Y == 1], X[Y == 0])
         codes = model.transform(X)
@@ -221,6 +242,42 @@ class TestGrid:
             latent_grid(pca, X=X, quantile_range=quantile_range)
 
 
+class TestTraverse:
+    def test_uses_the_prior_without_samples(self):
+        vae = VAETransformer(2, hidden_layer_sizes=()).fit(X)
+        _, codes = traverse(vae, None, 1, return_codes=True)
+        np.testing.assert_allclose(codes[:, 1], norm.ppf(np.linspace(0.05, 0.95, 10)))
+        np.testing.assert_array_equal(codes[:, 0], 0)
+
+    @pytest.mark.parametrize("x", [X[0], None])
+    def test_needs_samples_without_a_prior(self, pca, x):
+        with pytest.raises(ValueError, match="samples whose codes determine the quantiles"):
+            traverse(pca, x, 0)
+
+    @pytest.mark.parametrize("values", [None, [1.0]])
+    def test_medians_need_samples_without_a_prior(self, pca, values):
+        with pytest.raises(ValueError, match="X=None needs a standard normal prior"):
+            traverse(pca, None, 0, values)
+
+    @pytest.mark.parametrize("component", [2, -1, 0.0, "0", None, [0, 2]])
+    def test_components_must_exist(self, pca, component):
+        with pytest.raises(ValueError, match="component must be an integer from 0 to 1"):
+            traverse(pca, X[0], component, X=X)
+
+    def test_needs_a_component(self, pca):
+        with pytest.raises(ValueError, match="at least one"):
+            traverse(pca, X[0], [], X=X)
+
+    @pytest.mark.parametrize("n_steps", [1, 0])
+    def test_needs_two_steps(self, pca, n_steps):
+        with pytest.raises(ValueError, match="n_steps == "):
+            traverse(pca, X[0], 0, X=X, n_steps=n_steps)
+
+    def test_keeps_the_precision_of_the_model(self):
+        model = PCA(2).fit(X.astype(np.float32))
+        assert traverse(model, X[0].astype(np.float32), 0, X=X.astype(np.float32)).dtype == np.float32
+
+
 # -- attributes ---------------------------------------------------------------------------
 
 
@@ -241,6 +298,7 @@ def call_all(model, X, sample):
     yield interpolate(model, *half)
     yield interpolate(model, sample, sample, method="spherical")
     yield traverse(model, sample, 0, [0.0, 1.0])
+    yield traverse(model, sample, [0, 1], X=X)
     yield latent_grid(model, 3, X=X).samples
     yield apply_attribute(model, X, attribute_vector(model, *half))
     yield apply_attribute(model, sample, attribute_vector(model, *half))
