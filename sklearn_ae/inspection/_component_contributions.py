@@ -21,7 +21,7 @@ from sklearn_ae.inspection._cells import (
 )
 from sklearn_ae.inspection._component_panels import CurvePanels, HeatMapPanel, ImagePanels
 from sklearn_ae.inspection._contributions import check_feature_scale, component_contributions
-from sklearn_ae.inspection._drawing import literal, pyplot
+from sklearn_ae.inspection._drawing import artist_options, literal, pyplot
 
 _DRAWINGS: dict[str, Any] = {"image": ImagePanels, "curve": CurvePanels, "heatmap": HeatMapPanel}
 _MAX_COMPONENTS = 16  # components shown by default
@@ -134,7 +134,8 @@ class ComponentContributionsDisplay:
         name: str | None = None,
         title: str | None = None,
         ax: Any = None,
-        **kwargs: Any,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
     ) -> ComponentContributionsDisplay:
         """Compute the contributions of a fitted transformer and plot them.
 
@@ -173,9 +174,10 @@ class ComponentContributionsDisplay:
         ax : matplotlib Axes, default=None
             Axes to plot on, which images and curves replace. If None, a new figure is
             created.
-        **kwargs : dict
-            Options of ``imshow`` for images and heat maps, such as ``cmap``, or of ``plot``
-            for curves, such as ``color``.
+        im_kwargs : dict, default=None
+            Options of ``imshow`` for images and heat maps, such as ``cmap``.
+        line_kwargs : dict, default=None
+            Options of ``plot`` for curves, such as ``color``.
 
         Returns
         -------
@@ -230,7 +232,8 @@ class ComponentContributionsDisplay:
             name=name or type(last_step(estimator)).__name__,
             title=title,
             ax=ax,
-            **kwargs,
+            im_kwargs=im_kwargs,
+            line_kwargs=line_kwargs,
         )
 
     @classmethod
@@ -250,7 +253,8 @@ class ComponentContributionsDisplay:
         name: str | None = None,
         title: str | None = None,
         ax: Any = None,
-        **kwargs: Any,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
     ) -> ComponentContributionsDisplay:
         """Plot given contributions, or loadings computed otherwise.
 
@@ -283,9 +287,10 @@ class ComponentContributionsDisplay:
         ax : matplotlib Axes, default=None
             Axes to plot on, which images and curves replace. If None, a new figure is
             created.
-        **kwargs : dict
-            Options of ``imshow`` for images and heat maps, such as ``cmap``, or of ``plot``
-            for curves, such as ``color``.
+        im_kwargs : dict, default=None
+            Options of ``imshow`` for images and heat maps, such as ``cmap``.
+        line_kwargs : dict, default=None
+            Options of ``plot`` for curves, such as ``color``.
 
         Returns
         -------
@@ -315,10 +320,18 @@ class ComponentContributionsDisplay:
             feature_names=resolve_feature_names(feature_names, values.shape[1], contributions),
             name=name,
         )
-        return display.plot(ax, max_features=max_features, title=title, **kwargs)
+        return display.plot(
+            ax, max_features=max_features, title=title, im_kwargs=im_kwargs, line_kwargs=line_kwargs
+        )
 
     def plot(
-        self, ax: Any = None, *, max_features: int = 20, title: str | None = None, **kwargs: Any
+        self,
+        ax: Any = None,
+        *,
+        max_features: int = 20,
+        title: str | None = None,
+        im_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
     ) -> ComponentContributionsDisplay:
         """Plot the contributions.
 
@@ -331,9 +344,10 @@ class ComponentContributionsDisplay:
             Largest number of features in a heat map, those with the largest contributions.
         title : str, default=None
             Title of the figure. If None, it names the model.
-        **kwargs : dict
-            Options of ``imshow`` for images and heat maps, such as ``cmap``, or of ``plot``
-            for curves, such as ``color``.
+        im_kwargs : dict, default=None
+            Options of ``imshow`` for images and heat maps, such as ``cmap``.
+        line_kwargs : dict, default=None
+            Options of ``plot`` for curves, such as ``color``.
 
         Returns
         -------
@@ -354,7 +368,11 @@ class ComponentContributionsDisplay:
         drawing = _DRAWINGS[kind](self, _shown(self.components, n_components), max_features)
         if title is None:
             title = self._title(drawing.omitted)
-        self.figure_, self.axes_, self.artists_ = drawing.draw(ax, title, kwargs)
+        self.figure_, self.axes_, self.artists_ = drawing.draw(
+            ax,
+            title,
+            artist_options(line_kwargs, "line") if kind == "curve" else artist_options(im_kwargs, "image"),
+        )
         self.ax_ = self.axes_[0, 0]
         return self
 

@@ -123,11 +123,9 @@ class CurvePanels(Panels):
     """One curve over the features per component, all on the same scale."""
 
     def draw(self, ax: Any, title: str, options: dict[str, Any]) -> tuple[Any, np.ndarray, list[Any]]:
-        from matplotlib.cbook import normalize_kwargs
-        from matplotlib.lines import Line2D
 
         n = len(self.shown)
-        options = {"color": COLOURS[0], "linewidth": 1.4, **normalize_kwargs(options, Line2D)}
+        options = {"color": COLOURS[0], "linewidth": 1.4, **options}
         panel = canvas(self.display, ax, (7.5, min(1.2 + 1.3 * n, 14)))
         panel.suptitle(title)
         room = {"left": 0.42} if panel.get_layout_engine() is None else {}

@@ -133,14 +133,16 @@ def test_names_of_a_data_frame_and_of_the_model():
 
 
 def test_title_and_style(pca, digits, digits_pca):
-    options = {"title": "Own $title", "cmap": "PuOr", "vmin": -3}
+    options = {"title": "Own $title", "im_kwargs": {"cmap": "PuOr", "vmin": -3}}
     heatmap = ComponentContributionsDisplay.from_estimator(pca, X, **options)
     images = ComponentContributionsDisplay.from_estimator(pca, X, image_shape=(2, 2), **options)
     for display in (heatmap, images):
         assert display.artists_[0].get_cmap().name == "PuOr"
         assert display.artists_[0].get_clim()[0] == -3
         assert "Own $title" in texts_of(display.figure_)
-    curves = ComponentContributionsDisplay.from_estimator(digits_pca, digits, color="red", lw=3)
+    curves = ComponentContributionsDisplay.from_estimator(
+        digits_pca, digits, line_kwargs={"color": "red", "lw": 3}
+    )
     assert same_color(curves.artists_[0].get_color(), "red")
     assert curves.artists_[0].get_linewidth() == 3
     assert "Other" in texts_of(curves.plot(title="Other").figure_)
