@@ -1,4 +1,4 @@
-"""Sphinx extension of the site: order of the gallery, links between pages, and listed methods."""
+"""Sphinx extension of the site: figures of the gallery, links between pages, and listed methods."""
 
 import inspect
 import os
@@ -6,19 +6,6 @@ import re
 from pathlib import Path
 
 # -- gallery ------------------------------------------------------------------------------
-
-ORDER = (  # from basic to advanced; examples that are not listed follow by name
-    *("replace_pca", "linear_is_pca", "reconstructions", "choose_latent_size", "compression"),
-    *("denoise_digits", "contractive_curve", "sparse_features", "latent_space", "attribute_arithmetic"),
-    *("outliers_in_tables", "mixed_types", "mixed_table"),
-)
-
-
-def example_order(file_name):
-    """Return the sort key of an example in the gallery."""
-    name = Path(file_name).stem
-    return ORDER.index(name) if name in ORDER else len(ORDER), name
-
 
 def reset_figures(gallery_conf, file_name):
     """Close all figures and restore the defaults of matplotlib, which an example may have changed."""
