@@ -2,7 +2,7 @@
 # make test      set up, lint, check types and layers, run the unit tests, the doctests and the code of the documents
 # make check     make test with its coverage, slow tests, random tests, benchmark scripts, gallery, site, minimum versions
 # make coverage  unit tests with their line coverage, which must reach the floor in pyproject.toml
-# make docs      set up, run the gallery, build the site in docs/_build/html
+# make docs      set up, run the changed examples, build the site in docs/_build/html
 # make test-min  unit tests with the lowest versions that pyproject.toml allows (constraints-min.txt)
 # make clean     remove the environments and everything that was built
 
@@ -62,8 +62,9 @@ coverage: $(VENV)/.dev
 	$(BIN)/python $(PYTEST) $(UNIT) --cov --cov-report=term
 
 docs: $(VENV)/.dev
-	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
-	@echo "The site is in docs/_build/html."
+	@start=$$(date +%s); \
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html && \
+	echo "The site is in docs/_build/html. It took $$(($$(date +%s) - start)) s."
 
 test-min: $(MIN_VENV)/.installed
 	OMP_NUM_THREADS=1 $(MIN_BIN)/python $(PYTEST) $(UNIT)

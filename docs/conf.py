@@ -7,6 +7,7 @@ import sklearn_ae
 from sklearn_ae._utils.documentation import SITE
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+import site_tools
 
 # -- project ------------------------------------------------------------------------------
 
@@ -41,6 +42,7 @@ myst_heading_anchors = 3
 # -- docstrings ---------------------------------------------------------------------------
 
 autosummary_generate = True
+autosummary_context = {"members_of_base": site_tools.members_of_base()}
 toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the numpydoc sections describe the types
 numpydoc_show_class_members = False  # the class template lists them
@@ -53,9 +55,9 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"\.py$",  # run every script
     "ignore_pattern": r"__init__\.py|conftest\.py",
-    "copyfile_regex": r"index\.rst$",  # groups of examples, instead of an index made by sphinx-gallery
     "nested_sections": False,
     "thumbnail_size": (400, 280),
+    "minigallery_sort_order": "site_tools.example_order",
     "image_scrapers": ("matplotlib",),
     "reset_modules": ("site_tools.reset_figures",),
     "remove_config_comments": True,

@@ -7,6 +7,8 @@ latent space. Moving the code of a face along it adds glasses. The faces are dra
 correct pictures are known as well: the errors of a VAE, of PCA and of arithmetic on pixels are measured.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/attribute_arithmetic.png'
+
 # %%
 # Faces with known attributes
 # ---------------------------

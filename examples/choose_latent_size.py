@@ -8,6 +8,8 @@ plane, and fewer than PCA on data near a curved surface. The explained variance 
 grows with every component; it is useful when the share of the variance to keep is given.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/choose_latent_size.png'
+
 # %%
 # Data of known dimension
 # -----------------------

@@ -7,6 +7,8 @@ error. But the codes have to be quantised, and the decoder has to be stored as w
 PCA is the better choice for small archives.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/compression.png'
+
 # %%
 # The number of components alone
 # ------------------------------

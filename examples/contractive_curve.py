@@ -8,6 +8,8 @@ the input changes, except where the reconstruction requires it: the code changes
 the curve, and hardly at all across it.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/contractive_curve.png'
+
 # %%
 # A noisy spiral
 # --------------

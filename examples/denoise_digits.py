@@ -7,6 +7,8 @@ kinds of noise in the package, and compares denoising autoencoders with PCA, a l
 autoencoder on noisy digits. Training should use the noise that is expected in the data.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/denoise_digits.png'
+
 # %%
 # Four kinds of noise
 # -------------------

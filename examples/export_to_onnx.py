@@ -7,6 +7,8 @@ importing PyTorch or scikit-learn. One sample takes a small fraction of the time
 validated.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/export_to_onnx.png'
+
 # %%
 # Train and export
 # ----------------

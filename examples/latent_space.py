@@ -7,6 +7,8 @@ interpolates between digits. A classifier trained on real digits measures how re
 more are recognised when the prior is fitted to the codes than when it is N(0, I).
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/latent_space.png'
+
 # %%
 # The latent plane of a VAE
 # -------------------------

@@ -7,6 +7,8 @@ attributes equal those of scikit-learn's PCA up to rounding errors. Gradient des
 the same subspace, but not the same axes.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/linear_is_pca.png'
+
 # %%
 # The same attributes
 # -------------------

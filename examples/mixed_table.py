@@ -8,6 +8,8 @@ components, draws a synthetic one, whose columns have the same kinds, distributi
 fills the gaps.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/mixed_table.png'
+
 # %%
 # Households
 # ----------

@@ -8,6 +8,8 @@ sizes on the same folds. With few components the autoencoder explains more of th
 classifier is more accurate; from four components on, PCA serves the classifier as well.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/mixed_types.png'
+
 # %%
 # Used cars
 # ---------

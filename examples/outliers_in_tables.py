@@ -8,6 +8,8 @@ value of another moment: a normal value by itself, but inconsistent with the oth
 computes p-values that control the rate of false alarms.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/outliers_in_tables.png'
+
 # %%
 # A pump
 # ------

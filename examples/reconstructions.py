@@ -7,6 +7,8 @@ and by one with convolutional layers. The fewer the components, the larger the d
 components the errors of all three are small.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/reconstructions.png'
+
 # %%
 # Fifteen models
 # --------------

@@ -8,6 +8,8 @@ reconstructs the images with about half of PCA's squared error, and with few com
 becomes much more accurate.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/replace_pca.png'
+
 # %%
 # The pipeline
 # ------------

@@ -7,6 +7,8 @@ processes on this machine, started by dask; for other machines, only the address
 The scores are those of a search in one process, digit by digit.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/search_on_a_cluster.png'
+
 # %%
 # The search
 # ----------

@@ -8,6 +8,8 @@ the pixels or on principal components. With more labels, a kernel machine on the
 than either.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/sparse_features.png'
+
 # %%
 # A dictionary of strokes
 # -----------------------
