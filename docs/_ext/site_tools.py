@@ -40,13 +40,13 @@ def reset_figures(gallery_conf, file_name):
 # ranks above titles and text.
 WORDS = {
     "install": ("install", "pip", "requirements"),
-    "start": ("dimensionality reduction", "embedding", "representation learning", "replace pca", "tutorial"),
-    "coming_from/pca": ("drop-in", "loadings", "feature importance", "components_"),
+    "start": ("dimensionality reduction", "embedding", "representation learning", "drop-in", "replace pca", "tutorial"),
+    "coming_from/pca": ("loadings", "feature importance", "components_"),
     "coming_from/mlpregressor": ("mlpregressor",),
     "guide/start": ("fallback", "early stopping", "overfitting", "small data"),
     "guide/choosing_size": ("number of components", "n_components", "grid search", "cross-validation"),
     "guide/corruption": ("denoise", "denoising", "noise"),
-    "guide/bottleneck": ("sparse codes", "ordered codes", "compression"),
+    "guide/bottleneck": ("sparse codes", "ordered codes"),
     "guide/densities": (
         *("synthetic data", "sampling", "generative model", "density estimation", "log-likelihood"),
         *("vae", "variational autoencoder"),
