@@ -17,8 +17,8 @@ import matplotlib
 matplotlib.use("Agg")  # figures are saved without a display
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.collections import PathCollection
 from matplotlib.image import imread, imsave
-from matplotlib.ticker import MaxNLocator
 from shared import BLUE, RED
 
 ROOT = Path(__file__).parents[2]
@@ -33,27 +33,27 @@ AXES = {
     "linear_is_pca": (1, 0),
     "mixed_types": (2, 1),
     "outliers_in_tables": (1, 0),
-    "mixed_table": (1, 1),
+    "mixed_table": (1, 2),
 }
 # ... or a part of a figure: (number of the figure, left, top, right, bottom), as shares of its width and height
 PARTS = {
-    "replace_pca": (1, 0.13, 0.28, 0.38, 0.80),
-    "reconstructions": (1, 0.07, 0.04, 0.32, 0.45),
-    "denoise_digits": (1, 0.07, 0.04, 0.32, 0.45),
-    "sparse_features": (2, 0.0, 0.05, 0.6, 0.9),
-    "latent_space": (1, 0.55, 0.05, 0.98, 0.95),
-    "attribute_arithmetic": (1, 0.0, 0.1, 0.5, 0.9),
-    "impute_missing_values": (1, 0.2, 0.1, 0.75, 0.6),
+    "replace_pca": (1, 0.065, 0.17, 0.285, 0.84),
+    "reconstructions": (1, 0.075, 0.04, 0.32, 0.45),
+    "denoise_digits": (1, 0.085, 0.04, 0.30, 0.335),
+    "sparse_features": (2, 0.0, 0.09, 0.60, 0.94),
+    "latent_space": (1, 0.575, 0.04, 0.975, 0.56),
+    "attribute_arithmetic": (1, 0.0, 0.10, 0.46, 0.98),
+    "impute_missing_values": (1, 0.255, 0.06, 0.745, 0.60),
 }
 
 
 def bars(values, labels):
     """Draw horizontal bars with their labels inside."""
     fig, ax = plt.subplots()
-    ax.barh(labels[::-1], values[::-1], color=[BLUE, RED])
-    for i, label in enumerate(labels[::-1]):
-        ax.text(0.02 * max(values), i + 0.46, label, va="bottom")
-    ax.set(yticks=[], ylim=(-0.5, 1.9))
+    ax.barh([1, 0], values, height=0.5, color=[RED, BLUE])
+    for y, label in zip((1, 0), labels, strict=True):
+        ax.text(0.01 * max(values), y + 0.3, label)
+    ax.set(yticks=[], ylim=(-0.35, 1.6))
     return ax
 
 
@@ -122,16 +122,26 @@ def shrink(fig, ax):
         if other is not ax:
             other.remove()
     fig.suptitle("")
-    fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
     fig.set_size_inches(SIZE[0] / 200, SIZE[1] / 200)
+    fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
+    ax.set_subplotspec(fig.add_gridspec(1, 1)[0])
     ax.set_title("")
-    if ax.get_xscale() == "linear" and len(ax.get_xticks()) > 4:
-        ax.xaxis.set_major_locator(MaxNLocator(3))
-    if ax.get_yscale() == "linear" and len(ax.get_yticks()) > 4:
-        ax.yaxis.set_major_locator(MaxNLocator(3))
+    ax.set_aspect("auto")
     for text in (*ax.texts, ax.xaxis.label, ax.yaxis.label):
         text.set_fontsize(7)
+    for line in ax.lines:
+        line.set(markersize=3, linewidth=1.2)
+    for points in ax.collections:
+        if isinstance(points, PathCollection):
+            points.set_sizes(0.3 * points.get_sizes())
     ax.tick_params(labelsize=6, pad=1, length=2)
+    fig.canvas.draw()
+    for axis, low, high in ((ax.xaxis, *sorted(ax.get_xlim())), (ax.yaxis, *sorted(ax.get_ylim()))):
+        ticks = [x for x in axis.get_majorticklocs() if low <= x <= high]
+        labels = axis.get_major_formatter().format_ticks(ticks)
+        step = max(1, -(-len(ticks) // 4))
+        axis.set_ticks(ticks[::step], labels[::step])
+    ax.minorticks_off()
     if ax.get_legend():
         handles, labels = ax.get_legend_handles_labels()
         ax.get_legend().remove()
