@@ -40,7 +40,14 @@ def reset_figures(gallery_conf, file_name):
 # ranks above titles and text.
 WORDS = {
     "install": ("install", "pip", "requirements"),
-    "start": ("dimensionality reduction", "embedding", "representation learning", "drop-in", "replace pca", "tutorial"),
+    "start": (
+        "dimensionality reduction",
+        "embedding",
+        "representation learning",
+        "drop-in",
+        "replace pca",
+        "tutorial",
+    ),
     "coming_from/pca": ("loadings", "feature importance", "components_"),
     "coming_from/mlpregressor": ("mlpregressor",),
     "guide/start": ("fallback", "early stopping", "overfitting", "small data"),
@@ -124,7 +131,9 @@ def members_of_base():
     for slot in _SLOTS:
         module = importlib.import_module(f"sklearn_ae.{slot}")
         options = [value for value in vars(module).values() if isinstance(value, type)]
-        options = [value for value in options if issubclass(value, Option) and value.__module__ == module.__name__]
+        options = [
+            value for value in options if issubclass(value, Option) and value.__module__ == module.__name__
+        ]
         bases = {parent for option in options for parent in option.__mro__ if parent.__bases__[0] is Option}
         for option in options:
             parents = [base for base in bases if issubclass(option, base) and option is not base]

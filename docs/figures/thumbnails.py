@@ -79,7 +79,9 @@ def search_on_a_cluster(found):
     ax.legend()
 
 
-DRAWN = {function.__name__: function for function in (export_to_onnx, train_with_torchrun, search_on_a_cluster)}
+DRAWN = {
+    function.__name__: function for function in (export_to_onnx, train_with_torchrun, search_on_a_cluster)
+}
 
 
 def run(name):
@@ -128,7 +130,7 @@ def shrink(fig, ax):
     ax.set_title("")
     ax.set_aspect("auto")
     for text in (*ax.texts, ax.xaxis.label, ax.yaxis.label):
-        text.set_fontsize(7)
+        text.set_fontsize(min(7, 140 / max(1, len(text.get_text()))))
     for line in ax.lines:
         line.set(markersize=3, linewidth=1.2)
     for points in ax.collections:

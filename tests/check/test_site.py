@@ -204,7 +204,9 @@ def test_pages_for_developers_are_not_in_the_navigation(site):
     assert {"design.html", "contributing.html"} <= links
 
 
-@pytest.mark.parametrize("page", ["api/index", "api/estimators", "api/options", "gallery/index", "benchmarks/index"])
+@pytest.mark.parametrize(
+    "page", ["api/index", "api/estimators", "api/options", "gallery/index", "benchmarks/index"]
+)
 def test_lists_link_to_each_page_once(site, page):
     text = (site / f"{page}.html").read_text(encoding="utf-8")
     article = text.partition("<article")[2].partition("</article")[0]
@@ -227,8 +229,10 @@ def test_examples_are_in_one_group_with_a_thumbnail():
 
 def test_answers_in_the_summary_of_the_benchmarks_are_those_of_the_pages():
     summary = (DOCS / "benchmarks" / "index.md").read_text(encoding="utf-8")
-    rows = {name: (title, answer) for title, name, answer in re.findall(
-        r"^\| \[(.+)\]\((\w+)\.md\) \| (.+) \|$", summary, re.MULTILINE)}
+    rows = {
+        name: (title, answer)
+        for title, name, answer in re.findall(r"^\| \[(.+)\]\((\w+)\.md\) \| (.+) \|$", summary, re.MULTILINE)
+    }
     pages = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / "benchmarks").glob("*.md")}
     del pages["index"]
     assert rows.keys() == pages.keys()
@@ -257,7 +261,9 @@ class SearchIndex:
                     for place in places:
                         if kind == "alltitles" or place[2]:
                             whole = kind == "alltitles" and self.index["titles"][place[0]] == entry
-                            scores.setdefault(place[0], []).append(round(weight * len(query) / len(entry)) + whole)
+                            scores.setdefault(place[0], []).append(
+                                round(weight * len(query) / len(entry)) + whole
+                            )
         words = [self.stem(word) for word in re.findall(r"\w+", query)]
         found = [self.with_word(word) for word in words]
         for page in set.intersection(*map(set, found)):
