@@ -35,7 +35,7 @@ AXES = {
     "outliers_in_tables": (1, 0),
     "mixed_table": (1, 2),
 }
-# ... or a part of a figure: (number of the figure, left, top, right, bottom), as shares of its width and height
+# ... or a part of a figure: (number of the figure, left, top, right, bottom), as shares of its size
 PARTS = {
     "replace_pca": (1, 0.065, 0.17, 0.285, 0.84),
     "reconstructions": (1, 0.075, 0.04, 0.32, 0.45),
@@ -49,7 +49,7 @@ PARTS = {
 
 def bars(values, labels):
     """Draw horizontal bars with their labels inside."""
-    fig, ax = plt.subplots()
+    _, ax = plt.subplots()
     ax.barh([1, 0], values, height=0.5, color=[RED, BLUE])
     for y, label in zip((1, 0), labels, strict=True):
         ax.text(0.01 * max(values), y + 0.3, label)
@@ -71,7 +71,7 @@ def train_with_torchrun(found):
 
 def search_on_a_cluster(found):
     """Draw the scores of the search."""
-    fig, ax = plt.subplots()
+    _, ax = plt.subplots()
     scores = found["distributed"].reshape(2, 2)
     for values, label, colour in zip(scores, ("no noise", "noise"), (BLUE, RED), strict=True):
         ax.plot([2, 8], values, "o-", color=colour, label=label)
