@@ -134,7 +134,7 @@ def members_of_base():
         options = [
             value for value in options if issubclass(value, Option) and value.__module__ == module.__name__
         ]
-        bases = {parent for option in options for parent in option.__mro__ if parent.__bases__[0] is Option}
+        bases = {parent for option in options for parent in option.__mro__ if Option in parent.__bases__}
         for option in options:
             parents = [base for base in bases if issubclass(option, base) and option is not base]
             found[f"{module.__name__}.{option.__name__}"] = [name for base in parents for name in dir(base)]
