@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from docutils import nodes
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (sphinx-gallery resolves it in an example)
 
 from sklearn_ae import _SLOTS
 from sklearn_ae._options import Option
@@ -39,7 +40,7 @@ def reset_figures(gallery_conf, file_name):
 # Words that users type and the pages that answer them. They become entries of the index, which the search
 # ranks above titles and text.
 WORDS = {
-    "install": ("install", "pip", "requirements"),
+    "install": ("install", "pip install", "requirements"),
     "start": (
         "dimensionality reduction",
         "embedding",
@@ -70,7 +71,7 @@ WORDS = {
     "guide/large_data": ("out-of-core", "streaming", "memory", "incremental learning"),
     "guide/persistence": ("save", "load", "save/load", "saving", "loading", "pickle", "joblib"),
     "guide/callbacks": ("checkpoint", "checkpoints", "callbacks", "resume"),
-    "guide/onnx": ("deploy", "deployment", "production"),
+    "guide/onnx": ("onnx", "deploy", "deployment", "production"),
     "guide/measuring": ("metrics", "plot", "displays", "latent space"),
     "guide/own": ("custom loss", "custom network"),
 }

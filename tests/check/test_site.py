@@ -107,7 +107,7 @@ def test_every_method_of_an_estimator_is_documented(site, name):
         if value.__module__.startswith("sklearn_ae") and not method.startswith("_")
     ]
     as_in_sklearn = {"get_metadata_routing", "get_params", "set_params"}
-    assert len(methods) > 5
+    assert {"fit", "transform"} <= set(methods)
     missing = [method for method in methods if f'id="{name}.{method}"' not in page]
     assert set(missing) <= as_in_sklearn
 
@@ -172,7 +172,7 @@ def test_defaults_in_the_guide_are_those_of_the_code(module):
 
 def test_front_page_shows_how_to_install_and_what_replaces_pca(site):
     text = (site / "index.html").read_text(encoding="utf-8")
-    shown = re.sub(r"<[^>]+>", "", text)
+    shown = " ".join(unescape(re.sub(r"<[^>]+>", "", text)).split())
     for expected in (
         "use them wherever you use PCA",
         "pip install sklearn-ae",
@@ -180,7 +180,7 @@ def test_front_page_shows_how_to_install_and_what_replaces_pca(site):
         "AutoencoderTransformer(n_components=4",
         "falls back to PCA unless held-out data show a gain",
     ):
-        assert expected in unescape(shown) or expected in text
+        assert expected in shown
     assert len(re.findall(r'class="sd-card ', text)) == 3
     buttons = re.findall(r'class="[^"]*sd-btn [^"]*" href="([^"]+)"', text)
     assert buttons == ["start.html", "guide/index.html", "gallery/index.html", "api/index.html"]
@@ -189,8 +189,8 @@ def test_front_page_shows_how_to_install_and_what_replaces_pca(site):
 
 
 def test_every_page_has_a_description(site):
-    pages = [path for part in ("guide", "benchmarks", "generated") for path in (site / part).glob("*.html")]
-    assert len(pages) > 100
+    pages = [path for part in ("guide", "benchmarks", "gallery") for path in (site / part).glob("*.html")]
+    assert len(pages) > 60
     described = re.compile(r'<meta (?:name="description" content|content)="[^"]{10,}"')
     assert [path.name for path in pages if not described.search(path.read_text(encoding="utf-8"))] == []
 
