@@ -174,7 +174,10 @@ def drop_references(app, doctree, name):
     """Remove numpydoc's references to literature from tables of summaries, where they have no list."""
     for node in list(doctree.findall(lambda node: isinstance(node, nodes.reference | nodes.inline))):
         if LABEL.fullmatch(node.astext()) and node.parent is not None:
-            node.parent.remove(node)
+            parent, index = node.parent, node.parent.index(node)
+            parent.remove(node)
+            if index and isinstance(parent[index - 1], nodes.Text):
+                parent[index - 1] = nodes.Text(parent[index - 1].rstrip())
 
 
 def setup(app):
