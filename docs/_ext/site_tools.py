@@ -138,7 +138,9 @@ def members_of_base():
         bases = {parent for option in options for parent in option.__mro__ if Option in parent.__bases__}
         for option in options:
             parents = [base for base in bases if issubclass(option, base) and option is not base]
-            found[f"{module.__name__}.{option.__name__}"] = [name for base in parents for name in dir(base)]
+            found[f"{module.__name__}.{option.__name__}"] = sorted(
+                {name for base in parents for name in dir(base)}
+            )
     return found
 
 
