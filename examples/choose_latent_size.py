@@ -8,8 +8,6 @@ plane, and fewer than PCA on data near a curved surface. The explained variance 
 grows with every component; it is useful when the share of the variance to keep is given.
 """
 
-# sphinx_gallery_thumbnail_path = '_static/thumbnails/choose_latent_size.png'
-
 # %%
 # Data of known dimension
 # -----------------------
@@ -17,6 +15,7 @@ grows with every component; it is useful when the share of the variance to keep 
 # their squares and their product, mapped linearly to ten features, plus noise. The curved samples lie near
 # a two-dimensional surface that spans five dimensions.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/choose_latent_size.png'
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits

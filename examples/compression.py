@@ -7,14 +7,13 @@ error. But the codes have to be quantised, and the decoder has to be stored as w
 PCA is the better choice for small archives.
 """
 
-# sphinx_gallery_thumbnail_path = '_static/thumbnails/compression.png'
-
 # %%
 # The number of components alone
 # ------------------------------
 # Digits of 64 pixels: three quarters for training, the rest for testing. The ordered autoencoder is fitted
 # once, and its codes are truncated to each size. The small autoencoder has one hidden layer of 64 units.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/compression.png'
 import zlib
 
 import matplotlib.pyplot as plt

@@ -7,14 +7,13 @@ importing PyTorch or scikit-learn. One sample takes a small fraction of the time
 validated.
 """
 
-# sphinx_gallery_thumbnail_path = '_static/thumbnails/export_to_onnx.png'
-
 # %%
 # Train and export
 # ----------------
 # Importing ``sklearn_ae.onnx`` registers the estimators with skl2onnx. The sample ``X[:1]`` determines the
 # type of the input, here float32.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/export_to_onnx.png'
 import json
 import subprocess
 import sys

@@ -8,7 +8,6 @@ the mean, nearest neighbours, ``IterativeImputer`` with linear regressions and w
 """
 
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/impute_missing_values.png'
-
 import warnings
 
 import matplotlib.pyplot as plt

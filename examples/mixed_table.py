@@ -8,13 +8,12 @@ components, draws a synthetic one, whose columns have the same kinds, distributi
 fills the gaps.
 """
 
-# sphinx_gallery_thumbnail_path = '_static/thumbnails/mixed_table.png'
-
 # %%
 # Households
 # ----------
 # Income and age are numbers, dwelling and region are categories, and children and journeys are counts. They
 # depend on each other by way of age and wealth. A tenth of all values is missing.
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/mixed_table.png'
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -8,14 +8,13 @@ sizes on the same folds. With few components the autoencoder explains more of th
 classifier is more accurate; from four components on, PCA serves the classifier as well.
 """
 
-# sphinx_gallery_thumbnail_path = '_static/thumbnails/mixed_types.png'
-
 # %%
 # Used cars
 # ---------
 # Eleven features depend on a few variables: kind, fuel, size, trim, age and distance per year. Six per cent
 # of the values are missing. The target is the buyer of the car: each type of buyer has other preferences,
 # and the choice is partly random.
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/mixed_types.png'
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

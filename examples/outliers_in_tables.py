@@ -8,13 +8,12 @@ value of another moment: a normal value by itself, but inconsistent with the oth
 computes p-values that control the rate of false alarms.
 """
 
-# sphinx_gallery_thumbnail_path = '_static/thumbnails/outliers_in_tables.png'
-
 # %%
 # A pump
 # ------
 # Three variables are independent: the speed, the valve and the air temperature. All others are nonlinear
 # functions of these. Every feature has noise of 4 % of its standard deviation.
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/outliers_in_tables.png'
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

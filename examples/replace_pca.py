@@ -8,14 +8,13 @@ reconstructs the images with about half of PCA's squared error, and with few com
 becomes much more accurate.
 """
 
-# sphinx_gallery_thumbnail_path = '_static/thumbnails/replace_pca.png'
-
 # %%
 # The pipeline
 # ------------
 # The first step is a parameter of the pipeline, so that replacing PCA is one call of ``set_params``. Nothing
 # else changes. A quarter of the digits is held out for testing.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/replace_pca.png'
 import time
 
 import matplotlib.pyplot as plt

@@ -12,7 +12,6 @@ same model: that of a single process with the same ``batch_size``.
 """
 
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/train_with_torchrun.png'
-
 import os
 import tempfile
 import time
