@@ -22,7 +22,8 @@ from sklearn_ae.losses import CallableLoss
 def test_html_representation_links_to_the_page_of_the_class(model, name):
     link = f'href="{SITE}generated/sklearn_ae.{name}.html"'
     assert link in model._repr_html_()
-    assert link in make_pipeline(StandardScaler(), model)._repr_html_()
+    if hasattr(model, "fit"):
+        assert link in make_pipeline(StandardScaler(), model)._repr_html_()
 
 
 def test_classes_of_the_user_have_no_link():
