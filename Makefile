@@ -3,7 +3,7 @@
 # make check     make test with its coverage, slow tests, random tests, benchmark scripts, gallery, site, package,
 #                minimum versions
 # make coverage  unit tests with their line coverage, which must reach the floor in pyproject.toml
-# make docs      set up, run the gallery, build the site in docs/_build/html
+# make docs      set up, run the changed examples, build the site in docs/_build/html
 # make package   build wheel and sdist in dist/, install them in a new environment and use them
 # make test-min  unit tests with the lowest versions that pyproject.toml allows (constraints-min.txt)
 # make clean     remove the environments and everything that was built
@@ -64,8 +64,9 @@ coverage: $(VENV)/.dev
 	$(BIN)/python $(PYTEST) $(UNIT) --cov --cov-report=term
 
 docs: $(VENV)/.dev
-	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
-	@echo "The site is in docs/_build/html."
+	@start=$$(date +%s); \
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html && \
+	echo "The site is in docs/_build/html. It took $$(($$(date +%s) - start)) s."
 
 # `build` makes the sdist from the checkout, and the wheel from the sdist.
 package: $(VENV)/.dev

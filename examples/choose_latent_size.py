@@ -15,6 +15,7 @@ grows with every component; it is useful when the share of the variance to keep 
 # their squares and their product, mapped linearly to ten features, plus noise. The curved samples lie near
 # a two-dimensional surface that spans five dimensions.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/choose_latent_size.png'
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits

@@ -13,6 +13,7 @@ PCA is the better choice for small archives.
 # Digits of 64 pixels: three quarters for training, the rest for testing. The ordered autoencoder is fitted
 # once, and its codes are truncated to each size. The small autoencoder has one hidden layer of 64 units.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/compression.png'
 import zlib
 
 import matplotlib.pyplot as plt

@@ -13,6 +13,7 @@ autoencoder on noisy digits. Training should use the noise that is expected in t
 # The noise of the test digits is drawn with NumPy. Scales are in working units: 1 is the square root of the
 # mean variance of the features, here 4.3 of 16 grey levels.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/denoise_digits.png'
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits

@@ -13,6 +13,7 @@ validated.
 # Importing ``sklearn_ae.onnx`` registers the estimators with skl2onnx. The sample ``X[:1]`` determines the
 # type of the input, here float32.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/export_to_onnx.png'
 import json
 import subprocess
 import sys

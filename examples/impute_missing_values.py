@@ -7,6 +7,7 @@ the mean, nearest neighbours, ``IterativeImputer`` with linear regressions and w
 :class:`~sklearn_ae.AEImputer`. A sixth pipeline has no imputer: codes of incomplete samples.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/impute_missing_values.png'
 import warnings
 
 import matplotlib.pyplot as plt

@@ -13,6 +13,7 @@ the same subspace, but not the same axes.
 # Training starts from PCA, which is already the optimum of a linear autoencoder. The model has all
 # attributes of PCA, and returns the same codes and log-likelihoods.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/linear_is_pca.png'
 import matplotlib.pyplot as plt
 import numpy as np
 import torch

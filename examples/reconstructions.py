@@ -13,6 +13,7 @@ components the errors of all three are small.
 # A quarter of the digits is held out for the comparison. Each autoencoder starts from PCA and is trained
 # for some seconds.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/reconstructions.png'
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits

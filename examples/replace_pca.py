@@ -14,6 +14,7 @@ becomes much more accurate.
 # The first step is a parameter of the pipeline, so that replacing PCA is one call of ``set_params``. Nothing
 # else changes. A quarter of the digits is held out for testing.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/replace_pca.png'
 import time
 
 import matplotlib.pyplot as plt

@@ -12,6 +12,7 @@ The scores are those of a search in one process, digit by digit.
 # ----------
 # Number of components and input noise, scored by the log-likelihood of held-out digits.
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/search_on_a_cluster.png'
 import joblib
 import numpy as np
 from distributed import Client, LocalCluster

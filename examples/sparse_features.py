@@ -17,6 +17,7 @@ than either.
 # on the input (``corruption``) and a strong weight decay (``alpha``) make the features smooth. With
 # ``tied_weights`` a component is detected by the same pattern that it draws. ``init="random"`` avoids the
 # principal axes, which are a poor start for a dictionary.
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/sparse_features.png'
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits

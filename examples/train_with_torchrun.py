@@ -11,6 +11,7 @@ Each process takes its part of every batch and gradients are averaged, so that a
 same model: that of a single process with the same ``batch_size``.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/train_with_torchrun.png'
 import os
 import tempfile
 import time

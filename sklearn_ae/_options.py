@@ -21,12 +21,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
 from sklearn_ae._utils.compat import InvalidParameterError
+from sklearn_ae._utils.documentation import Documented
 
 
-class Option(BaseEstimator):
+class Option(Documented):
     """Base of every slot value; subclasses add parameters and one function."""
 
     _parameter_constraints: dict[str, list[Any]] = {}

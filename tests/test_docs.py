@@ -39,7 +39,9 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [
-    page for folder in (".", "guide", "coming_from") for page in sorted((ROOT / "docs" / folder).glob("*.md"))
+    page
+    for folder in (".", "guide", "coming_from", "benchmarks")
+    for page in sorted((ROOT / "docs" / folder).glob("*.md"))
 ]
 WITH_CODE = [
     README,

@@ -1,23 +1,27 @@
-"""Sphinx extension of the site: order of the gallery, links between pages, and listed methods."""
+"""Sphinx extension of the site: gallery, words for the search, links between pages, and listed methods."""
 
+import importlib
 import inspect
 import os
 import re
 from pathlib import Path
 
+from docutils import nodes
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (sphinx-gallery resolves it in an example)
+
+from sklearn_ae import _SLOTS
+from sklearn_ae._options import Option
+
 # -- gallery ------------------------------------------------------------------------------
 
-ORDER = (  # from basic to advanced; examples that are not listed follow by name
-    *("replace_pca", "linear_is_pca", "reconstructions", "choose_latent_size", "compression"),
-    *("denoise_digits", "contractive_curve", "sparse_features", "latent_space", "attribute_arithmetic"),
-    *("outliers_in_tables", "mixed_types", "mixed_table"),
-)
+HEADER = Path(__file__).parents[2] / "examples" / "GALLERY_HEADER.rst"
+ORDER = re.findall(r"\.\./examples/(\w+)\.py", HEADER.read_text(encoding="utf-8"))
+UNGROUPED = ".. raw:: html"  # the beginning of what sphinx-gallery adds to the header
 
 
-def example_order(file_name):
-    """Return the sort key of an example in the gallery."""
-    name = Path(file_name).stem
-    return ORDER.index(name) if name in ORDER else len(ORDER), name
+def example_order(path):
+    """Return the sort key of an example: its position in the header of the gallery."""
+    return ORDER.index(Path(path).stem)
 
 
 def reset_figures(gallery_conf, file_name):
@@ -29,6 +33,55 @@ def reset_figures(gallery_conf, file_name):
 
     plt.close("all")
     plt.rcdefaults()
+
+
+# -- search -------------------------------------------------------------------------------
+
+# Words that users type and the pages that answer them. They become entries of the index, which the search
+# ranks above titles and text.
+WORDS = {
+    "install": ("install", "pip install", "requirements"),
+    "start": (
+        "dimensionality reduction",
+        "embedding",
+        "representation learning",
+        "drop-in",
+        "replace pca",
+        "tutorial",
+    ),
+    "coming_from/pca": ("components_",),
+    "coming_from/mlpregressor": ("mlpregressor",),
+    "guide/start": ("fallback", "early stopping", "overfitting", "small data"),
+    "guide/choosing_size": ("number of components", "n_components", "grid search", "cross-validation"),
+    "guide/loadings": ("loadings", "feature importance", "interpretation"),
+    "guide/corruption": ("denoise", "denoising", "noise"),
+    "guide/bottleneck": ("sparse codes", "ordered codes"),
+    "guide/densities": (
+        *("synthetic data", "sampling", "generative model", "density estimation", "log-likelihood"),
+        *("vae", "variational autoencoder"),
+    ),
+    "guide/divergence": ("disentanglement", "disentangled", "beta-vae"),
+    "guide/outliers": ("anomaly detection", "novelty detection", "outlier detection", "one-class"),
+    "guide/missing_values": ("missing values", "missing data", "imputation", "impute", "nan"),
+    "guide/mixed_tables": ("categorical", "mixed data", "tabular data"),
+    "guide/images": ("images", "convolutional", "cnn"),
+    "guide/text": ("text", "tf-idf"),
+    "guide/time_series": ("time series",),
+    "guide/arrays": ("data frames", "pandas", "tensors"),
+    "guide/big_data": ("gpu", "cuda", "large data", "sparse matrix", "speed"),
+    "guide/large_data": ("out-of-core", "streaming", "memory", "incremental learning"),
+    "guide/persistence": ("save", "load", "save/load", "saving", "loading", "pickle", "joblib"),
+    "guide/callbacks": ("checkpoint", "checkpoints", "callbacks", "resume"),
+    "guide/onnx": ("onnx", "deploy", "deployment", "production"),
+    "guide/measuring": ("metrics", "plot", "displays", "latent space"),
+    "guide/own": ("custom loss", "custom network"),
+}
+
+
+def with_words(text, name):
+    """Add a page's words to its beginning, as entries of the index."""
+    entries = "".join(f"```{{index}} ! {word}\n```\n" for word in WORDS.get(name, ()))
+    return re.sub(r"^(?=# )", entries + "\n", text, count=1, flags=re.MULTILINE) if entries else text
 
 
 # -- links that work on GitHub and on the site ---------------------------------------------
@@ -51,9 +104,15 @@ def link_to_pages(text, folder):
 
 
 def source_read(app, name, source):
-    """Rewrite the links of the pages in docs/."""
-    if "/" not in name:
+    """Rewrite the links of the pages in docs/, add words, and drop the gallery's list of all examples.
+
+    The header of the gallery lists them in groups.
+    """
+    if name == "gallery/index":
+        source[0] = source[0].partition(UNGROUPED)[0]
+    elif "/" not in name:
         source[0] = link_to_pages(source[0], "docs")
+    source[0] = with_words(source[0], name)
 
 
 def include_read(app, path, name, source):
@@ -63,6 +122,27 @@ def include_read(app, path, name, source):
 
 
 # -- docstrings ---------------------------------------------------------------------------
+
+
+def members_of_base():
+    """Return the names of the members that each option inherits from the base class of its slot.
+
+    The page of the base class describes them.
+    """
+    found = {}
+    for slot in _SLOTS:
+        module = importlib.import_module(f"sklearn_ae.{slot}")
+        options = [value for value in vars(module).values() if isinstance(value, type)]
+        options = [
+            value for value in options if issubclass(value, Option) and value.__module__ == module.__name__
+        ]
+        bases = {parent for option in options for parent in option.__mro__ if Option in parent.__bases__}
+        for option in options:
+            parents = [base for base in bases if issubclass(option, base) and option is not base]
+            found[f"{module.__name__}.{option.__name__}"] = sorted(
+                {name for base in parents for name in dir(base)}
+            )
+    return found
 
 
 MARKED = re.compile(r"(``.*?``|`.*?`|\*\*.*?\*\*)")  # literals, roles and parameter names
@@ -90,10 +170,24 @@ def escaped(line):
     return "".join(parts)
 
 
+LABEL = re.compile(r"\[R[0-9a-f]+-\d+\]")
+
+
+def drop_references(app, doctree, name):
+    """Remove numpydoc's references to literature from tables of summaries, where they have no list."""
+    for node in list(doctree.findall(lambda node: isinstance(node, nodes.reference | nodes.inline))):
+        if LABEL.fullmatch(node.astext()) and node.parent is not None:
+            parent, index = node.parent, node.parent.index(node)
+            parent.remove(node)
+            if index and isinstance(parent[index - 1], nodes.Text):
+                parent[index - 1] = nodes.Text(parent[index - 1].rstrip())
+
+
 def setup(app):
     """Connect the functions of this extension to the events of Sphinx."""
     app.connect("source-read", source_read)
     app.connect("include-read", include_read)
     app.connect("autodoc-skip-member", skip_foreign)
     app.connect("autodoc-process-docstring", keep_underscores, priority=900)  # after numpydoc
+    app.connect("doctree-resolved", drop_references)
     return {"parallel_read_safe": True}

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from sklearn.base import BaseEstimator
-
+from sklearn_ae._utils.documentation import Documented
 from sklearn_ae._utils.stored_modules import with_modules, without_modules
 
 # Raise it with every change after which fitted estimators of earlier versions no longer work.
 _FORMAT = 2
 
 
-class StoredEstimator(BaseEstimator):
+class StoredEstimator(Documented):
     """Estimator whose state, as stored by pickle and joblib, holds the number of its format."""
 
     def __getstate__(self) -> dict[str, Any]:
