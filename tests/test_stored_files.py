@@ -68,6 +68,8 @@ def test_files_of_earlier_versions_are_read_and_give_the_same_results(name):
         np.testing.assert_allclose(found["codes"], expected["codes"], rtol=1e-6, atol=1e-6)
         if "decoded" in expected:
             np.testing.assert_allclose(found["decoded"], expected["decoded"], rtol=1e-6, atol=1e-6)
+        if hasattr(model, "summary"):
+            assert model.summary().decision
         # Integrals over the codes may take another path of their mode search on another processor.
         if "scores" in expected:
             np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-3, atol=1e-2)
