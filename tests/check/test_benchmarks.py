@@ -403,6 +403,23 @@ def test_small_data(tmp_path):
     assert float(nats) == pytest.approx(float(nats_two_jobs), rel=0.01)
 
 
+def test_few_samples(tmp_path):
+    """Where a tenth of the samples is too few for a comparison, folds find the gain of a curve."""
+    rng = np.random.RandomState(0)
+    (tmp_path / "adbench").mkdir()
+    (tmp_path / "oddbench").mkdir()
+    t = rng.uniform(-2, 2, (400, 2))
+    curve = np.column_stack([t, t**2, np.sin(2 * t)]) + 0.02 * rng.normal(size=(400, 6))
+    np.savez(tmp_path / "adbench" / "1_curve.npz", X=curve, y=np.zeros(400))
+    normal = {"X_train": curve[:200], "X_test": curve[200:], "y_test": np.zeros(200)}
+    np.savez(tmp_path / "oddbench" / "curve.npz", **normal)
+    out = run(tmp_path, EXAMPLES / "benchmarks" / "few_samples.py", "--data", tmp_path, "--quick")
+    one_set, folds = (line.split(" | ") for line in out.splitlines() if line.startswith("| 60 "))
+    assert one_set[2:5] == ["2", "0", "1.000"]
+    assert folds[2:4] == ["2", "2"]
+    assert float(folds[4]) < 0.9
+
+
 def test_imputation(tmp_path):
     out = run(tmp_path, EXAMPLES / "benchmarks" / "imputation.py", "--quick")
     rows = re.findall(r"^\| (\w+) \| 200 x \d+ \| 30 % at random \| ([\d. |]+) \|", out, re.MULTILINE)
