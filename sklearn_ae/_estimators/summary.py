@@ -35,10 +35,10 @@ class FitSummary:
         Whether the networks are in use and why, in one sentence.
     loss, pca_loss : float or None
         Validation objective of the best epoch and of the initial PCA, as in
-        ``validation_loss_curve_`` and ``pca_loss_``: for deterministic autoencoders
-        a mean over samples and features in working units (for squared error the share
-        of the variance that is left unexplained), for variational ones nats per sample.
-        None without a comparison.
+        ``validation_loss_curve_`` and ``pca_loss_``. None without a comparison.
+    loss_unit : str
+        "nats per sample" for variational autoencoders, "share of the variance" that is
+        left unexplained for squared error, and otherwise "mean over scaled features".
     n_held_out : int
         Number of samples on which they were compared.
     n_folds : int
@@ -58,6 +58,7 @@ class FitSummary:
     decision: str
     loss: float | None
     pca_loss: float | None
+    loss_unit: str
     n_held_out: int
     n_folds: int
     n_samples: int
@@ -79,7 +80,8 @@ class FitSummary:
         size = f"{self.n_samples:,} samples, {self.n_features} features, {self.n_components} components"
         rows = [("decision", self.decision), ("size", size)]
         if self.loss is not None and self.pca_loss is not None:
-            rows.append(("validation loss", f"{self.loss:.4g}, of the initial PCA {self.pca_loss:.4g}"))
+            losses = f"{self.loss:.4g}, of the initial PCA {self.pca_loss:.4g}"
+            rows.append(("validation loss", f"{losses} ({self.loss_unit})"))
         if self.n_held_out:
             rows.append(("held out", _held_out(self.n_held_out, self.n_folds)))
         if self.n_active_units is not None:
@@ -128,6 +130,7 @@ class Summarized:
             decision=decision,
             loss=outcome.loss,
             pca_loss=outcome.pca_loss,
+            loss_unit=_loss_unit(model._spec),
             n_held_out=outcome.n_held_out,
             n_folds=outcome.n_folds,
             n_samples=model.n_samples_,
@@ -193,6 +196,12 @@ def decide(model: Any, outcome: Outcome) -> str:
     losses = f"network {outcome.loss:{digits}}, {outcome.start} {outcome.pca_loss:{digits}}{unit}"
     why = "gain below the threshold" if outcome.loss < outcome.pca_loss else "no gain"
     return f"{kept}: {losses} {where} ({why})"
+
+
+def _loss_unit(spec: Any) -> str:
+    if spec.divergence is not None:
+        return "nats per sample"
+    return "share of the variance" if spec.has_pca_objective else "mean over scaled features"
 
 
 def _held_out(n: int, n_folds: int) -> str:

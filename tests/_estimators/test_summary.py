@@ -41,6 +41,8 @@ def test_a_network_in_use_is_compared_with_pca(curve):
     assert summary.decision == f"network in use: {percent:.0f} % less error than PCA on 60 validation samples"
     assert summary.seconds > 0
     assert summary.n_active_units is None
+    assert summary.loss_unit == "share of the variance"
+    assert "share of the variance" in str(summary)
 
 
 def test_a_variational_autoencoder_is_compared_in_nats(curve):
@@ -51,6 +53,8 @@ def test_a_variational_autoencoder_is_compared_in_nats(curve):
         f"network in use: {gain:.2f} nats more per sample than PCA on 60 validation samples"
     )
     assert summary.n_active_units == model.n_active_units_
+    assert summary.loss_unit == "nats per sample"
+    assert fit(curve, loss="huber").summary().loss_unit == "mean over scaled features"
     assert f"{model.n_active_units_} of 2" in str(summary)
 
 
