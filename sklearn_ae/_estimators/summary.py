@@ -83,7 +83,8 @@ class FitSummary:
             losses = f"{self.loss:.4g}, of the initial PCA {self.pca_loss:.4g}"
             rows.append(("validation loss", f"{losses} ({self.loss_unit})"))
         if self.n_held_out:
-            rows.append(("held out", _held_out(self.n_held_out, self.n_folds)))
+            folds = "" if self.n_folds == 1 else f" in {self.n_folds} folds"
+            rows.append(("held out", f"{self.n_held_out} samples{folds}"))
         if self.n_active_units is not None:
             rows.append(("active units", f"{self.n_active_units} of {self.n_components}"))
         epochs = f"{self.n_iter}, of which the weights of epoch {self.best_iter} are kept"
