@@ -97,6 +97,7 @@ def held_out_curves(
     n = max(map(len, curves))
     losses = np.hstack([_padded(curve, n) for curve in curves])
     names = [f"{part}_{name}" for part in ("train", "valid") for name in ("loss", *nets[0].criterion_.terms)]
+    names = [name for name in names if name in nets[0].history[0]]
     sizes = [len(part) for part in pca_losses]
     recorded = {
         name: np.average([_padded(net.losses(name), n - 1) for net in nets], axis=0, weights=sizes)

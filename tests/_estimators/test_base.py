@@ -357,7 +357,7 @@ def test_integers_and_booleans_are_converted(dtype, labelled):
 
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAETransformer])
 @pytest.mark.parametrize("hidden_layer_sizes", [(), (4,)], ids=["linear", "networks"])
-@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (8, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(40, 60), (48, 40), (8, 1)], ids=str)
 def test_sparse_input_takes_every_size_that_dense_input_takes(shape, hidden_layer_sizes, estimator):
     """Also sizes above the number of samples that are left after the hold-out."""
     X = np.random.RandomState(0).normal(size=shape)
