@@ -442,6 +442,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         twin.n_components = twin.n_components_ = int(k)
         twin.module_ = self.module_.truncated(int(k))
         twin._statistics = self._statistics.truncated(int(k))
+        if int(k) < self.n_components_:
+            twin._outcome = self._outcome.truncated()
         if self._is_pca:
             twin.pca_ = truncated_pca(self.pca_, int(k), self.n_samples_)
         return twin

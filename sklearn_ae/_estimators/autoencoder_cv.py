@@ -167,6 +167,7 @@ class AutoencoderTransformerCV(AutoencoderTransformer):
 
     __metadata_request__fit = {"groups": UNUSED}  # routed to the splitter
 
+    _remedy = "pass more samples, or train without a comparison by early_stopping=False"
     _parameter_constraints = {
         **AutoencoderTransformer._parameter_constraints,
         "n_components": ["array-like", Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],

@@ -82,6 +82,7 @@ class AEImputer(Summarized, OneToOneFeatureMixin, TransformerMixin, ArrayEstimat
     False
     """
 
+    _remedy = "pass more samples, or an autoencoder with early_stopping=False"
     _parameter_constraints = {
         "autoencoder": [AutoencoderTransformer, VAETransformer, None],
         "random_state": ["random_state"],

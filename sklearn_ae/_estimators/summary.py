@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._model.statistics import MIN_VALIDATION_SAMPLES, Outcome
+from sklearn_ae._model.statistics import Outcome
 
 _REASONS = {  # that there was no comparison with PCA
     "early_stopping": "early_stopping=False",
@@ -77,10 +77,11 @@ class FitSummary:
         rows : list of tuple of str
             Entries that do not apply are left out.
         """
-        size = f"{self.n_samples:,} samples, {self.n_features} features, {self.n_components} components"
+        parts = (self.n_samples, "sample"), (self.n_features, "feature"), (self.n_components, "component")
+        size = ", ".join(f"{n:,} {name}{'' if n == 1 else 's'}" for n, name in parts)
         rows = [("decision", self.decision), ("size", size)]
         if self.loss is not None and self.pca_loss is not None:
-            losses = f"{self.loss:.4g}, of the initial PCA {self.pca_loss:.4g}"
+            losses = f"{self.loss:.4g}, of the untrained model {self.pca_loss:.4g}"
             rows.append(("validation loss", f"{losses} ({self.loss_unit})"))
         if self.n_held_out:
             folds = "" if self.n_folds == 1 else f" in {self.n_folds} folds"
@@ -111,6 +112,9 @@ class FitSummary:
 class Summarized:
     """Method ``summary``, and its table below the diagram in notebooks."""
 
+    # With too few samples for a comparison
+    _remedy = "pass more samples or X_val, or train without a comparison by early_stopping=False"
+
     def summary(self) -> FitSummary:
         """Summarize the last fit: whether the networks are in use and why, losses, epochs and duration.
 
@@ -122,9 +126,10 @@ class Summarized:
         check_is_fitted(self)
         model: Any = self._summarized()
         outcome: Outcome = model._outcome
-        decision = decide(model, outcome)
+        decision = decide(model, outcome, self._remedy)
         if model.net_.interrupted_:
-            decision += f"; interrupted in epoch {model.n_iter_}"
+            n_epochs = len(model.loss_curve_)
+            decision += f"; interrupted in epoch {n_epochs}" if n_epochs else "; interrupted"
         return FitSummary(
             self._summary_title(),
             uses_network=model.uses_network_,
@@ -168,8 +173,8 @@ class Summarized:
 # -- the decision in words ------------------------------------------------------------------
 
 
-def decide(model: Any, outcome: Outcome) -> str:
-    """Return whether the networks are in use and why."""
+def decide(model: Any, outcome: Outcome, remedy: str) -> str:
+    """Return whether the networks are in use and why; with too few samples, also the remedy."""
     kept, n = f"kept {outcome.start}", outcome.n_held_out
     if outcome.comparison in _REASONS:
         return f"network in use: not compared with PCA, because {_REASONS[outcome.comparison]}"
@@ -180,13 +185,13 @@ def decide(model: Any, outcome: Outcome) -> str:
         return f"linear model: {state}, nothing to train"
     if outcome.comparison == "explained":
         return f"{kept}: it leaves nothing unexplained"
+    if outcome.comparison == "truncated":
+        return f"{'network in use' if model.uses_network_ else kept}: truncated after the comparison"
+    if outcome.comparison == "interrupted":
+        return f"{kept}: no network was compared with it"
     if outcome.comparison == "few":
         few = f"{n} validation samples" if n else f"{model.n_samples_} samples"
-        more = f"X_val of {MIN_VALIDATION_SAMPLES} or more" if n else "more samples or X_val"
-        return (
-            f"{kept}: {few} are too few to compare a network with it; pass {more}, or train without a "
-            "comparison by early_stopping=False"
-        )
+        return f"{kept}: {few} are too few to compare a network with it; {remedy}"
     where = f"on {_held_out(n, outcome.n_folds)}"
     assert outcome.loss is not None
     assert outcome.pca_loss is not None

@@ -19,7 +19,6 @@ from sklearn_ae._fitting.pipeline import (
     Fitted,
     Previous,
     Split,
-    fit_context,
     fit_split,
     has_normal_prior,
     hold_out,
@@ -30,6 +29,7 @@ from sklearn_ae._model.module import Autoencoder
 from sklearn_ae._model.statistics import CodeStatistics
 from sklearn_ae._training.optimization import TrainingConfig
 from sklearn_ae._utils.normal_scores import NormalScores
+from sklearn_ae._utils.runtime import fit_context
 from sklearn_ae.likelihoods import Auto, Gaussian
 
 _N_DRAWS = 64  # of the log-likelihoods of validation samples

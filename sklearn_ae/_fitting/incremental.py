@@ -22,7 +22,6 @@ from sklearn_ae._fitting.pipeline import (
     Previous,
     Split,
     Trained,
-    fit_context,
     has_normal_prior,
     inference_copy,
     summarize,
@@ -37,7 +36,7 @@ from sklearn_ae._model.objectives import make_objective
 from sklearn_ae._model.pca import InitialPCA, as_incremental, in_pca_units, with_chunk
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import TrainingConfig
-from sklearn_ae._utils.runtime import forked_global_rng, threads_for
+from sklearn_ae._utils.runtime import fit_context, forked_global_rng, threads_for
 
 _PART = 100  # minimum number of samples of an update of the initial PCA
 _MAX_DISTANCE = 1_000  # standard deviations from the mean so far beyond which a value is refused

@@ -17,10 +17,8 @@ are in the data (``_data``); wide data are trained in their row space, which rep
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +29,7 @@ from scipy import sparse
 from sklearn_ae._data.in_memory import ArraySamples
 from sklearn_ae._density.fitted_prior import fit_prior, posterior_of
 from sklearn_ae._fitting.previous import Previous, check_same_shape
-from sklearn_ae._fitting.retraining import Retraining, held_out_curves
+from sklearn_ae._fitting.retraining import Retraining, held_out_curves, lost_its_gain, silenced
 from sklearn_ae._fitting.row_space import LeadingDirections, RowSpace
 from sklearn_ae._model.features import FeaturewiseAutoencoder, residual_noise
 from sklearn_ae._model.initialization import ModelSpec, Start, initialize
@@ -51,7 +49,7 @@ from sklearn_ae._model.statistics import (
 from sklearn_ae._training.callbacks import StopAfter, history_of
 from sklearn_ae._training.net import AutoencoderNet, new_net
 from sklearn_ae._training.optimization import SMALL, TrainingConfig
-from sklearn_ae._utils.runtime import MAX_SEED, forked_global_rng, one_blas_thread, threads_for
+from sklearn_ae._utils.runtime import MAX_SEED, fit_context, forked_global_rng, threads_for
 from sklearn_ae.priors import StandardNormal
 
 MIN_SAMPLES_IN_FOLDS = 50  # samples, below which even folds rarely show a gain
@@ -90,17 +88,15 @@ class Trained:
     losses: np.ndarray | None = None  # and in the best epoch
     best_epoch: int | None = None  # None without validation
     n_folds: int = 1  # into which the validated samples were split
-
-    @property
-    def pca_loss(self) -> float | None:
-        """Validation objective of the initial PCA."""
-        return None if self.pca_losses is None else float(self.pca_losses.mean())
+    is_explained: bool = False  # PCA leaves nothing unexplained, so that there is nothing to train
 
     @property
     def is_better(self) -> bool:
         """True if the network was trained and, if validated against PCA, is significantly better."""
         if not self.has_run or self.losses is None or self.pca_losses is None:
             return self.has_run
+        if self.best_epoch == 0 and not self.is_warm:  # linear; its noise may be calibrated
+            return False
         in_nats = self.start.spec.divergence is not None
         return shows_a_gain(self.pca_losses, self.losses, in_nats=in_nats, in_folds=self.n_folds > 1)
 
@@ -108,16 +104,18 @@ class Trained:
         """Return the comparison with PCA, or why there was none."""
         start = self.start
         name = "PCA" if start.is_pca else "the linear model"
-        if self.losses is not None and self.pca_loss is not None:
-            loss = float(self.losses.mean())
-            return Outcome("compared", name, loss, self.pca_loss, len(self.losses), self.n_folds)
-        if start.can_fall_back and self.has_run:
-            return Outcome("warm" if self.is_warm else "early_stopping", name)
+        if self.losses is not None and self.pca_losses is not None:
+            means = float(self.losses.mean()), float(self.pca_losses.mean())
+            return Outcome("compared", name, *means, len(self.losses), self.n_folds)
         if not start.can_fall_back:
-            return Outcome("random" if start.spec.init == "random" else "start", name)
-        if start.is_optimal:
-            return Outcome("optimal" if start.spec.n_components else "none", name)
-        return Outcome("few" if self.pca_losses is None else "explained", name, n_held_out=n_valid)
+            reason = "random" if start.spec.init == "random" else "start"
+        elif self.has_run:
+            reason = "warm" if self.is_warm else "early_stopping"
+        elif start.is_optimal:
+            reason = "optimal" if start.spec.n_components else "none"
+        else:
+            reason = "interrupted" if self.net.interrupted_ else "few"
+        return Outcome("explained" if self.is_explained else reason, name, n_held_out=n_valid)
 
 
 @dataclass(frozen=True)
@@ -204,17 +202,6 @@ def fit_split(
             return accepted, fitted
 
 
-@contextlib.contextmanager
-def fit_context() -> Iterator[None]:
-    """Record gradients, and use one BLAS thread.
-
-    ``fit`` may be called under ``torch.no_grad()``, and the low-order bits of the initial
-    PCA depend on the number of BLAS threads.
-    """
-    with torch.inference_mode(False), torch.enable_grad(), one_blas_thread():
-        yield
-
-
 # -- steps ----------------------------------------------------------------------------------
 
 
@@ -257,9 +244,9 @@ def train(start: Start, split: Split, config: TrainingConfig, previous: Previous
     valid_set = None if split.valid is None else space.samples(split.valid, start.module, config.device)
     if can_fall_back and valid_set is not None:
         trained = replace(trained, pca_losses=inside.evaluate(valid_set, calibrated=False))
-        inside.pca_loss_ = trained.pca_loss
-        if start.has_pca_objective and _pca_explains_everything(start, split):
-            return trained
+        inside.pca_loss_ = float(np.mean(trained.pca_losses))  # type: ignore[arg-type]
+        if _pca_explains_everything(start, split):
+            return replace(trained, is_explained=True)
     if previous is not None:
         inside.module_.load_state_dict(space.weights(previous.net.module_))
     elif start.smoother is not None:
@@ -313,7 +300,7 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     training = retraining(start, split.whole, split, config)
     if not training.run(StopAfter(best_epoch)):
         return accepted
-    if _lost_its_gain(training.evaluate(split.whole), accepted.trained):
+    if lost_its_gain(training.evaluate(split.whole), accepted.trained):
         return accepted
     net = training.finished_net().with_history_of(first)
     module = inference_copy(net.module_, start, split.whole.dtype)
@@ -327,42 +314,40 @@ def cross_fit(trained: Trained, split: Split, config: TrainingConfig) -> tuple[T
     -------
     trained : Trained
         With the objective of all samples, each by a net that was not trained on it, after
-        the number of epochs that is best on average. The net is that of the first fold.
+        the number of epochs that is best on average. The net is that of the fold with the
+        most typical loss.
     split : Split
-        The first fold if validation showed a gain, and the given split otherwise.
+        This fold if validation showed a gain, and the given split otherwise.
     """
     spec = trained.start.spec
     if not may_cross_fit(trained, split, config):
         return trained, split
+    if split.valid is None and _pca_explains_everything(trained.start, split):
+        return replace(trained, is_explained=True), split
     folds = list(split.whole.folds(config.n_folds, np.random.RandomState(split.seed)))
     starts = [initialize(spec, part, split.seed) for part, _ in folds]
     trainings = (
-        (retraining(start, part, split, config), held_out)
-        for start, (part, held_out) in zip(starts, folds, strict=True)
+        (retraining(start, part, split, config, observed=i == 0 and not trained.has_run), held_out)
+        for i, (start, (part, held_out)) in enumerate(zip(starts, folds, strict=True))
     )
     net = trained.net
     curves = held_out_curves(trainings, config.n_iter_no_change, config.tol)
     if curves is None:
         net.interrupted_ = True
         return trained, split
-    best = curves.best_epoch
-    trained = replace(
-        trained,
-        has_run=True,
-        pca_losses=curves.pca_losses,
-        losses=curves.losses[best],
-        best_epoch=best,
-        n_folds=len(folds),
-    )
+    first = net.history if trained.has_run else curves.history
+    trained = replace(trained, has_run=True, n_folds=len(folds), **curves.of_best_epoch())
     if trained.is_better:
-        part, held_out = folds[0]
-        split = Split(part, held_out, split.whole, split.seed)
-        training = retraining(starts[0], part, split, config)
-        interrupted = not training.run(StopAfter(best))
+        i = curves.typical_fold
+        split = Split(folds[i][0], folds[i][1], split.whole, split.seed)
+        training = retraining(starts[i], split.train, split, config)
+        interrupted = not training.run(StopAfter(curves.best_epoch))
         net = training.finished_net().with_history_of(net)
         net.interrupted_ = interrupted  # in the middle of a network that has been chosen
-        trained = replace(trained, start=starts[0], net=net)
-    net.history = history_of(curves.recorded, net.history)
+        trained = replace(trained, start=starts[i], net=net)
+    net.history = history_of(curves.recorded, first)
+    if trained.is_better:
+        net.warn_unfinished("valid_loss")
     return trained, split
 
 
@@ -429,20 +414,23 @@ def has_normal_prior(spec: ModelSpec) -> bool:
 
 def may_cross_fit(trained: Trained, split: Split, config: TrainingConfig) -> bool:
     """Return whether folds may show the gain that one validation set did not show."""
-    n = split.whole.shape[0]
+    n, start = split.whole.shape[0], trained.start
     is_small = isinstance(split.whole, ArraySamples) and config.n_folds and MIN_SAMPLES_IN_FOLDS <= n <= SMALL
     has_own = split.valid is not None and split.train is split.whole  # X_val
     if not is_small or has_own or trained.is_warm or not config.early_stopping:
         return False
-    start, skipped = trained.start, split.valid is not None and not trained.has_run
-    is_undecided = start.can_fall_back and not (start.is_optimal or trained.is_better or skipped)
-    return is_undecided and not trained.net.interrupted_
+    if start.spec.divergence is not None and 2 * start.module.width > n - n // config.n_folds:
+        return False  # the density of PCA would be far from that of all samples
+    is_decided = start.is_optimal or trained.is_better or trained.is_explained
+    return start.can_fall_back and not is_decided and not trained.net.interrupted_
 
 
-def retraining(start: Start, samples: ArraySamples, split: Split, config: TrainingConfig) -> Retraining:
-    """Return another training in the same way."""
+def retraining(
+    start: Start, samples: ArraySamples, split: Split, config: TrainingConfig, *, observed: bool = False
+) -> Retraining:
+    """Return another training in the same way, with all callbacks and a progress bar if ``observed``."""
     space = training_space(samples, split.whole, start, split.seed)
-    return Retraining(start, samples, space, config, split.seed)
+    return Retraining(start, samples, space, config if observed else silenced(config), split.seed)
 
 
 class AllFeatures:
@@ -478,14 +466,12 @@ def training_space(
     return space if contains and len(space.basis) else AllFeatures()  # equal samples have no space
 
 
-def _lost_its_gain(losses: np.ndarray, trained: Trained) -> bool:
-    """Return whether a second training lost more than half of the first one's gain over PCA."""
-    if trained.losses is None or trained.pca_losses is None:
-        return False
-    return bool(losses.mean() > 0.5 * (trained.losses.mean() + trained.pca_losses.mean()))
-
-
 def _pca_explains_everything(start: Start, split: Split) -> bool:
+    """Return whether PCA has no residuals, on held-out samples or, for densities, on its training samples."""
+    if not start.has_pca_objective:
+        return False
+    if start.spec.divergence is not None and start.module.width >= split.train.shape[0] - 1:
+        return True
     size = start.spec.bottleneck.n_least or start.module.width
     errors, total = squared_errors(start.module, split.held_out, [size])
     return bool(errors[-1] <= _NOTHING_LEFT * total)

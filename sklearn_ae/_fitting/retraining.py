@@ -18,8 +18,13 @@ from sklearn_ae._training.optimization import LossesOfEpochs, TrainingConfig
 from sklearn_ae._utils.runtime import threads_for
 
 
+def silenced(config: TrainingConfig) -> TrainingConfig:
+    """Return the config without a progress bar, and without callbacks that only observe."""
+    return replace(config, callbacks=of_training(config.callbacks), verbose=0)
+
+
 class Retraining:
-    """Training of a new net in the same way, without callbacks that only observe.
+    """Training of a new net in the same way.
 
     Parameters
     ----------
@@ -37,15 +42,14 @@ class Retraining:
     def __init__(
         self, start: Start, samples: ArraySamples, space: Any, config: TrainingConfig, seed: int
     ) -> None:
-        silent = replace(config, callbacks=of_training(config.callbacks), verbose=0)
-        silent = silent.resolved(samples.shape, start.spec.init)
+        resolved = config.resolved(samples.shape, start.spec.init)
         objective = make_objective(start, samples.shape[0], has_warmup=True)
         self.start = start
         self.samples = samples
         self.space = space
-        self.device = silent.device
-        self.net = new_net(start, objective, silent, seed)
-        self.inside = space.net(self.net, start, silent)
+        self.device = resolved.device
+        self.net = new_net(start, objective, resolved, seed)
+        self.inside = space.net(self.net, start, resolved)
 
     def working(self, samples: ArraySamples) -> Any:
         """Return samples in the units of the net."""
@@ -75,11 +79,25 @@ class Curves(NamedTuple):
     pca_losses: np.ndarray  # (n_samples,)
     losses: np.ndarray  # (1 + n_epochs, n_samples), from the untrained model on
     recorded: dict[str, np.ndarray]  # (n_epochs,), means over the trainings of all losses that a net records
+    history: Any  # of the first training
+    sizes: list[int]  # numbers of held-out samples
+
+    @property
+    def typical_fold(self) -> int:
+        """Training whose mean loss in the best epoch is nearest to that of all samples."""
+        losses = self.losses[self.best_epoch]
+        parts = np.split(losses, np.cumsum(self.sizes)[:-1])
+        return int(np.argmin([abs(part.mean() - losses.mean()) for part in parts]))
 
     @property
     def best_epoch(self) -> int:
         """Epoch with the smallest mean loss."""
         return int(self.losses.mean(axis=1).argmin())
+
+    def of_best_epoch(self) -> dict[str, Any]:
+        """Return the best epoch and the losses of all samples in it, as fields of a training."""
+        best = self.best_epoch
+        return {"best_epoch": best, "losses": self.losses[best], "pca_losses": self.pca_losses}
 
 
 def held_out_curves(
@@ -104,7 +122,14 @@ def held_out_curves(
         for name in names
     }
     recorded["valid_loss"] = losses[1:].mean(axis=1)
-    return Curves(np.concatenate(pca_losses), losses, recorded)
+    return Curves(np.concatenate(pca_losses), losses, recorded, nets[0].history, sizes)
+
+
+def lost_its_gain(losses: np.ndarray, trained: Any) -> bool:
+    """Return whether a second training lost more than half of the first one's gain over PCA."""
+    if trained.losses is None or trained.pca_losses is None:
+        return False
+    return bool(losses.mean() > 0.5 * (trained.losses.mean() + trained.pca_losses.mean()))
 
 
 def _padded(values: list[Any], n: int) -> np.ndarray:

@@ -349,7 +349,8 @@ class Outcome:
     ----------
     comparison : str
         "compared"; without networks "none" (no components), "optimal" (nothing to
-        train), "explained" (PCA leaves nothing unexplained) or "few" (held-out samples);
+        train), "explained" (PCA leaves nothing unexplained), "interrupted" or "few"
+        (held-out samples);
         with networks "early_stopping", "warm" (no samples were held out), "random" or
         "start" (untrained models are not PCA), or "chunks".
     start : str
@@ -371,6 +372,10 @@ class Outcome:
     n_folds: int = 1
     seconds: float = math.nan
 
+    def truncated(self) -> Outcome:
+        """Return the outcome of a model of which only the first components are left."""
+        return Outcome("truncated", self.start, seconds=self.seconds)
+
 
 def shows_a_gain(
     pca_losses: np.ndarray, losses: np.ndarray, *, in_nats: bool = False, in_folds: bool = False
@@ -384,8 +389,8 @@ def shows_a_gain(
     exceed one. In nats it must exceed the first critical value, because the mean of
     the nats is what the model promises, and a few samples far from the model can
     outweigh all others. If folds decide, after one validation set has not, both must
-    have the significance of three standard errors: there are few samples, of which a
-    few can again outweigh all others, and this is a second test.
+    have the significance of 3.5 standard errors: there are few samples, of which a few
+    can again outweigh all others, and this is a second test.
 
     Parameters
     ----------
@@ -402,7 +407,7 @@ def shows_a_gain(
     # A user's loss may be negative.
     low = min(0.0, float(np.min(pca_losses)), float(np.min(losses)))
     roots = _t_statistic(np.sqrt(pca_losses - low) - np.sqrt(losses - low))
-    critical = float(stats.t.ppf(stats.norm.cdf(3.0 if in_folds else 2.5), n - 1))
+    critical = float(stats.t.ppf(stats.norm.cdf(3.5 if in_folds else 2.5), n - 1))
     return roots > critical and _t_statistic(pca_losses - losses) > (critical if in_nats or in_folds else 1.0)
 
 

@@ -171,6 +171,7 @@ class AEOutlierDetector(
     array([ 1, -1])
     """
 
+    _remedy = "pass more samples, or an autoencoder with early_stopping=False"
     _parameter_constraints = {
         "autoencoder": [AutoencoderTransformer, VAETransformer, None],
         "outlier_score": "no_validation",  # resolve validates it

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, ParamMapper, PrintLog
 
 from sklearn_ae._training.optimization import StopTraining
@@ -116,12 +117,18 @@ def record_batch(history: Any, prefix: str, loss: float, size: int) -> None:
 
 
 def history_of(recorded: dict[str, Any], first: Any) -> Any:
-    """Return the history of several trainings: their mean losses, and other entries of the first one."""
+    """Return the history of several trainings: mean losses, and what users recorded in the first one."""
     history = type(first)()
     for i in range(len(recorded["train_loss"])):
-        history.append(dict(first[i]) if i < len(first) else {"epoch": i + 1, "batches": []})
+        history.new_epoch()
+        epoch = first[i] if i < len(first) else {"epoch": i + 1}
+        for name, value in epoch.items():
+            if name != "batches" and not name.startswith(("train_", "valid_")):
+                history.record(name, value)
         for name, values in recorded.items():
             history.record(name, float(values[i]))
+            if f"{name}_best" in first[0]:
+                history.record(f"{name}_best", bool(values[i] <= np.min(values[: i + 1])))
     return history
 
 

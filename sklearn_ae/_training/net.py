@@ -211,13 +211,13 @@ class AutoencoderNet(NeuralNet):
         """
         best = BestEpoch(patience, tol, first_loss=float(self.evaluate(valid).mean()))
         self.run(train, valid, watch=best)
-        self._warn_unfinished("valid_loss")
+        self.warn_unfinished("valid_loss")
         return best, self.evaluate(valid)
 
     def run_to_the_end(self, train: Any, valid: Any = None) -> None:
         """Train for all epochs."""
         self.run(train, valid)
-        self._warn_unfinished("train_loss")
+        self.warn_unfinished("train_loss")
 
     def resume(self, objective: Objective | Elbo, config: TrainingConfig) -> None:
         """Prepare for open-ended training with the current weights and moments."""
@@ -412,7 +412,7 @@ class AutoencoderNet(NeuralNet):
         parts = [self.objective_per_sample(batch, calibrated=calibrated) for batch in batches]
         return torch.cat(parts).cpu().double().numpy()  # mps has no float64
 
-    def _warn_unfinished(self, name: str) -> None:
+    def warn_unfinished(self, name: str) -> None:
         """Warn if the named loss was still decreasing at the end of a training that nobody interrupted."""
         if self.interrupted_:
             return

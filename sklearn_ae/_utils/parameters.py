@@ -29,7 +29,8 @@ def finite_number(value: Any, name: str) -> float:
 
 def index(component: Any, n_components: int, name: str) -> int:
     """Return the index of a component, or raise an error that names the parameter."""
-    if not isinstance(component, (int, np.integer)) or not 0 <= component < n_components:
+    is_integer = isinstance(component, (int, np.integer)) and not isinstance(component, bool)
+    if not is_integer or not 0 <= component < n_components:
         raise ValueError(
             f"{name} must be an integer from 0 to {n_components - 1}, since the code has {n_components} "
             f"components; got {component!r}."

@@ -233,3 +233,14 @@ def forked_global_rng(needed: bool, seed: int, device: torch.device) -> Iterator
             state = Generator(used).manual_seed(seed).get_state()
             torch.get_device_module(used).set_rng_state(state, used)
         yield
+
+
+@contextlib.contextmanager
+def fit_context() -> Iterator[None]:
+    """Record gradients, and use one BLAS thread.
+
+    ``fit`` may be called under ``torch.no_grad()``, and the low-order bits of the initial
+    PCA depend on the number of BLAS threads.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), one_blas_thread():
+        yield

@@ -18,6 +18,7 @@ from sklearn_ae.inspection._drawing import (
     axes_and_figure,
     canvas,
     hide_ticks,
+    image_style,
     style_chart,
     wrapped,
 )
@@ -104,7 +105,7 @@ class ImagePanels(Panels):
                 continue
             each.spines[:].set_color("0.8")
             each.set_title(self.heading(i), fontsize=9)
-            drawn.append(each.imshow(self.images[i], **{**style, **options}))
+            drawn.append(each.imshow(self.images[i], **image_style(style, options)))
         pad = 0.1 if panel.get_layout_engine() is None else 0.02
         bar = panel.colorbar(drawn[0], ax=axes, aspect=25, extend=extend, pad=pad)
         bar.set_label(self.unit)
@@ -166,7 +167,7 @@ class HeatMapPanel(Panels):
         values = self.values[:, self.features].T
         limit = float(np.abs(values).max()) or 1.0
         style = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit, "aspect": "auto"}
-        image = ax.imshow(values, **{**style, "interpolation": "nearest", **options})
+        image = ax.imshow(values, **image_style({**style, "interpolation": "nearest"}, options))
         ax.set_xticks(np.arange(n), [self.heading(i) for i in range(n)], fontsize=8)
         ax.set_yticks(np.arange(d), labels)
         ax.tick_params(length=0)

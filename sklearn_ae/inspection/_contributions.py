@@ -141,9 +141,18 @@ def component_contributions(
     check_feature_scale(feature_scale)
     if getattr(last_step(estimator), "n_components_", None) == 0:
         raise ValueError("estimator has no components (n_components=0), and hence no contributions to them.")
+    if X is None:
+        raise TypeError("X is needed: pass samples, such as the training samples.")
     X = _subsample(X, max_samples, random_state)
     codes = encode(estimator, X, "X").astype(np.float64)
-    samples = check_array(dense(X), dtype=np.float64, ensure_min_samples=2, input_name="X")
+    samples = check_array(
+        dense(X), dtype=np.float64, ensure_min_samples=2, ensure_all_finite="allow-nan", input_name="X"
+    )
+    if np.isnan(samples).any():
+        raise ValueError(
+            "Input X contains NaN, and derivatives are those at complete samples; pass samples without gaps, "
+            "or complete them by impute or AEImputer."
+        )
     std, code_std = _spread(samples, shared=False), _spread(codes, shared=True)
     jacobians = Jacobians(estimator, X, samples, codes, std=std, code_std=code_std)
     unit = std if feature_scale == "per_column" else np.where(std > 0, np.sqrt(np.mean(std**2)), 0.0)

@@ -194,15 +194,16 @@ class LossCurveDisplay:
         self.lines_ = _draw_curves(self.ax_, np.asarray(self.loss_curve), validation, options)
         if self.pca_loss is not None:
             self.lines_ += _draw_pca(self.ax_, self.pca_loss)
-        if len(validation) and self.best_iter:
-            self.lines_ += _draw_best(self.ax_, self.best_iter, validation[self.best_iter - 1])
+        best = self.best_iter or 0
+        if 0 < best <= len(validation):  # partial_fit validates no epoch
+            self.lines_ += _draw_best(self.ax_, best, validation[best - 1])
         _finish(self.ax_, self.loss_name)
         self.ax_.legend(frameon=False)
         for term_ax, (name, (training, validating)) in zip(self.axes_[1:], terms.items(), strict=False):
             validation_of_term = _curve(validating)
             _draw_curves(term_ax, np.asarray(training), validation_of_term, options)
-            if len(validation_of_term) and self.best_iter:
-                _draw_best(term_ax, self.best_iter, validation_of_term[self.best_iter - 1])
+            if 0 < best <= len(validation_of_term):
+                _draw_best(term_ax, best, validation_of_term[best - 1])
             _finish(term_ax, name)
         set_title(self._title if title is None else title)
         return self
@@ -280,7 +281,8 @@ def _trained_model(estimator: Any) -> Any:
     if not hasattr(model, "loss_curve_"):
         raise TypeError(
             "estimator must have a loss_curve_, such as AutoencoderTransformer and VAETransformer; got "
-            f"{name}. For an AEOutlierDetector, pass one of its estimators_."
+            f"{name}. Of an AEOutlierDetector, pass one of its estimators_, and of an AEImputer its "
+            "autoencoder_."
         )
     if not len(model.loss_curve_):
         raise ValueError(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 from sklearn_ae._utils.arrays import numpy_only
+from sklearn_ae._utils.parameters import index
 from sklearn_ae._utils.pipelines import last_step
 from sklearn_ae._utils.transformers import check_decoder
 from sklearn_ae.inspection._cells import (
@@ -209,18 +210,23 @@ class TraversalDisplay:
         check_scalar(n_steps, "n_steps", Integral, min_val=2)
         check_decoder(estimator, "estimator")
         check_kind(kind)
+        if getattr(last_step(estimator), "n_components_", None) == 0:
+            raise ValueError("estimator has no components (n_components=0), and hence none to vary.")
         options = {"X": X, "n_steps": n_steps, "quantile_range": quantile_range, "return_codes": True}
+        first, code = traverse(estimator, x, 0, values, **options)
+        n_components = code.shape[-1]
         if components is None:
-            first, code = traverse(estimator, x, 0, values, **options)
             shape = infer_image_shape(estimator, image_shape, first.shape[1])
             components = _default_components(resolve_kind(kind, shape, first.shape[1]), first, code)
-        shown = np.ravel(components)
+        shown = [index(c, n_components, "components") for c in np.ravel(components).tolist()]
+        if not shown:
+            raise ValueError("components must hold at least one index.")
         samples, codes = traverse(estimator, x, shown, values, **options)
         n_features = samples.shape[-1]
         display = cls(
             samples=samples,
             values=np.stack([of_row[:, c] for of_row, c in zip(codes, shown, strict=True)]),
-            components=[int(c) for c in shown],
+            components=shown,
             levels=np.linspace(*quantile_range, n_steps) if values is None else None,
             n_components=codes.shape[-1],
             image_shape=infer_image_shape(estimator, image_shape, n_features),

@@ -111,6 +111,27 @@ def test_a_remedy_that_is_named_works():
     assert fit(few, X_val=NOISE[20:]).summary().n_held_out == 280
 
 
+def test_truncated_models_have_no_losses_of_their_own(curve):
+    full = fit(curve, 3, bottleneck="ordered")
+    summary = full.truncate(1).summary()
+    assert "truncated after the comparison" in summary.decision
+    assert summary.loss is summary.pca_loss is None
+    assert "5 features, 1 component" in str(summary)
+    assert full.truncate(3).summary() == full.summary()
+
+
+def test_remedies_are_those_of_the_class():
+    few = NOISE[:40]
+    assert "X_val" in fit(few).summary().decision
+    cv = AutoencoderTransformerCV([1, 2], cv=2, hidden_layer_sizes=(8,), max_iter=2).fit(few)
+    imputer = AEImputer().fit(few)
+    for model in (cv, imputer):
+        assert "X_val" not in model.summary().decision
+        assert "too few" in model.summary().decision
+    other = AEImputer(AutoencoderTransformer(1, early_stopping=False, max_iter=2)).fit(few)
+    assert other.summary().uses_network
+
+
 def test_chunks_are_not_compared(curve):
     model = AutoencoderTransformer(1, hidden_layer_sizes=(8,), random_state=0)
     summary = model.partial_fit(curve[:300]).partial_fit(curve[300:]).summary()
@@ -184,7 +205,7 @@ def test_estimators_that_hold_autoencoders_have_a_summary(curve):
     assert cv.summary().estimator == "AutoencoderTransformerCV"
     assert cv.summary().n_components == cv.n_components_
     for holder in (detector, imputer):
-        assert holder.summary().decision == holder.autoencoder_.summary().decision
+        assert holder.summary().loss == holder.autoencoder_.summary().loss
         assert type(holder).__name__ in str(holder.summary())
         assert holder.summary().decision.split(":")[0] in holder._repr_html_()
         with pytest.raises(NotFittedError):

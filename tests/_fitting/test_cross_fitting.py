@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
-from skorch.callbacks import Callback, LRScheduler
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback, Checkpoint, EpochScoring, LRScheduler
 
 from sklearn_ae import AEOutlierDetector, AutoencoderTransformer, VAETransformer
 from sklearn_ae._fitting.pipeline import MIN_SAMPLES_IN_FOLDS
@@ -79,6 +80,46 @@ def test_histories_of_variational_autoencoders_hold_both_terms(curve):
         assert len(loss) == model.n_iter_
 
 
+def test_noise_is_that_of_all_held_out_samples(curve):
+    """The fold whose residuals are the noise has the loss of all samples, or nearly so."""
+    X = curve[:80] + 0.1 * np.random.RandomState(0).normal(size=curve[:80].shape)
+    for seed in range(3):
+        model = fit(X, random_state=seed)
+        if model.uses_network_:
+            unit = X.shape[1] / (X.shape[1] - 1) * model.scale_**2  # the noise has d - k directions
+            assert model.noise_variance_ == pytest.approx(model.summary().loss * unit, rel=0.5)
+
+
+@pytest.mark.parametrize("k", [45, 50])
+def test_densities_with_as_many_components_as_samples_are_not_compared(k):
+    """PCA of such a fold has no residuals, and hence no density."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(60, 40)) @ rng.normal(size=(40, 100)) + 0.5 * rng.normal(size=(60, 100))
+    model = fit(X, k, VAETransformer, max_iter=5)
+    assert not in_folds(model)
+    assert not model.uses_network_
+    np.testing.assert_allclose(model.mean_, X.mean(axis=0), atol=1e-6)
+
+
+def test_pca_without_residuals_is_kept_without_training():
+    rng = np.random.RandomState(0)
+    for n in (60, 150):
+        model = fit(rng.normal(size=(n, 2)) @ rng.normal(size=(2, 6)), 2)
+        assert model.loss_curve_ == []
+        assert "leaves nothing unexplained" in model.summary().decision
+    model = fit(rng.normal(size=(150, 200)), 140, VAETransformer, max_iter=2)  # more than in training
+    assert not model.uses_network_
+
+
+def test_an_untrained_network_is_not_in_use():
+    """If no epoch is better than the first, the model is PCA of all samples."""
+    for n, d, k in ((60, 20, 10), (100, 50, 40)):
+        X = np.random.RandomState(1).normal(size=(n, d))
+        model = fit(X, k, VAETransformer, max_iter=20, learning_rate_init=0.5)
+        assert model.uses_network_ == (model.best_iter_ > 0)
+        np.testing.assert_allclose(model.mean_, X.mean(axis=0), atol=1e-6)
+
+
 def test_one_validation_set_decides_where_it_can(curve):
     assert not in_folds(fit(curve, max_iter=60))  # gain
     X = np.random.RandomState(0).normal(size=(1200, 3)) * [3, 2, 1]
@@ -151,6 +192,28 @@ def test_callbacks_that_observe_change_nothing_and_see_one_training(curve):
     np.testing.assert_array_equal(model.transform(X), plain.transform(X))
 
 
+def test_callbacks_see_the_first_fold_if_there_is_no_other_training(curve, capfd, tmp_path):
+    """Below 100 samples, one validation set is too small for a training of its own."""
+    scores = EpochScoring(lambda net, samples, y=None: 1.5, use_caching=False, name="mine")
+    files = Checkpoint(dirname=tmp_path, monitor="valid_loss_best")
+    model = fit(curve[:90], callbacks=[scores, files], verbose=1, max_iter=20)
+    assert in_folds(model)
+    assert set(model.net_.history[:, "mine"]) == {1.5}
+    assert len(list(tmp_path.iterdir())) > 0
+    best = [epoch["epoch"] for epoch in model.net_.history if epoch["valid_loss_best"]]
+    assert best[-1] == 1 + int(np.argmin(model.validation_loss_curve_))
+    err = capfd.readouterr().err
+    assert err.count("valid_loss=") > 0
+    assert "20/20" in err
+
+
+def test_unfinished_trainings_in_folds_warn(curve):
+    with pytest.warns(ConvergenceWarning, match="still decreasing steeply"):
+        model = fit(curve[:90], max_iter=6, learning_rate_init=0.02)
+    assert in_folds(model)
+    assert model.uses_network_
+
+
 def test_schedulers_act_in_each_fold(curve):
     """Without a learning rate, no fold learns anything."""
     frozen = LRScheduler("LambdaLR", lr_lambda=lambda epoch: 0.0)
@@ -191,6 +254,7 @@ def test_interrupted_folds_leave_a_model(curve, monkeypatch, nth):
         model.fit(curve[:90])
     assert model.uses_network_ == (nth == 6)
     assert "interrupted" in model.summary().decision
+    assert "too few" not in model.summary().decision
     assert np.isfinite(model.score_samples(curve)).all()
 
 

@@ -8,7 +8,8 @@ import torch
 from sklearn.decomposition import PCA
 
 from sklearn_ae import AutoencoderTransformer, VAETransformer
-from sklearn_ae._fitting.pipeline import MIN_SAMPLES_IN_FOLDS, Trained, _lost_its_gain
+from sklearn_ae._fitting.pipeline import MIN_SAMPLES_IN_FOLDS, Trained
+from sklearn_ae._fitting.retraining import lost_its_gain
 from sklearn_ae.bottlenecks import TopK
 
 # Few epochs suffice for the properties that are tested here.
@@ -116,5 +117,5 @@ def test_fits_do_not_depend_on_the_grad_mode_and_keep_it(mode, estimator, curve)
 )
 def test_a_second_training_that_lost_its_gain_is_not_used(loss, expected):
     trained = Trained(None, None, is_warm=False, pca_losses=np.ones(20), losses=np.full(20, 0.2))
-    assert _lost_its_gain(np.full(100, loss), trained) == expected
-    assert not _lost_its_gain(np.full(100, loss), replace(trained, pca_losses=None))
+    assert lost_its_gain(np.full(100, loss), trained) == expected
+    assert not lost_its_gain(np.full(100, loss), replace(trained, pca_losses=None))

@@ -275,7 +275,7 @@ def test_only_a_steep_decrease_at_the_end_of_training_warns(curve, warns):
     )
     expected = pytest.warns(ConvergenceWarning, match="last of 100 epochs; set max_iter above 100")
     with expected if warns else no_warning():
-        AutoencoderNet._warn_unfinished(net, "train_loss")
+        AutoencoderNet.warn_unfinished(net, "train_loss")
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])

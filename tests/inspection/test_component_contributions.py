@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from inspection.figures import bar_labels, drawn, texts_of
-from matplotlib.colors import same_color
+from matplotlib.colors import Normalize, same_color
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -178,3 +178,13 @@ def test_predictions_must_fit():
 def test_models_that_cannot_decode_are_refused():
     with pytest.raises(TypeError, match="estimator must be a fitted transformer"):
         ComponentContributionsDisplay.from_estimator(StandardScaler, X)
+
+
+def test_a_norm_replaces_the_limits(digits, digits_pca):
+    norm = Normalize(-1, 1)
+    for shape in (None, (8, 8)):
+        kind = "heatmap" if shape is None else "image"
+        display = ComponentContributionsDisplay.from_estimator(
+            digits_pca, digits, image_shape=shape, kind=kind, im_kwargs={"norm": norm}
+        )
+        assert display.artists_[0].norm is norm

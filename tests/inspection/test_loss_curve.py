@@ -161,3 +161,9 @@ def test_errors_name_the_reason_for_a_missing_curve(curve):
         LossCurveDisplay.from_estimator(make_pipeline(PCA(2)).fit(curve))
     with pytest.raises(NotFittedError):
         LossCurveDisplay.from_estimator(AutoencoderTransformer())
+
+
+def test_chunks_after_a_fit_have_no_validation_loss(curve):
+    model = AutoencoderTransformer(1, hidden_layer_sizes=(8,), max_iter=5, random_state=0).fit(curve)
+    display = LossCurveDisplay.from_estimator(model.partial_fit(curve[:50]))
+    assert len(display.loss_curve) == len(display.validation_curve) + 1

@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.inspection import TraversalDisplay
 from sklearn_ae.latent import traverse
 
@@ -122,7 +123,7 @@ def test_given_traversals_are_drawn():
     ("options", "message"),
     [
         ({"X": None}, "X=None needs a standard normal prior"),
-        ({"components": [0, 5]}, "component must be an integer from 0 to 1"),
+        ({"components": [0, 5]}, "components must be an integer from 0 to 1"),
         ({"components": []}, "at least one"),
         ({"n_steps": 1}, "n_steps == 1"),
         ({"quantile_range": (0.9, 0.1)}, "quantile_range must hold"),
@@ -149,3 +150,16 @@ def test_refuses_estimators_that_cannot_decode():
         TraversalDisplay.from_estimator(TruncatedSVD(2, random_state=0).fit(IRIS), IRIS).name
         == "TruncatedSVD"
     )
+
+
+@pytest.mark.parametrize("components", [[True, False], [5], []], ids=str)
+def test_wrong_components_are_named(components):
+    X = np.random.RandomState(0).normal(size=(30, 4))
+    with pytest.raises(ValueError, match="components must"):
+        TraversalDisplay.from_estimator(PCA(3).fit(X), X, components=components)
+
+
+def test_a_model_without_components_has_nothing_to_vary():
+    X = np.random.RandomState(0).normal(size=(30, 4))
+    with pytest.raises(ValueError, match="no components"):
+        TraversalDisplay.from_estimator(AutoencoderTransformer(0).fit(X), X)
