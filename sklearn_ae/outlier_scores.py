@@ -1,6 +1,6 @@
 """Outlier scores: measures of how far out a sample is, and how much each feature adds.
 
-An :class:`OutlierScore` is an option without learnt state. It is fitted to samples
+An :class:`OutlierScore` is an option without learned state. It is fitted to samples
 and their reconstructions, and returns objects that follow :class:`FittedScore`.
 Scores depend on samples and reconstructions only, so that every contribution belongs
 to a feature.
