@@ -264,7 +264,7 @@ class Poisson(losses.Poisson, Likelihood):
 
 
 class NegativeBinomial(Poisson):
-    """Negative binomial distribution of counts, with exponential outputs and a learned dispersion per feature.
+    """Negative binomial distribution of counts, exponential outputs and a learned dispersion per feature.
 
     The variance of a count with mean m is ``m + a m^2``. The logarithm of the dispersion a
     is passed as ``log_noise``; it is at least that of 1e-4, where the distribution is
