@@ -548,7 +548,7 @@ class FittedContrast:
 class FittedNeighbors:
     """Mean squared distance to the nearest references in one space, an attribute of the samples.
 
-    A query that is a reference does not count as its own neighbor. It is recognised
+    A query that is a reference does not count as its own neighbour. It is recognised
     up to rounding, so that training samples have the same scores in single precision,
     or read from a file with four decimals.
     """
