@@ -84,8 +84,13 @@ html_theme_options = {
     "logo": {"text": "sklearn_ae", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 8,
     "show_toc_level": 2,
+    # the space of the contents is for wide tables
+    "secondary_sidebar_items": {
+        "**": ["page-toc", "sourcelink"],
+        **{f"benchmarks/{name}": [] for name in ("anomaly_detection", "table_densities", "unseen")},
+    },
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_center": ["development.html"],

@@ -13,6 +13,7 @@ correct pictures are known as well: the errors of a VAE, of PCA and of arithmeti
 # Every face has a smile or a frown, and may have glasses. Position, width, height, skin colour, the
 # distance between the eyes, the direction of gaze and the curvature of the mouth are random as well.
 # ``edges`` converts the signed distance to a line into ink.
+
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/attribute_arithmetic.png'
 import matplotlib.pyplot as plt
 import numpy as np

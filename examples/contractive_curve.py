@@ -13,6 +13,7 @@ the curve, and hardly at all across it.
 # --------------
 # The spiral is parametrised by arc length: ``s`` is the length of the curve from its inner end. The noise
 # has a standard deviation of 0.15 in both features.
+
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/contractive_curve.png'
 import matplotlib.pyplot as plt
 import numpy as np

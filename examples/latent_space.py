@@ -13,6 +13,7 @@ more are recognised when the prior is fitted to the codes than when it is N(0, I
 # Two components allow the whole latent space to be shown. The left panel shows the codes of the training
 # digits: the classes are separated, although the labels were not used. The right panel shows a decoded
 # grid, in steps of equal probability under the prior. Neighbouring digits change continuously.
+
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/latent_space.png'
 import matplotlib.pyplot as plt
 import numpy as np

@@ -13,6 +13,7 @@ fills the gaps.
 # ----------
 # Income and age are numbers, dwelling and region are categories, and children and journeys are counts. They
 # depend on each other by way of age and wealth. A tenth of all values is missing.
+
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/mixed_table.png'
 import matplotlib.pyplot as plt
 import numpy as np

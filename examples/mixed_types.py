@@ -14,6 +14,7 @@ classifier is more accurate; from four components on, PCA serves the classifier 
 # Eleven features depend on a few variables: kind, fuel, size, trim, age and distance per year. Six per cent
 # of the values are missing. The target is the buyer of the car: each type of buyer has other preferences,
 # and the choice is partly random.
+
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/mixed_types.png'
 import matplotlib.pyplot as plt
 import numpy as np

@@ -13,6 +13,7 @@ computes p-values that control the rate of false alarms.
 # ------
 # Three variables are independent: the speed, the valve and the air temperature. All others are nonlinear
 # functions of these. Every feature has noise of 4 % of its standard deviation.
+
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/outliers_in_tables.png'
 import matplotlib.pyplot as plt
 import numpy as np

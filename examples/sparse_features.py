@@ -17,6 +17,7 @@ than either.
 # on the input (``corruption``) and a strong weight decay (``alpha``) make the features smooth. With
 # ``tied_weights`` a component is detected by the same pattern that it draws. ``init="random"`` avoids the
 # principal axes, which are a poor start for a dictionary.
+
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/sparse_features.png'
 import matplotlib.pyplot as plt
 import numpy as np
@@ -107,7 +108,7 @@ plt.show()
 # %%
 # Few labels
 # ----------
-# The features are learnt from all training samples, but the classifiers only from labelled ones: 2 to 100
+# The features are learned from all training samples, but the classifiers only from labelled ones: 2 to 100
 # per digit, drawn ten times. Each representation is divided by a single scalar, so that the same ``C``
 # suits all. The linear classifiers are compared with an SVM with a Gaussian kernel on the pixels.
 sizes = (2, 5, 10, 20, 50, 100)

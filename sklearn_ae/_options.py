@@ -3,7 +3,7 @@
     x -> corruption -> encoder -> bottleneck -> decoder -> loss  (+ penalty)
 
 An option is a tiny estimator: constructor parameters and one pure tensor
-function, no learnt state. ``clone``, ``repr``, ``get_params`` and nested grid
+function, no learned state. ``clone``, ``repr``, ``get_params`` and nested grid
 searches (``GridSearchCV(..., {"corruption__scale": [...]})``) therefore come
 from scikit-learn. :func:`resolve` is the only code that compares option
 strings.

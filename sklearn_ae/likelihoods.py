@@ -32,7 +32,7 @@ class Likelihood(losses.Loss):
     targets in working units. With ``discrete = True`` the target is X itself, and
     ``link`` and ``inverse_link`` are defined, too. A ``noise`` of "shared",
     "per_column" or "decoder" lets the model learn a noise variance, whose logarithm
-    is passed as ``log_noise``. With "full", ``eta`` and ``x`` are whitened by a learnt
+    is passed as ``log_noise``. With "full", ``eta`` and ``x`` are whitened by a learned
     linear map of determinant 1, and ``log_noise`` has an entry per coordinate.
     """
 
@@ -106,7 +106,7 @@ class Likelihood(losses.Loss):
 
 
 class Gaussian(Likelihood):
-    """Normal distribution around the decoded code, with a learnt noise variance.
+    """Normal distribution around the decoded code, with a learned noise variance.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ class Poisson(losses.Poisson, Likelihood):
 
 
 class NegativeBinomial(Poisson):
-    """Negative binomial distribution of counts, with exponential outputs and a learnt dispersion per feature.
+    """Negative binomial distribution of counts, exponential outputs and a learned dispersion per feature.
 
     The variance of a count with mean m is ``m + a m^2``. The logarithm of the dispersion a
     is passed as ``log_noise``; it is at least that of 1e-4, where the distribution is
@@ -380,7 +380,7 @@ class ByFeature(losses.ByFeature, Likelihood):
     Log-densities of real features and log-probabilities of others add up to the
     log-likelihood of a sample, in nats and in the units of X, so that there are no weights to
     choose. The noise variance of each real feature and the dispersion of each negative
-    binomial one are learnt.
+    binomial one are learned.
 
     Working units, in which the encoder sees the samples and the initial PCA is computed, are
     those of a factor analysis of mixed data [1]_: each feature is divided by its standard

@@ -61,7 +61,7 @@ class Loss(Option):
     start_: Any = None
     #: which features have a density, of shape (d,), if their kinds differ
     real_: Any = None
-    #: the learnt noise variance: "shared", "per_column", "full", "decoder", or None for no such variance
+    #: the learned noise variance: "shared", "per_column", "full", "decoder", or None for no such variance
     noise: str | None = None
     #: True if rotations of the feature space do not change the loss of a sample
     rotation_invariant = False
@@ -540,7 +540,7 @@ class ByFeature(Loss):
     _kinds: Mapping[str, type[Loss]]
     _what = "loss"
     _elsewhere = {
-        "negative_binomial": " Its dispersion is learnt by VAETransformer(likelihood=ByFeature(...)) only; "
+        "negative_binomial": " Its dispersion is learned by VAETransformer(likelihood=ByFeature(...)) only; "
         "use 'poisson', which has the same mean."
     }
 

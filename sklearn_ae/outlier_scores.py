@@ -1,6 +1,6 @@
 """Outlier scores: measures of how far out a sample is, and how much each feature adds.
 
-An :class:`OutlierScore` is an option without learnt state. It is fitted to samples
+An :class:`OutlierScore` is an option without learned state. It is fitted to samples
 and their reconstructions, and returns objects that follow :class:`FittedScore`.
 Scores depend on samples and reconstructions only, so that every contribution belongs
 to a feature.
@@ -548,7 +548,7 @@ class FittedContrast:
 class FittedNeighbors:
     """Mean squared distance to the nearest references in one space, an attribute of the samples.
 
-    A query that is a reference does not count as its own neighbor. It is recognised
+    A query that is a reference does not count as its own neighbour. It is recognised
     up to rounding, so that training samples have the same scores in single precision,
     or read from a file with four decimals.
     """

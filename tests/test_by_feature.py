@@ -528,7 +528,7 @@ def test_rows_of_zeros_are_refused_in_training_only():
 def test_refused_combinations():
     with pytest.raises(ValueError, match="network='dense'"):
         VAETransformer(1, likelihood=ByFeature(GROUPS), network=Conv(image_shape=(1, 1, 13))).fit(X)
-    with pytest.raises(ValueError, match="dispersion is learnt by VAETransformer"):
+    with pytest.raises(ValueError, match="dispersion is learned by VAETransformer"):
         AutoencoderTransformer(1, loss=losses.ByFeature(GROUPS)).fit(X)
     with pytest.raises(ValueError, match=r"losses.ByFeature"):
         AutoencoderTransformer(1, loss=ByFeature(GROUPS)).fit(X)

@@ -203,7 +203,7 @@ def test_a_function_is_called_with_clean_samples_in_training_only(curve):
     assert not seen
 
 
-def test_nothing_is_learnt_from_input_without_information(curve):
+def test_nothing_is_learned_from_input_without_information(curve):
     """If the noisy samples were the target, the loss would vanish."""
     model = denoiser(torch.zeros_like, n_components=1, early_stopping=False).fit(curve)
     assert min(model.loss_curve_) > 0.99

@@ -239,7 +239,7 @@ class Laplace(Likelihood):
 
 
 class StudentT(Likelihood):
-    """Likelihood with a learnt noise variance, and draws."""
+    """Likelihood with a learned noise variance, and draws."""
 
     def __init__(self, noise="shared"):
         self.noise = noise

