@@ -92,7 +92,8 @@ def main():
     torch.set_num_threads(1)
     found = [(name, X) for name, X in tables(args.data) if X.shape[1] <= MAX_FEATURES]
     print(
-        "| samples | validation | tables | with network | geometric mean | over 1 % worse than PCA | worst | CPU s per fit |"
+        "| samples | validation | tables | networks | geometric mean | over 1 % worse than PCA | worst "
+        "| CPU s per fit |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for n in SIZES[:1] if args.quick else SIZES:
