@@ -125,7 +125,7 @@ for k, points, percent in zip(sizes, gained_accuracy, change_of_error, strict=Tr
 
 drawn = sizes.index(4)
 conclusion = [
-    f"With {sizes[drawn]} numbers per image, the classifier is right about "
+    f"With {sizes[drawn]} numbers per image, the classifier recognises "
     f"{accuracy['Autoencoder'][drawn]:.0%} of the digits instead of {accuracy['PCA'][drawn]:.0%}"
 ]
 for verdict, found in (("as good", abs(gained_accuracy) <= 2), ("better", gained_accuracy < -2)):

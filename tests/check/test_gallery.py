@@ -61,7 +61,7 @@ def check_replace_pca(out):
     assert (gains[0] > -4).all()
     assert (gains[1] < -25).all()
     conclusion = out.splitlines()[-1]
-    assert f"With 4 numbers per image, the classifier is right about {ae[0, 1]:.0f}% of" in conclusion
+    assert f"With 4 numbers per image, the classifier recognises {ae[0, 1]:.0f}% of" in conclusion
     assert f"instead of {pca[0, 1]:.0f}%" in conclusion
     as_good = re.findall(r"with ([\d and]+), PCA is as good", conclusion)
     equal = [k for k, gain in zip(sizes, gains[0], strict=True) if abs(gain) <= 2]
