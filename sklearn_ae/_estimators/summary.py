@@ -40,7 +40,7 @@ class FitSummary:
         "nats per sample" for variational autoencoders, "share of the variance" that is
         left unexplained for squared error, and otherwise "mean over scaled features".
     n_held_out : int
-        Number of samples on which they were compared.
+        Number of samples that were held out.
     n_folds : int
         Number of folds in which these samples were held out; 1 is a single validation set.
     n_samples, n_features, n_components : int

@@ -300,7 +300,7 @@ def refit_on_all_samples(accepted: Accepted, split: Split, config: TrainingConfi
     training = retraining(start, split.whole, split, config)
     if not training.run(StopAfter(best_epoch)):
         return accepted
-    if lost_its_gain(training.evaluate(split.whole), accepted.trained):
+    if lost_its_gain(training.inside.evaluate(training.samples), accepted.trained):
         return accepted
     net = training.finished_net().with_history_of(first)
     module = inference_copy(net.module_, start, split.whole.dtype)

@@ -45,28 +45,23 @@ class Retraining:
         resolved = config.resolved(samples.shape, start.spec.init)
         objective = make_objective(start, samples.shape[0], has_warmup=True)
         self.start = start
-        self.samples = samples
         self.space = space
         self.device = resolved.device
         self.net = new_net(start, objective, resolved, seed)
         self.inside = space.net(self.net, start, resolved)
+        self.samples = self.working(samples)
 
     def working(self, samples: ArraySamples) -> Any:
         """Return samples in the units of the net."""
         return self.space.samples(samples, self.start.module, self.device)
 
-    def run(self, watch: Callback, held_out: ArraySamples | None = None) -> bool:
+    def run(self, watch: Callback, valid: Any = None) -> bool:
         """Train until a callback stops; return False if the user interrupted it."""
-        valid = None if held_out is None else self.working(held_out)
         if self.start.smoother is not None:
             self.inside.module_.load_state_dict(self.start.smoother)
         with threads_for(self.inside.module_.n_weights, self.inside.batch_size):
-            self.inside.run(self.working(self.samples), valid, watch=watch)
+            self.inside.run(self.samples, valid, watch=watch)
         return not self.inside.interrupted_
-
-    def evaluate(self, samples: ArraySamples, *, calibrated: bool = True) -> np.ndarray:
-        """Return the objective of each sample."""
-        return self.inside.evaluate(self.working(samples), calibrated=calibrated)
 
     def finished_net(self) -> AutoencoderNet:
         """Return the trained net, for all features."""
@@ -106,9 +101,10 @@ def held_out_curves(
     """Run trainings until their held-out loss stops improving; None if the user interrupted one."""
     pca_losses, curves, nets = [], [], []
     for training, held_out in trainings:
-        pca_losses.append(training.evaluate(held_out, calibrated=False))
-        watch = LossesOfEpochs(training.working(held_out), patience, tol)
-        if not training.run(watch, held_out):
+        valid = training.working(held_out)
+        pca_losses.append(training.inside.evaluate(valid, calibrated=False))
+        watch = LossesOfEpochs(valid, patience, tol)
+        if not training.run(watch, valid):
             return None
         curves.append(watch.losses_)
         nets.append(training.inside)

@@ -358,7 +358,7 @@ class Outcome:
     loss, pca_loss : float or None
         Objective of the network and of PCA.
     n_held_out : int
-        Number of samples on which both were compared.
+        Number of samples that were held out.
     n_folds : int
     seconds : float
         Duration of the fit.
